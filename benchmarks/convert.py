@@ -1,0 +1,98 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Time and peak memory of `mto convert` on a randomly initialised T5 v1.1 base (250 M parameters), both ways.
+
+  python benchmarks/convert.py [--layers=12] [--folder=DIR]
+
+Each conversion runs in a process of its own, so its peak is that of Python, JAX and the conversion. Targets: under
+30 s and under 1.5 times the size of the model on 2 cores.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from mto_jax.interop import huggingface, mapping
+from mto_jax.interop.lazy import Index, Tensor
+from mto_jax.models.config import T5Config
+
+# Runs the verb and prints the peak of its resident memory, in bytes (Linux counts in KiB).
+_CHILD = """
+import resource, sys
+from mto_jax.convert import convert
+convert(source=sys.argv[1], to=sys.argv[2], output=sys.argv[3])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--layers", type=int, default=12, help="encoder layers, and as many decoder layers"
+    )
+    parser.add_argument("--folder", default=None, help="where to write (about 3 GB)")
+    arguments = parser.parse_args()
+    config = T5Config(
+        d_model=768,
+        num_heads=12,
+        d_ff=2048,
+        num_encoder_layers=arguments.layers,
+        num_decoder_layers=arguments.layers,
+    )
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = pathlib.Path(name)
+        size = write_random(folder / "hf", config)
+        print(f"model: {size / 4 / 1e6:.0f} M parameters, {size / 1e9:.2f} GB")
+        measure(size, folder / "hf", "native", folder / "native")
+        measure(size, folder / "native", "hf", folder / "back")
+        same = (folder / "hf/model.safetensors").read_bytes() == (
+            folder / "back/model.safetensors"
+        ).read_bytes()
+        print(f"there and back: {'the same bytes' if same else 'DIFFERENT'}")
+
+
+def write_random(folder: pathlib.Path, config: T5Config) -> int:
+    """A Hugging Face folder of `config` with random weights; returns its bytes."""
+    rng = np.random.default_rng(0)
+
+    def random(shape: tuple[int, ...]) -> Tensor:
+        values = rng.standard_normal(shape, np.float32)
+
+        def read(index: Index) -> np.ndarray:
+            return values[index]
+
+        return Tensor(shape, values.dtype, read)
+
+    folder.mkdir()
+    tensors = {name: random(shape) for name, shape in mapping.shapes(config).items()}
+    huggingface.write(folder, config, tensors)
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def measure(size: int, source: pathlib.Path, to: str, output: pathlib.Path) -> None:
+    """Convert in a process of its own and print seconds, and peak memory over the model's size."""
+    start = time.monotonic()
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(source), to, str(output)],
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seconds = time.monotonic() - start
+    peak = int(child.stdout.split()[-1])
+    print(
+        f"{source.name} -> {to}: {seconds:.1f} s (target 30), peak {peak / 1e9:.2f} GB = "
+        f"{peak / size:.2f} x the model (target 1.5)"
+    )
+
+
+if __name__ == "__main__":
+    main()

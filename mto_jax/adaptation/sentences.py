@@ -1,0 +1,164 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A corpus as clean sentences: reading, splitting into sentences, a seeded sample."""
+
+import gzip
+import hashlib
+import heapq
+import itertools
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mto_jax import readers
+from mto_jax.adaptation.report import Report
+from mto_jax.errors import UserError, unknown
+from mto_jax.tasks import text_source
+
+
+class Sentence(NamedTuple):
+    """A sentence, and where it comes from: "FILE:LINE"."""
+
+    text: str
+    source: str
+
+
+def corpus_files(corpus: str, format: str) -> tuple[list[str], str]:
+    """The text files of a corpus, and their format.
+
+    Args:
+      corpus: a file or folder, or a name that `text_source.text_corpora` knows; "demo" has no file.
+      format: of a file or folder: "lines" or "paragraphs".
+
+    Raises:
+      UserError: no such corpus, file or format.
+    """
+    if format not in text_source.FORMATS:
+        raise unknown("format of text files", format, text_source.FORMATS)
+    known = text_source.text_corpora()
+    if corpus == "demo":
+        return [], format
+    if corpus in known:
+        path, format = known[corpus]
+        return text_source.text_files(path), format
+    try:
+        return text_source.text_files(corpus), format
+    except UserError as error:
+        names = unknown("corpus", corpus, ["demo", *known])
+        raise UserError(f"{error} A corpus is a path or a name. {names}") from None
+
+
+def documents(corpus: str, format: str) -> Iterator[Sentence]:
+    """The documents of a corpus (see `corpus_files`) with their places; blank lines are skipped.
+
+    Raises:
+      UserError: no such corpus; a file that is empty, not UTF-8 or a damaged gzip file.
+    """
+    files, format = corpus_files(corpus, format)
+    if corpus == "demo":
+        from mto_jax.tasks.demo import corpus as demo
+
+        for number, text in enumerate(demo.sentences(), 1):
+            yield Sentence(text, f"demo:{number}")
+    for file in files:
+        name = file.rpartition("/")[2]
+        try:
+            for filled, lines in itertools.groupby(readers.lines(file), lambda x: bool(x[1].strip())):
+                numbered = list(lines) if filled else []
+                if format == "paragraphs":
+                    numbered = [(numbered[0][0], " ".join(t for _, t in numbered))] if filled else []
+                for number, text in numbered:
+                    yield Sentence(text, f"{name}:{number}")
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(
+                f"{file} is not a whole gzip file ({error}). Copy it again, or drop the suffix .gz if "
+                "it is plain text."
+            ) from error
+
+
+# An end mark, closing quotes, space, and (looked at only) opening quotes and the next letter or digit.
+_END = re.compile(r"[.!?]+[\"')\]’”]*\s+(?=[\"'(\[‘“]*([^\W_]))")
+_ABBREVIATION = re.compile(
+    r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Mt|Fig|No|Gen|Col|Sen|Rep|Gov|Capt|Lt|Jr|Sr|vs|cf|e\.g|i\.e)\.$"
+)
+
+
+def split_sentences(document: str) -> list[str]:
+    """The sentences of a text. An end mark ends one if no small letter and no abbreviation is there.
+
+    >>> split_sentences("Dr. Lee came. He sat down! Was it 3 p.m. then?")
+    ['Dr. Lee came.', 'He sat down!', 'Was it 3 p.m. then?']
+    """
+    sentences, start = [], 0
+    for end in _END.finditer(document):
+        before = document[max(start, end.start() - 6) : end.start() + 1]
+        if not end[1].islower() and not _ABBREVIATION.search(before):
+            sentences.append(document[start : end.end()].strip())
+            start = end.end()
+    return [*sentences, document[start:].strip()]
+
+
+def clean(text: str) -> str:
+    """A sentence as the pairs hold it: Unicode form NFKC, single spaces, no full stop at the end.
+
+    T5's vocabulary reads text in the form NFKC, so what a model says can be found in the sentence; the
+    tails of knowledge bases have no full stop. A sentence wholly in double quotes loses them.
+
+    >>> clean('"A  bee is a ﬂying animal."')
+    'A bee is a flying animal'
+    """
+    text = " ".join(unicodedata.normalize("NFKC", text).split())
+    if text[:1] == text[-1:] == '"' and text.count('"') == 2:
+        text = text[1:-1].strip()
+    return text.rstrip(". ")
+
+
+def draw(
+    documents: Iterable[Sentence],
+    report: Report,
+    *,
+    min_words: int,
+    max_words: int,
+    count: int,
+    seed: int,
+) -> list[Sentence]:
+    """A seeded sample of the distinct sentences of the right length, in random order.
+
+    Every choice follows from a digest of (seed, sentence), not from the order of the corpus. A corpus of
+    any size is read as a stream; some 100 bytes stay for each distinct sentence.
+
+    Args:
+      documents: texts of any length.
+      report: receives what was read and dropped.
+      min_words: shorter sentences are dropped.
+      max_words: longer ones are.
+      count: most sentences to draw.
+    """
+
+    def candidates() -> Iterator[tuple[bytes, Sentence]]:
+        seen = set()
+        for document, source in documents:
+            for text in map(clean, split_sentences(document)):
+                report.read += 1
+                words = len(text.split())
+                digest = hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=16).digest()
+                if words < min_words:
+                    report.drop(f"fewer than {min_words} words", text)
+                elif words > max_words:
+                    report.drop(f"more than {max_words} words", text)
+                elif "<extra_id_" in text:
+                    report.drop("a sentinel in the text", text)
+                elif digest in seen:
+                    report.drop("repeated", text)
+                else:
+                    seen.add(digest)
+                    yield digest, Sentence(text, source)
+
+    before = report.dropped.total()
+    drawn = [sentence for _, sentence in heapq.nsmallest(count, candidates())]
+    left = report.read - (report.dropped.total() - before) - len(drawn)
+    if left:
+        report.dropped[f"not among the {count} sentences drawn"] += left
+    return drawn

@@ -1,0 +1,155 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The console script `mto VERB` (also `python -m mto_jax.VERB`): flags, gin, errors."""
+
+import argparse
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+
+from mto_jax import config, errors
+
+# One line a verb: what a user reads in `mto --help`. The module `mto_jax.VERB` holds the function VERB.
+VERBS = {
+    "quickstart": "the whole way in minutes on a CPU: a tiny T5 pre-trained, tuned, evaluated",
+    "prepare": "turn SeqIO tasks into tokenised ArrayRecord files that training reads",
+    "train": "pre-train, adapt or fine-tune a T5; resumes where it stopped",
+    "evaluate": "decode a data set with a checkpoint and score the predictions",
+    "infer": "predict for the lines of a file or of standard input",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of `mto`: prints the verbs, or runs the one named first."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, VERBS))
+        print("usage: mto VERB [--gin_file=FILE ...] [--gin.NAME=VALUE ...] [flags]\n")
+        print("Match tasks to pre-training objectives; adapt, tune and evaluate T5.\n\nverbs:")
+        for verb, text in VERBS.items():
+            print(f"  {verb:<{width}}  {text}")
+        print("\n`mto VERB --help` lists the flags and parameters of a verb.")
+    elif argv[0] == "--version":
+        print(importlib.import_module("mto_jax").__version__)
+    elif argv[0] not in VERBS:
+        fail(errors.unknown("verb", argv[0], VERBS))
+    else:
+        run(argv[0], argv[1:])
+
+
+def run(verb: str, argv: Sequence[str] | None = None) -> None:
+    """Parse the flags of `verb`, read its gin configuration and call its function.
+
+    A `UserError`, a full disk or a missing file ends the process with one paragraph and status 2.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if verb == "prepare":  # Preparing never computes on an accelerator: leave it to the trainer.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        # Under `python -m mto_jax.VERB` this second import gives the module its real name, so that
+        # gin knows one configurable and not two.
+        module = importlib.import_module(f"mto_jax.{verb}")
+        function = getattr(module, verb)
+        arguments, gin_bindings = _parse(verb, module, function, argv)
+        _start_distributed(arguments)
+        config.load(arguments.pop("gin_file"), gin_bindings, arguments.pop("gin_search_paths"))
+        function(**{name: value for name, value in arguments.items() if value is not None})
+    except errors.UserError as error:
+        fail(error)
+    except OSError as error:
+        if error.filename is None and error.strerror is None:
+            raise
+        fail(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def fail(error: Exception) -> None:
+    """Print `error` as one paragraph on standard error and exit with status 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _parse(verb, module, function, argv):
+    parser = argparse.ArgumentParser(
+        prog=f"mto {verb}",
+        description=inspect.getdoc(module),
+        epilog=_parameters(verb, function),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--gin_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a gin file; may be given several times, later files override earlier ones; looked up "
+        "in the working directory, in --gin_search_paths and in the files that come with MTO-JAX",
+    )
+    parser.add_argument(
+        "--gin_search_paths", default="", metavar="DIR,DIR", help="folders that hold gin files"
+    )
+    parser.add_argument(
+        "--gin.NAME",
+        dest="unused",
+        metavar="VALUE",
+        default=argparse.SUPPRESS,
+        help="bind a macro or parameter, e.g. --gin.MODEL_DIR=runs/a (a bare word is a string)",
+    )
+    hosts = parser.add_argument_group("several hosts")
+    hosts.add_argument(
+        "--coordinator_address",
+        metavar="HOST:PORT",
+        help="join a multi-host run; 'auto' on TPU pods, SLURM and Open MPI",
+    )
+    hosts.add_argument("--process_count", type=int, metavar="N", help="processes in the run")
+    hosts.add_argument("--process_index", type=int, metavar="I", help="index of this process")
+    if hasattr(module, "add_flags"):
+        module.add_flags(parser.add_argument_group(f"flags of {verb}"))
+    known, rest = parser.parse_known_args(argv)
+    bindings = []
+    for argument in rest:
+        if argument.startswith("--gin.") and "=" in argument:
+            bindings.append(config.binding(*argument.removeprefix("--gin.").split("=", 1)))
+        else:
+            flags = [f for action in parser._actions for f in action.option_strings]
+            raise errors.unknown(f"flag of 'mto {verb}' called", argument.split("=")[0], flags)
+    return vars(known), bindings
+
+
+def _parameters(verb: str, function) -> str:
+    """The gin parameters of a verb, with their defaults, as the end of its help text."""
+    lines = [f"parameters (bind with --gin.{verb}.NAME=VALUE or in a gin file):"]
+    for name, parameter in inspect.signature(function).parameters.items():
+        default = parameter.default
+        shown = "required" if default is parameter.empty else f"default {default!r}"
+        lines.append(f"  {verb}.{name}  ({shown})")
+    documentation = inspect.getdoc(function)
+    runs = "\n".join(f"  {name}" for name in config.bundled("runs"))
+    return "\n".join(lines) + f"\n\n{documentation}\n\ngin files that come along:\n{runs}"
+
+
+def _start_distributed(arguments: dict) -> None:
+    """Join a multi-host run when asked to (before anything touches a device)."""
+    address = arguments.pop("coordinator_address")
+    count, index = arguments.pop("process_count"), arguments.pop("process_index")
+    if address is None:
+        if count is not None or index is not None:
+            raise errors.UserError(
+                "--process_count and --process_index need --coordinator_address=HOST:PORT."
+            )
+        return
+    import jax
+
+    if address == "auto":
+        jax.distributed.initialize()
+    else:
+        jax.distributed.initialize(address, num_processes=count, process_id=index)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Reading gin files and `--gin.NAME=VALUE` flags, with errors that say what to change."""
+
+import ast
+import importlib
+import logging
+import pathlib
+import re
+from collections.abc import Sequence
+
+import gin
+
+from mto_jax import errors
+
+# Importing these registers every configurable, so that any gin file works with any verb. None of
+# them imports TensorFlow.
+CONFIGURABLE_MODULES = (
+    "mto_jax.vocabulary",
+    "mto_jax.objectives",
+    "mto_jax.few_shot",
+    "mto_jax.templates",
+    "mto_jax.tasks.text_source",
+    "mto_jax.data.config",
+    "mto_jax.models.t5",
+    "mto_jax.training.optimizers",
+    "mto_jax.training.sharding",
+    "mto_jax.evaluation.decoding",
+    "mto_jax.prepare",
+    "mto_jax.train",
+    "mto_jax.evaluate",
+    "mto_jax.infer",
+    "mto_jax.quickstart",
+)
+
+
+def gin_directory() -> pathlib.Path:
+    """The folder of the gin files that come along: inside the wheel, or beside it in a checkout."""
+    package = pathlib.Path(__file__).parent
+    installed = package / "gin"
+    return installed if installed.is_dir() else package.parent / "gin"
+
+
+def bundled(folder: str = "") -> list[str]:
+    """Names of the gin files that come along, as `--gin_file` takes them: `runs/pretrain.gin`."""
+    root = gin_directory()
+    return sorted(p.relative_to(root).as_posix() for p in (root / folder).rglob("*.gin"))
+
+
+def binding(name: str, value: str) -> str:
+    """One `--gin.NAME=VALUE` flag as a gin statement; a bare word is taken as a string.
+
+    >>> binding("MODEL_DIR", "runs/a"), binding("BATCH_SIZE", "16"), binding("train.model", "@T5Config()")
+    ("MODEL_DIR = 'runs/a'", 'BATCH_SIZE = 16', 'train.model = @T5Config()')
+    """
+    value = value.strip()
+    if not value.startswith(("@", "%", "[", "(", "{", "'", '"')):
+        try:
+            ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            value = repr(value)
+    return f"{name} = {value}"
+
+
+def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str = "") -> None:
+    """Parse gin `files` in order, then `bindings`; fill gin's global configuration.
+
+    Args:
+      files: gin files; looked up in the working directory, `search_paths` (comma-separated folders)
+        and the files that come along.
+      bindings: gin statements that override the files.
+
+    Raises:
+      UserError: a file, configurable, parameter or macro that does not exist (the nearest one is
+        named), a syntax error, or a REQUIRED macro without a value.
+    """
+    for module in CONFIGURABLE_MODULES:
+        importlib.import_module(module)
+    logging.getLogger().addFilter(lambda record: "Path not found" not in record.getMessage())
+    for path in [*search_paths.split(","), str(gin_directory())]:
+        if path:
+            gin.add_config_file_search_path(path)
+    try:
+        gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
+    except (ValueError, OSError, SyntaxError, ImportError) as error:
+        raise _explain(error) from error
+    _check_macros()
+    gin.finalize()
+
+
+def _check_macros() -> None:
+    """Every macro that is used has a value, and REQUIRED ones have been given one."""
+    text = gin.config_str()
+    bound = set(re.findall(r"^([A-Za-z_]\w*) = ", text, re.MULTILINE))
+    required = re.findall(r"^(\S+) = %gin\.REQUIRED$", text, re.MULTILINE)
+    if required:
+        flags = " ".join(f"--gin.{name}=..." for name in required)
+        raise errors.UserError(
+            f"The configuration needs {', '.join(required)}: pass {flags} (the header of the gin "
+            "file says what each one is)."
+        )
+    for name in re.findall(r"%([A-Za-z_]\w*)(?![\w.])", re.sub(r"'[^'\n]*'", "", text)):
+        if name not in bound:
+            raise errors.unknown("macro", name, bound)
+
+
+def _explain(error: Exception) -> errors.UserError:
+    """What a gin error means, in words, with the nearest name that exists."""
+    text = str(error).strip()
+    where = re.search(r'In (?:file "(.+)"|bindings string)[ ,]*line (\d+)', text)
+    place = f" ({where[1] or 'a --gin flag'}, line {where[2]})" if where else ""
+    if match := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)(?:\(\))?'", text):
+        name = match[1].rsplit("/", 1)[-1]
+        selectors = gin.config._REGISTRY.keys()  # gin offers no public list of its configurables.
+        known = {s.rsplit(".", 1)[-1] for s in selectors}
+        return errors.UserError(f"{errors.unknown('gin configurable', name, known)}{place}")
+    if match := re.search(r"Configurable '(.+)' doesn't have a parameter named '(.+)'", text):
+        known = gin.config._REGISTRY.get_match(match[1])
+        names = gin.config._get_cached_arg_spec(known.wrapped) if known else None
+        names = [*names.args, *names.kwonlyargs] if names else []
+        return errors.UserError(
+            f"{errors.unknown(f'parameter of {match[1]!r} called', match[2], names)}{place}"
+        )
+    if match := re.search(r"Unable to open file: (.+)\. Searched", text):
+        return errors.unknown("gin file", match[1], bundled())
+    return errors.UserError(f"The gin configuration does not parse: {text}")

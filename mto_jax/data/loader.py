@@ -1,0 +1,389 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of prepared data by Grain: mixed, shuffled, packed, sharded by host, exactly resumable.
+
+The plan (mto_jax/data/packing.py) says which records make up row r of global batch b; it needs only
+the table of lengths. Hosts and workers each compute the same plan and read the records of their own
+rows. So the global batches are the same for every number of hosts and workers, and the position in the
+data is two integers.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+from absl import flags
+
+from mto_jax import errors
+from mto_jax.data import manifest, packing, shards
+from mto_jax.data.config import DatasetConfig
+from mto_jax.data.manifest import Prepared
+
+Batch = dict[str, np.ndarray]
+BUFFERED_BATCHES = 4
+
+
+def ensure(config: DatasetConfig) -> Prepared:
+    """The prepared data of `config`, prepared now in a process of its own if missing or stale.
+
+    This process never imports TensorFlow.
+
+    Raises:
+      UserError: what `mto_jax.data.prepare` found wrong, or SeqIO is not installed here.
+    """
+    if found := manifest.find(config):
+        return found
+    what = f"{config.mixture_or_task_name} ({config.split})"
+    if importlib.util.find_spec("seqio") is None:
+        raise errors.UserError(
+            f"{what} must be prepared first: {manifest.why_not(config)}, and SeqIO, which does it, is not "
+            "installed here. Run 'mto prepare' with the same gin files on a machine with a full "
+            f"installation (pip install mto-jax), then copy its folder of prepared data to {config.directory}."
+        )
+    print(f"preparing {what}: {manifest.why_not(config)}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        request = pathlib.Path(folder, "request.json")
+        wanted = {"dataset": dataclasses.asdict(config), "gin": manifest.bindings(config)}
+        request.write_text(json.dumps(wanted))
+        # Its progress goes to our standard error (2); its own holds the reason of a failure.
+        command = [sys.executable, "-m", "mto_jax.data.prepare", str(request)]
+        done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        _, told, reason = f"\n{done.stderr}".rpartition("\nerror: ")
+        if not told:  # Not a mistake of the user's that we foresaw: show all there is.
+            print(done.stderr, file=sys.stderr)
+            raised = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", done.stderr, re.MULTILINE)
+            reason = f"Preparing {what} ended with status {done.returncode}: "
+            reason += raised[-1] if raised else "no reason given (killed? out of memory?)"
+        raise errors.UserError(reason.partition("\n  In call to configurable")[0].strip())
+    prepared = manifest.find(config)
+    if prepared is None:
+        raise errors.UserError(
+            f"{what} was prepared, but its input files or source code changed meanwhile. Start again."
+        )
+    return prepared
+
+
+def train_iterator(
+    prepared: Prepared,
+    *,
+    batch_size: int,
+    seed: int,
+    pack: bool = True,
+    shard_index: int = 0,
+    shard_count: int = 1,
+    num_workers: int = 0,
+    task_ids: bool = False,
+) -> "TrainIterator":
+    """Endless batches: this host's rows of the global batches.
+
+    Args:
+      prepared: from `ensure`.
+      batch_size: rows of the global batch; this host gets batch_size / shard_count of them.
+      seed: of the order; non-negative.
+      pack: several examples share a row; otherwise every example has a row of its own.
+      shard_index: which part of the global batch, usually jax.process_index().
+      shard_count: number of parts, usually jax.process_count().
+      num_workers: processes that read and assemble ahead; 0 does it in a thread of this one.
+      task_ids: add decoder_task_ids [B, T]: 1 + index into `prepared.tasks`, 0 for padding.
+
+    Returns:
+      Iterator of dicts of numpy arrays. encoder_input_tokens, encoder_segment_ids and
+      encoder_positions are int32 [B, S]; decoder_target_tokens, decoder_input_tokens (targets shifted
+      right inside each segment, beginning with 0), decoder_segment_ids and decoder_positions are
+      int32 [B, T]; decoder_loss_weights is float32 [B, T]. Segments count from 1 in each row, 0 is
+      padding; positions restart in every segment. `get_state` and `set_state` are exact.
+
+    Raises:
+      UserError: batch_size does not divide, a negative seed.
+    """
+    if batch_size < 1 or batch_size % shard_count:
+        raise errors.UserError(
+            f"BATCH_SIZE is {batch_size}; expected a positive multiple of the {shard_count} hosts."
+        )
+    if seed < 0:
+        raise errors.UserError(f"The data seed is {seed}; expected 0 or more.")
+    plan = _Plan(
+        tasks=prepared.tasks,
+        stream=packing.Stream(
+            sizes=tuple(tuple(task.manifest["pass_examples"]) for task in prepared.tasks),
+            rates=prepared.rates,
+            seed=seed,
+        ),
+        capacity=tuple(prepared.task_feature_lengths.values()),
+        pack=pack,
+        batch_size=batch_size,
+        rows=(
+            shard_index * batch_size // shard_count,
+            (shard_index + 1) * batch_size // shard_count,
+        ),
+    )
+    return TrainIterator(plan, task_ids, num_workers)
+
+
+def eval_batches(prepared: Prepared, *, batch_size: int) -> Iterator[tuple[Batch, list[dict]]]:
+    """Every example once, in the order of the task, one a row.
+
+    Yields:
+      (batch, examples): `batch` as of `train_iterator`, always `batch_size` rows (the last batch is
+      filled with empty rows); `examples` are the records of its real rows, with "inputs", "targets"
+      (int32 ids) and the texts that the task gave, such as "references". Batches of a mixture hold one
+      task each.
+    """
+    capacity = tuple(prepared.task_feature_lengths.values())
+    for task in prepared.tasks:
+        reader = shards.Reader(task.path, task.manifest["shards"])
+        for start in range(0, len(reader), batch_size):
+            records = reader.read(range(start, min(start + batch_size, len(reader))))
+            examples = [shards.decode(record) for record in records]
+            yield assemble(examples, np.arange(len(examples)), batch_size, capacity), examples
+
+
+def assemble(
+    examples: Sequence[dict],
+    row_N: np.ndarray,
+    rows: int,
+    capacity: Sequence[int],
+    task_N: np.ndarray | None = None,
+) -> Batch:
+    """Put examples side by side into rows.
+
+    Args:
+      examples: with int32 ids "inputs" and "targets"; those of one row follow each other.
+      row_N: the row of each example, ascending.
+      rows: number of rows, B.
+      capacity: (S, T), lengths of a row's inputs and targets.
+      task_N: number of each example's task, for "decoder_task_ids".
+
+    Returns:
+      The arrays described in `train_iterator`.
+    """
+    batch = {}
+    for side, key, size in zip(
+        ("encoder", "decoder"), ("inputs", "targets"), capacity, strict=True
+    ):
+        ids = [example[key] for example in examples]
+        length_N = np.fromiter(map(len, ids), np.int64, len(ids))
+        first_N = np.searchsorted(row_N, row_N)  # The first example of the same row.
+        before_N = np.cumsum(length_N) - length_N
+        start_N = before_N - before_N[first_N]
+        # One entry per token from here on.
+        row = np.repeat(row_N, length_N)
+        position = np.arange(length_N.sum()) - np.repeat(before_N, length_N)
+        place = row * size + np.repeat(start_N, length_N) + position
+        segment = np.repeat(np.arange(len(ids)) - first_N + 1, length_N)
+        tokens = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+
+        def spread(values, place=place, size=size):
+            flat = np.zeros(rows * size, np.int32)
+            flat[place] = values
+            return flat.reshape(rows, size)
+
+        if side == "decoder":
+            batch["decoder_target_tokens"] = spread(tokens)
+            batch["decoder_input_tokens"] = spread(np.where(position > 0, np.roll(tokens, 1), 0))
+            if task_N is not None:
+                batch["decoder_task_ids"] = spread(np.repeat(task_N, length_N))
+        else:
+            batch["encoder_input_tokens"] = spread(tokens)
+        batch[f"{side}_segment_ids"] = spread(segment)
+        batch[f"{side}_positions"] = spread(position)
+    batch["decoder_loss_weights"] = (batch["decoder_segment_ids"] > 0).astype(np.float32)
+    return batch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Which records make up this host's rows of all batches.
+
+    Attributes:
+      tasks: the prepared tasks.
+      stream: the order of their records.
+      capacity: (S, T), lengths of a row's inputs and targets.
+      pack: several examples share a row.
+      batch_size: rows of the global batch.
+      rows: (first, last + 1) row of the global batch that this host reads.
+    """
+
+    tasks: tuple[Prepared, ...]
+    stream: packing.Stream
+    capacity: tuple[int, int]
+    pack: bool
+    batch_size: int
+    rows: tuple[int, int]
+
+    def order(self) -> str:
+        """Digest of everything that decides which records are at which position."""
+        lengths = [task.manifest["lengths_digest"] for task in self.tasks]
+        parts = [dataclasses.astuple(self.stream), self.capacity, self.pack, lengths]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def window(self, number: int) -> np.ndarray:
+        """int64 [WINDOW, 3]: row (counted in the window, ascending), task and record of each example.
+
+        Raises:
+          UserError: a record is longer than a row.
+        """
+        task_N, record_N = self.stream.window(number)
+        lengths_Nx2 = np.empty((len(task_N), 2), np.int64)
+        for i, task in enumerate(self.tasks):
+            lengths_Nx2[task_N == i] = task.lengths()[record_N[task_N == i]]
+        if (lengths_Nx2 > self.capacity).any():
+            raise errors.UserError(
+                f"Prepared records of {self.tasks[0].path.parent} are longer than the rows "
+                f"{self.capacity}: the folder was changed by hand. Delete it; it is prepared again."
+            )
+        if self.pack:
+            row_N = packing.pack(lengths_Nx2, self.capacity)
+        else:
+            row_N = np.arange(len(task_N))
+        order_N = np.argsort(row_N, kind="stable")
+        return np.stack([row_N, task_N, record_N], axis=1)[order_N]
+
+
+class _PlanDataset(grain.IterDataset):
+    """The plan as Grain takes it: (row, task, record) of each example of a batch, and the state after it."""
+
+    def __init__(self, plan: _Plan, state: dict):
+        super().__init__()
+        self.plan = plan
+        self.state = state
+        self.first, self.step = 0, 1
+
+    def set_slice(self, sl: slice, sequential_slice: bool = False) -> None:
+        """Grain's worker i of n takes the batches i, i + n, i + 2n, ..."""
+        self.first, self.step = sl.start, sl.step
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return _PlanIterator(self.plan, self.state, self.first, self.step)
+
+
+class _PlanIterator(grain.DatasetIterator):
+    def __init__(self, plan: _Plan, state: dict, first: int, step: int):
+        super().__init__()
+        self._plan = plan
+        self._number, self._row = state["window"], state["row"]
+        self._window = None
+        self._ahead, self._step = first, step
+
+    def __next__(self) -> tuple[np.ndarray, dict]:
+        size, (first, last) = self._plan.batch_size, self._plan.rows
+        self._take(self._ahead * size + first)
+        examples = self._take(last - first)
+        self._take(size - last)
+        self._ahead = self._step - 1
+        return examples, {"window": self._number, "row": self._row}
+
+    def _take(self, count: int) -> np.ndarray:
+        """The next `count` rows: int64 [N, 3] row (counted from 0), task and record of their examples."""
+        pieces, taken = [np.empty((0, 3), np.int64)], 0
+        while taken < count:
+            if self._window is None:
+                self._window = self._plan.window(self._number)
+            rows = self._window[:, 0]
+            number = min(count - taken, int(rows[-1]) + 1 - self._row)
+            here = slice(*np.searchsorted(rows, (self._row, self._row + number)))
+            pieces.append(self._window[here] + (taken - self._row, 0, 0))
+            self._row += number
+            taken += number
+            if self._row > rows[-1]:
+                self._number, self._row, self._window = self._number + 1, 0, None
+        return np.concatenate(pieces)
+
+    def get_state(self) -> dict:
+        return {}  # `TrainIterator` takes the state from the elements, whatever prefetches them.
+
+    def set_state(self, state: dict) -> None:
+        raise NotImplementedError
+
+
+class _Read:
+    """Reads the planned records and assembles the batch (a class, so that workers can unpickle it)."""
+
+    def __init__(self, plan: _Plan, task_ids: bool):
+        self._readers = [shards.Reader(task.path, task.manifest["shards"]) for task in plan.tasks]
+        self._rows = plan.rows[1] - plan.rows[0]
+        self._capacity = plan.capacity
+        self._task_ids = task_ids
+
+    def __call__(self, element: tuple[np.ndarray, dict]) -> tuple[Batch, dict]:
+        (row_N, task_N, record_N), state = element[0].T, element[1]
+        examples = np.empty(len(row_N), object)
+        for i in np.unique(task_N):
+            here = task_N == i
+            records = self._readers[i].read(record_N[here])
+            examples[here] = [shards.decode(record, extras=False) for record in records]
+        marks = task_N + 1 if self._task_ids else None
+        return assemble(examples, row_N, self._rows, self._capacity, marks), state
+
+
+class TrainIterator(grain.DatasetIterator):
+    """The iterator of `train_iterator`. Its state is a small dict of integers and one string."""
+
+    def __init__(self, plan: _Plan, task_ids: bool, num_workers: int):
+        super().__init__()
+        self._plan = plan
+        self._read = _Read(plan, task_ids)
+        self._num_workers = num_workers
+        self._state = {"window": 0, "row": 0}
+        self._running: list[grain.DatasetIterator] = []  # Grain's iterator, once it has started.
+        # Ends its threads and processes before the interpreter takes its modules apart.
+        weakref.finalize(self, _close, self._running)
+
+    def __next__(self) -> Batch:
+        if not self._running:
+            self._running.append(self._start())
+        batch, self._state = next(self._running[0])
+        # Workers hand over shared memory; a copy sets it free at once.
+        return {key: np.array(value) for key, value in batch.items()}
+
+    def _start(self) -> grain.DatasetIterator:
+        dataset = _PlanDataset(self._plan, self._state).map(self._read)
+        if self._num_workers:
+            if not flags.FLAGS.is_parsed():  # Grain asks absl, which refuses before it has parsed.
+                flags.FLAGS.mark_as_parsed()
+            options = grain.MultiprocessingOptions(self._num_workers, BUFFERED_BATCHES)
+            return iter(dataset.mp_prefetch(options))
+        return iter(
+            grain.experimental.ThreadPrefetchIterDataset(
+                dataset, prefetch_buffer_size=BUFFERED_BATCHES
+            )
+        )
+
+    def get_state(self) -> dict:
+        """The position after the last batch taken: {"window", "row", "order"}, whatever was read ahead."""
+        return {**self._state, "order": self._plan.order()}
+
+    def set_state(self, state: dict) -> None:
+        """Continue where `get_state` was called; with any number of hosts and workers.
+
+        Raises:
+          UserError: the state belongs to other data, seed, lengths or packing.
+        """
+        if state["order"] != self._plan.order():
+            raise errors.UserError(
+                "The checkpoint's position in the data does not fit: the prepared data, their rates, the "
+                "seed, TASK_FEATURE_LENGTHS or the packing changed since it was saved. Restore them, or "
+                "start a new MODEL_DIR with INITIAL_CHECKPOINT_PATH set to this checkpoint."
+            )
+        _close(self._running)
+        self._state = {"window": int(state["window"]), "row": int(state["row"])}
+
+    def close(self) -> None:
+        _close(self._running)
+        super().close()
+
+
+def _close(running: list[grain.DatasetIterator]) -> None:
+    while running:
+        running.pop().close()

@@ -1,0 +1,438 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Write a SeqIO task or mixture as ArrayRecord files and a manifest. The one place that runs TensorFlow.
+
+`python -m mto_jax.data.prepare REQUEST.json` is how a process without TensorFlow has data prepared; see
+`mto_jax.data.loader.ensure`. People use `mto prepare`.
+"""
+
+import array
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import functools
+import importlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import gin
+import numpy as np
+import rich.progress
+import seqio
+import tensorflow as tf
+
+from mto_jax import cli, errors, vocabulary
+from mto_jax.data import manifest, packing, shards
+from mto_jax.data.config import DatasetConfig
+
+FEATURES = ("inputs", "targets")
+
+
+def prepare(config: DatasetConfig) -> manifest.Prepared:
+    """The prepared data of `config`; written now unless a fresh copy exists.
+
+    A folder appears under its name only when it is complete: killing this process leaves nothing that
+    is read later. Of several processes that want the same data, one writes and the others wait.
+
+    Raises:
+      UserError: no such task or split, an input file that is empty or not UTF-8, a task without
+        examples, another vocabulary than the run's, no room or no right to write.
+    """
+    register(config)
+    with _locked(config):
+        found = manifest.find(config)
+        if found is None:
+            provider = _provider(config)
+            write = _write_mixture if isinstance(provider, seqio.Mixture) else _write_task
+            found = write(config, provider)
+    return found
+
+
+def register(config: DatasetConfig) -> None:
+    """Import everything that registers tasks: MTO-JAX's own and the user's modules."""
+    tf.config.set_visible_devices([], "GPU")  # Accelerators are the trainer's.
+    if os.getcwd() not in sys.path:  # The script `mto` does not look here by itself.
+        sys.path.append(os.getcwd())
+    with gin.unlock_config():  # Modules may hold configurables of their own.
+        importlib.import_module("mto_jax.tasks").register_all()
+        for module in config.modules:
+            manifest.find_module(module)
+            importlib.import_module(module)
+
+
+def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterator[dict]:
+    """Examples of pass `number` in a fixed order, not yet trimmed, values as a record holds them."""
+    try:
+        dataset = task.get_dataset(
+            sequence_length=dict(config.task_feature_lengths),
+            split=config.split,
+            shuffle=False,
+            seed=config.seed + number,
+            trim_output_features=False,
+            try_in_mem_cache=False,
+        )
+        if config.limit is not None:
+            dataset = dataset.take(config.limit)
+        for example in dataset.as_numpy_iterator():
+            yield {
+                key: value if key in FEATURES else _plain(value) for key, value in example.items()
+            }
+    except tf.errors.OpError as error:
+        # A Python function inside TensorFlow's pipeline reports its own error as text.
+        match = re.search(r"UserError: (.+?)(?:\n\s*\n|\nTraceback|\Z)", str(error), re.DOTALL)
+        if match:
+            raise errors.UserError(match[1].strip()) from error
+        raise errors.UserError(
+            f"The task {task.name} failed while its examples were made: {error}"
+        ) from error
+    except OSError as error:
+        raise errors.UserError(f"The task {task.name} cannot read its data: {error}") from error
+
+
+def preview(config: DatasetConfig, count: int) -> str:
+    """The first `count` examples as a person reads them: texts, ids and pieces. Writes no file."""
+    register(config)
+    provider = _provider(config)
+    tasks = provider.tasks if isinstance(provider, seqio.Mixture) else [provider]
+    vocab = vocabulary.vocabulary()
+    lines = []
+    for task in tasks:
+        if config.split not in task.splits:
+            continue
+        few = dataclasses.replace(config, limit=count)
+        for number, example in enumerate(examples(few, task)):
+            lines.append(f"{task.name}, {config.split}, example {number}")
+            for key in FEATURES:
+                limit = config.task_feature_lengths[key]
+                ids = example.pop(key).tolist()
+                cut = f", trimmed to {limit}" if len(ids) > limit else ""
+                pieces = [vocab.decode([i]) or f"<{i}>" for i in ids]
+                lines.append(f"  {key} ({len(ids)} tokens{cut}): {vocab.decode(ids)}")
+                lines.append(f"    ids:    {' '.join(map(str, ids))}")
+                lines.append(f"    pieces: {'|'.join(pieces)}")
+            lines += [f"  {key}: {value}" for key, value in example.items()]
+    return "\n".join(lines)
+
+
+def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
+    name = config.mixture_or_task_name
+    known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+    if name not in known:
+        raise errors.unknown("task or mixture", name, known)
+    provider = seqio.get_mixture_or_task(name)
+    if config.split not in provider.splits:
+        raise errors.unknown(f"split of {name} called", config.split, provider.splits)
+    return provider
+
+
+def _write_mixture(config: DatasetConfig, mixture: seqio.Mixture) -> manifest.Prepared:
+    rates, members = [], []
+    for task in mixture.tasks:  # Nested mixtures come flattened.
+        if config.split not in task.splits:
+            print(
+                f"{config.mixture_or_task_name}: {task.name} has no split {config.split!r}; left out"
+            )
+            continue
+        try:
+            rate = float(mixture.get_rate(task))
+        except (TypeError, ValueError) as error:
+            raise errors.UserError(
+                f"The rate of {task.name} in the mixture {mixture.name} cannot be computed ({error}). "
+                "A rate that counts examples needs a source with num_input_examples; give a number."
+            ) from error
+        if rate > 0:
+            rates.append(rate)
+            members.append(prepare(dataclasses.replace(config, mixture_or_task_name=task.name)))
+    if not members:
+        raise errors.UserError(
+            f"Every rate of the mixture {mixture.name} is zero: nothing to prepare."
+        )
+    content = {
+        "kind": "mixture",
+        "members": [member.path.name for member in members],
+        "rates": rates,
+    }
+    return _commit(config, content, [member.path.name for member in members], lambda folder: {})
+
+
+def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
+    _check_features(task)
+    paths = _input_files(task.source, config.split)
+    if isinstance(task.source, seqio.TextLineDataSource):
+        for path in paths:
+            check_text(path)
+    content = {
+        "kind": "task",
+        "metrics": [_reference(function) for function in task.metric_fns],
+        "input_files": [manifest.describe_file(path) for path in paths],
+    }
+    identity = [entry.get("sha256", entry["mtime_ns"]) for entry in content["input_files"]]
+    return _commit(config, content, identity, functools.partial(_write_examples, config, task))
+
+
+def _commit(config: DatasetConfig, content: dict, identity: list, write) -> manifest.Prepared:
+    """Write a folder under a temporary name, the manifest last, then give it its name."""
+    parts = manifest.fingerprint(config)
+    name = manifest.prefix(config, parts)
+    folder = config.directory / f"{name}-{manifest.digest(json.dumps(identity).encode())[:8]}"
+    for leftover in config.directory.glob(
+        f".{name}-*.tmp"
+    ):  # Of a killed process: we hold the lock.
+        shutil.rmtree(leftover, ignore_errors=True)
+    with _writing(config):
+        temporary = pathlib.Path(
+            tempfile.mkdtemp(prefix=f".{name}-", suffix=".tmp", dir=config.directory)
+        )
+    try:
+        with _writing(config):
+            content = {
+                "task": config.mixture_or_task_name,
+                "split": config.split,
+                "task_feature_lengths": dict(config.task_feature_lengths),
+                "vocabulary": {
+                    "name": gin.get_bindings("vocabulary").get("name", "t5"),
+                    "digest": parts["vocabulary"],
+                },
+                "input_files": [],
+                **content,
+                **write(temporary),
+                "fingerprint": parts,
+            }
+            text = json.dumps(content, indent=1, ensure_ascii=False)
+            (temporary / manifest.MANIFEST).write_text(text)
+            temporary.chmod(0o755)
+            if folder.exists():  # Damaged: a whole one would have been found.
+                shutil.rmtree(folder)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return manifest.read(folder)
+
+
+def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Path) -> dict:
+    """Shards and the table of lengths; returns what the manifest says about them."""
+    lengths = array.array("i")
+    trimmed = dict.fromkeys(FEATURES, 0)
+    passes = []
+
+    def records() -> Iterator[bytes]:
+        for number in range(config.passes):
+            before = len(lengths)
+            for example in _progress(config, task, examples(config, task, number)):
+                for key, limit in config.task_feature_lengths.items():
+                    # Templates cut their own parts, and say so.
+                    cut = example.pop(f"{key}_truncated", 0)
+                    trimmed[key] += bool(cut) or len(example[key]) > limit
+                    example[key] = example[key][:limit]
+                    lengths.append(len(example[key]))
+                yield shards.encode(example)
+            passes.append((len(lengths) - before) // 2)
+
+    counts = shards.write(folder, records())
+    if not all(passes):
+        raise errors.UserError(
+            f"The task {task.name} gave no example for the split {config.split!r} with lengths "
+            f"{dict(config.task_feature_lengths)}. Look at its source and filters, or give longer "
+            f"lengths: mto prepare --preview=3 shows what it makes. {_report(task.source, config.split)}"
+        )
+    table = np.frombuffer(lengths, np.int32).reshape(-1, 2)
+    np.save(folder / manifest.LENGTHS, table)
+    _tell(config, task, table, trimmed)
+    return {
+        "num_examples": len(table),
+        "lengths_digest": manifest.digest(table.tobytes()),
+        "pass_examples": passes,
+        "shards": counts,
+        "features": {key: _statistics(table[:, i]) for i, key in enumerate(FEATURES)},
+        "trimmed": trimmed,
+        "report": _report(task.source, config.split),
+    }
+
+
+def _statistics(tokens: np.ndarray) -> dict:
+    p50, p95 = np.percentile(tokens, (50, 95)).tolist()
+    total = int(tokens.sum(dtype=np.int64))
+    return {
+        "total": total,
+        "mean": total / len(tokens),
+        "p50": p50,
+        "p95": p95,
+        "max": int(tokens.max()),
+    }
+
+
+def _tell(config: DatasetConfig, task: seqio.Task, table: np.ndarray, trimmed: dict) -> None:
+    """Print what was written, what was trimmed and which lengths would fill better."""
+    mean, most = table.mean(axis=0), table.max(axis=0)
+    print(
+        f"{task.name} ({config.split}): {len(table)} examples; inputs have {mean[0]:.1f} tokens on "
+        f"average and {most[0]} at most, targets {mean[1]:.1f} and {most[1]}"
+    )
+    for key, count in trimmed.items():
+        if count:
+            print(
+                f"warning: {count} of {len(table)} examples had longer {key} than "
+                f"{config.task_feature_lengths[key]} tokens and were trimmed"
+            )
+    if config.split == "train":
+        inputs, targets = config.task_feature_lengths.values()
+        sample = packing.sample(table)
+        now = packing.non_padding(sample, (inputs, targets))
+        best, share = packing.recommend(sample, inputs)
+        print(
+            f"packed rows: {now:.1%} non-padding; for inputs {inputs}, targets of {best} fill best "
+            f"({share:.1%})"
+        )
+
+
+def _progress(config: DatasetConfig, task: seqio.Task, items: Iterable[dict]) -> Iterator[dict]:
+    columns = (
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.TextColumn("{task.completed} examples"),
+        _Speed(),
+        rich.progress.TimeElapsedColumn(),
+    )
+    with rich.progress.Progress(*columns) as bar:
+        yield from bar.track(items, total=config.limit, description=f"{task.name} ({config.split})")
+
+
+class _Speed(rich.progress.ProgressColumn):
+    """Examples per second."""
+
+    def render(self, task: rich.progress.Task) -> rich.progress.Text:
+        speed = task.finished_speed or task.speed
+        return rich.progress.Text(f"{speed:.0f}/s" if speed else "")
+
+
+def _plain(value):
+    """A numpy value as msgpack takes it: text for bytes, lists for arrays."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, tf.compat.v1.ragged.RaggedTensorValue):
+        return _plain(value.to_list())
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _check_features(task: seqio.Task) -> None:
+    """The task has inputs and targets, in the vocabulary of the run."""
+    missing = [key for key in FEATURES if key not in task.output_features]
+    if missing:
+        raise errors.UserError(
+            f"The task {task.name} has the features {sorted(task.output_features)}; an encoder-decoder "
+            f"needs 'inputs' and 'targets'. Add {missing} to its output_features."
+        )
+    vocab = vocabulary.vocabulary()
+    for key in FEATURES:
+        other = task.output_features[key].vocabulary
+        path = getattr(other, "sentencepiece_model_file", None)
+        same_file = path is None or tf.io.gfile.GFile(path, "rb").read() == _read(vocab.path)
+        if other.vocab_size != vocab.size or not same_file:
+            raise errors.UserError(
+                f"The task {task.name} tokenises {key} with a vocabulary of {other.vocab_size} ids "
+                f"({path}), but this run uses {vocab.path} with {vocab.size}. Give the task "
+                "output_features=mto_jax.vocabulary.features(mto_jax.vocabulary.vocabulary()), or set "
+                "VOCABULARY (vocabulary.name) to the task's."
+            )
+
+
+def _read(path: str) -> bytes:
+    return pathlib.Path(path).read_bytes()
+
+
+def _input_files(source: seqio.DataSource, split: str) -> list[str]:
+    """Raw input files that a source names, by its attribute `input_files` or as a SeqIO file source."""
+    if isinstance(source, seqio.FileDataSource):
+        files = source.list_shards(split)
+    else:
+        files = getattr(source, "input_files", ())
+    return sorted(str(path) for path in files if os.path.isfile(path))
+
+
+def _report(source: seqio.DataSource, split: str) -> dict:
+    """What a source counted while it read: records dropped, few-shot samples."""
+    return getattr(source, "report", {}).get(split, {})
+
+
+def check_text(path: str) -> None:
+    """Raise a `UserError` that names the file, and the line, if it is empty or not UTF-8."""
+    if not os.path.getsize(path):
+        raise errors.UserError(f"{path} is empty; expected lines of text. Remove it or fill it.")
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise errors.UserError(
+                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not "
+                    "UTF-8. Convert the file, for instance with: iconv -f latin1 -t utf-8."
+                ) from error
+
+
+def _reference(function) -> str:
+    function = getattr(function, "func", function)  # functools.partial
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+@contextlib.contextmanager
+def _locked(config: DatasetConfig) -> Iterator[None]:
+    """Only one process at a time prepares this configuration in this folder."""
+    with _writing(config):
+        config.directory.mkdir(parents=True, exist_ok=True)
+        name = manifest.prefix(config, manifest.fingerprint(config))
+        lock = os.open(config.directory / f".{name}.lock", os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _writing(config: DatasetConfig) -> Iterator[None]:
+    """Says in words that the disk is full or may not be written."""
+    try:
+        yield
+    except errors.UserError:
+        raise
+    except (OSError, RuntimeError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        if not (full or isinstance(error, OSError)):
+            raise
+        reason = "the disk is full" if full else f"{error.strerror or error}"
+        raise errors.UserError(
+            f"Cannot write prepared data to {config.directory}: {reason}. Make room or choose another "
+            "folder with the environment variable MTO_CACHE_DIR or DatasetConfig.prepared_dir. What "
+            "was written so far is removed."
+        ) from error
+
+
+def main(request: str) -> None:
+    """Prepare what a file asks for: {"dataset": fields of a DatasetConfig, "gin": statements}."""
+    wanted = json.loads(pathlib.Path(request).read_text())
+    config = DatasetConfig(**wanted["dataset"])
+    try:
+        for statement in wanted["gin"]:
+            name = statement.partition(" = ")[0].rpartition("/")[2]
+            importlib.import_module(name.rsplit(".", 2)[0])  # Makes the configurable known.
+            gin.parse_config(statement)
+        prepare(config)
+    except errors.UserError as error:
+        cli.fail(error)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,149 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How sure a score is: bootstrap intervals and the paired bootstrap comparison of two systems.
+
+Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7, 1979; for the
+comparison, Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+# The resampling counts held at once: 4 M int64 = 32 MB.
+_COUNTS_AT_ONCE = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What a metric needs to know of every example, so that any resample of the examples is scored cheaply.
+
+    Attributes:
+      values_NxK: K numbers per example whose sums over the examples decide the metric: the scores
+        themselves for a mean, match counts for BLEU.
+      finish: `finish(sums_..xK, num_examples)` -> metric values of shape `...` by name.
+      per_example: scores of single examples [N] by name, where the metric has them.
+    """
+
+    values_NxK: np.ndarray
+    finish: Callable[[np.ndarray, int], dict[str, np.ndarray]]
+    per_example: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def value(self) -> dict[str, float]:
+        """The metric over all the examples."""
+        values = self.finish(self.values_NxK.sum(axis=0), len(self.values_NxK))
+        return {name: float(value) for name, value in values.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A metric value and the bounds of its confidence interval; None where it has none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self):
+        bounds = "" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f}{bounds}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """System A less system B on the same examples; `p` is two-sided."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    significant: bool
+
+    def __str__(self):
+        verdict = "significant" if self.significant else "not significant"
+        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.3f}, {verdict}"
+
+
+def mean(scores: dict[str, np.ndarray]) -> Statistics:
+    """The `Statistics` of metrics that are a mean over the examples; `scores` holds [N] by name."""
+    names = list(scores)
+
+    def finish(sums: np.ndarray, num_examples: int) -> dict[str, np.ndarray]:
+        return {name: sums[..., i] / num_examples for i, name in enumerate(names)}
+
+    return Statistics(np.stack([scores[name] for name in names], axis=-1), finish, scores)
+
+
+def bootstrap(
+    statistics: Statistics, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> dict[str, Interval]:
+    """Percentile bootstrap interval over the examples of every value of a metric.
+
+    The same seed draws the same resamples for every metric over the same number of examples.
+    """
+    resampled = _resampled(statistics, samples, seed)
+    values = statistics.value()
+    return {name: Interval(values[name], *_bounds(resampled[name], confidence)) for name in values}
+
+
+def compare(
+    a: Statistics,
+    b: Statistics,
+    *,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Comparison]:
+    """Paired bootstrap of two systems on the same examples in the same order.
+
+    Every resample draws the same examples for both systems. `p` is twice the share of resamples
+    (one added, so never 0) on the thinner side of zero; the difference is significant when
+    `p < 1 - confidence`.
+
+    Raises:
+      ValueError: the systems were scored on different numbers of examples.
+    """
+    if len(a.values_NxK) != len(b.values_NxK):
+        raise ValueError(
+            "A paired comparison needs the same examples for both systems, but there are "
+            f"{len(a.values_NxK)} and {len(b.values_NxK)}."
+        )
+    resampled_a, resampled_b = _resampled(a, samples, seed), _resampled(b, samples, seed)
+    values_a, values_b = a.value(), b.value()
+    result = {}
+    for name in (name for name in values_a if name in values_b):
+        differences = resampled_a[name] - resampled_b[name]
+        thin = min(np.sum(differences <= 0), np.sum(differences >= 0))
+        p = min(1.0, 2 * (thin + 1) / (samples + 1))
+        result[name] = Comparison(
+            values_a[name] - values_b[name],
+            *_bounds(differences, confidence),
+            p,
+            p < 1 - confidence,
+        )
+    return result
+
+
+def _resampled(statistics: Statistics, samples: int, seed: int) -> dict[str, np.ndarray]:
+    """Metric values [samples] by name."""
+    num_examples = len(statistics.values_NxK)
+    sums = [counts @ statistics.values_NxK for counts in _counts(num_examples, samples, seed)]
+    return statistics.finish(np.concatenate(sums), num_examples)
+
+
+def _counts(num_examples: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each example is drawn in each resample: slices [R, N] of `samples` rows in all."""
+    random = np.random.default_rng(seed)
+    rows = max(1, _COUNTS_AT_ONCE // num_examples)
+    for start in range(0, samples, rows):
+        size = min(rows, samples - start)
+        drawn = random.integers(0, num_examples, size=(size, num_examples))
+        drawn += num_examples * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * num_examples)
+        yield counts.reshape(size, num_examples)
+
+
+def _bounds(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)

@@ -1,0 +1,229 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""mto infer: predict for every line of a file or of standard input; writes JSONL in the same order.
+
+    mto infer --gin.MODEL_DIR=runs/a --input_file=questions.txt --output_file=answers.jsonl
+    echo "xIntent: PersonX runs <extra_id_0>" | mto infer --gin.MODEL_DIR=runs/a
+
+A file that ends in .jsonl holds objects with a field "input"; their other fields are carried over. A
+job that was killed goes on where it stopped when it is started again.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import gin
+
+from mto_jax import cli, errors
+from mto_jax import vocabulary as vocabulary_lib
+from mto_jax.evaluate import find_checkpoints, progress_bar
+from mto_jax.evaluation.decoding import Decoding, decode
+from mto_jax.evaluation.evaluate import answer, load_model
+from mto_jax.training.digests import write_atomically
+from mto_jax.training.performance import use_compilation_cache
+
+# Inputs are decoded by length within a chunk, and a chunk is what a killed job loses at most.
+_BATCHES_PER_CHUNK = 16
+
+
+def add_flags(parser: argparse._ActionsContainer) -> None:
+    """The flags of `mto infer` besides gin's."""
+    parser.add_argument(
+        "--input_file", metavar="FILE", help="text or .jsonl; standard input by default"
+    )
+    parser.add_argument(
+        "--output_file", metavar="FILE", help="JSONL to write; standard output by default"
+    )
+
+
+@gin.configurable
+def infer(
+    *,
+    model_dir: str,
+    input_file: str = "-",
+    output_file: str = "-",
+    checkpoint: str | int = "best",
+    decoding: Decoding | None = None,
+    batch_size: int = 32,
+    input_length: int = 512,
+) -> None:
+    """Write a JSON object for every input: its fields, "prediction", "raw_prediction", "log_likelihood".
+
+    With `Decoding.num_outputs` above 1 the field "predictions" lists all of them, best first.
+    While a job runs, its rows are in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there.
+
+    Args:
+      model_dir: a run directory, or one step folder of it.
+      input_file: one input a line, or .jsonl; "-" is standard input (one a line).
+      output_file: "-" is standard output.
+      checkpoint: of a run directory: "best", "newest" or the number of a step.
+      decoding: how to decode; by default `Decoding()` as gin has it.
+      batch_size: inputs at once.
+      input_length: tokens of an input, EOS included; longer ones are cut at their end, and counted.
+
+    Raises:
+      UserError: no such checkpoint or file, an empty file, a line that is not UTF-8, not JSON or without
+        "input" (file and line are named), another vocabulary than the model's.
+    """
+    use_compilation_cache()
+    decoding = decoding or Decoding()
+    vocabulary = vocabulary_lib.vocabulary()
+    # A whole file is read once before any work, so that a bad line is found now and not in an hour.
+    total = None if input_file == "-" else sum(1 for _ in read_inputs(input_file))
+    if total == 0:
+        raise errors.UserError(f"{input_file} is empty: it must hold one input a line.")
+    if checkpoint == "all":
+        raise errors.UserError("infer.checkpoint must be one: 'best', 'newest' or a step.")
+    step_dir = find_checkpoints(model_dir, checkpoint)[-1]
+    model = load_model(step_dir, vocabulary)
+    cut = 0
+
+    def predict(records: list[dict], first_index: int, advance: Callable[[int], None]):
+        nonlocal cut
+        inputs = [vocabulary.encode(record["input"]) for record in records]
+        cut += sum(len(ids) >= input_length for ids in inputs)
+        outputs = decode(
+            model,
+            [[*ids[: input_length - 1], vocabulary.eos_id] for ids in inputs],
+            decoding,
+            vocabulary,
+            batch_size=batch_size,
+            first_index=first_index,
+            progress=advance,
+        )
+        for record, found in zip(records, outputs, strict=True):
+            raw = [vocabulary.decode(output.tokens) for output in found]
+            row = {
+                **record,
+                "prediction": answer(raw[0]),
+                "raw_prediction": raw[0],
+                "log_likelihood": found[0].score,
+            }
+            yield row | ({"predictions": [*map(answer, raw)]} if len(raw) > 1 else {})
+
+    job = {
+        "input": input_file if input_file == "-" else _digest(input_file),
+        "checkpoint": str(step_dir.resolve()),
+        "decoding": dataclasses.asdict(decoding),
+        "input_length": input_length,
+    }
+    with _Output(output_file, job) as output, progress_bar("infer", total) as advance:
+        advance(output.done)
+        index = output.done
+        records = itertools.islice(read_inputs(input_file), index, None)
+        while chunk := list(itertools.islice(records, batch_size * _BATCHES_PER_CHUNK)):
+            output.append(predict(chunk, index, advance))
+            index += len(chunk)
+    if index == 0:
+        raise errors.UserError("Standard input is empty: it must hold one input a line.")
+    if cut:
+        print(
+            f"{cut} inputs were longer than infer.input_length={input_length} tokens and were cut",
+            file=sys.stderr,
+        )
+
+
+def read_inputs(path: str) -> Iterator[dict[str, Any]]:
+    """The records of a file ("-": standard input): {"input": line}, or the objects of a .jsonl file.
+
+    Raises:
+      UserError: no such file, or a line that cannot be used; file and line are named.
+    """
+    if path == "-":
+        yield from _records(sys.stdin.buffer, "standard input", jsonl=False)
+        return
+    if not pathlib.Path(path).is_file():
+        raise errors.UserError(f"There is no input file {path}. Check infer.input_file.")
+    with open(path, "rb") as file:
+        yield from _records(file, path, jsonl=path.endswith(".jsonl"))
+
+
+def _records(file: BinaryIO, name: str, jsonl: bool) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, start=1):
+        place = f"{name}, line {number}"
+        try:
+            text = line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise errors.UserError(
+                f"{place} is not valid UTF-8 (byte {error.start + 1} of the line). Convert the file: "
+                "iconv -f LATIN1 -t UTF-8."
+            ) from error
+        if not jsonl:
+            yield {"input": text}
+            continue
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            raise errors.UserError(f"{place} is not JSON: {error}.") from error
+        if not isinstance(record, Mapping) or not isinstance(record.get("input"), str):
+            raise errors.UserError(
+                f'{place}: expected an object with a text in the field "input", found {text[:80]}'
+            )
+        yield dict(record)
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Output:
+    """Rows that are appended chunk by chunk and survive a kill; a file, or standard output for "-".
+
+    Attributes:
+      done: rows that an earlier start of the same job has left.
+    """
+
+    def __init__(self, path: str, job: Mapping[str, Any]):
+        self.done = 0
+        self._path = None if path == "-" else pathlib.Path(path)
+        if self._path is None:
+            self._file = sys.stdout.buffer
+            return
+        self._part = self._path.with_name(f"{self._path.name}.part")
+        self._job = self._path.with_name(f"{self._path.name}.part.json")
+        description = json.dumps(job, sort_keys=True)
+        if job["input"] != "-" and self._part.exists() and self._same(description):
+            rows = self._part.read_bytes()
+            whole = rows.rfind(b"\n") + 1  # A kill may leave half a row.
+            self.done = rows.count(b"\n")
+            os.truncate(self._part, whole)
+            print(f"{self._part} has {self.done} rows of this job: going on", file=sys.stderr)
+        else:
+            self._part.unlink(missing_ok=True)
+            write_atomically(self._job, description)
+        self._file = self._part.open("ab")
+
+    def _same(self, description: str) -> bool:
+        return self._job.exists() and self._job.read_text() == description
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write a chunk of rows; they are on the disk when this returns."""
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        self._file.write("".join(lines).encode())
+        self._file.flush()
+        if self._path is not None:
+            os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "_Output":
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        if self._path is None:
+            return
+        self._file.close()
+        if kind is None:
+            os.replace(self._part, self._path)
+            self._job.unlink()
+
+
+if __name__ == "__main__":
+    cli.run("infer")

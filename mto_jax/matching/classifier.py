@@ -1,0 +1,104 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A T5 that tells Mask-Filling from Map-Phrasal facts by their words (method.md 3.2), and its vote per task."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from mto_jax.evaluation import scoring
+from mto_jax.matching.verdict import Verdict, judge, ratio
+from mto_jax.models.t5 import T5
+from mto_jax.records import Record, one_per_reference
+from mto_jax.training import checkpoints, sharding
+from mto_jax.training import state as states
+
+FILLING, MAPPING = "Filling", "Mapping"
+
+# The relations that the paper trains it on.
+GROUPS = {
+    **dict.fromkeys(
+        ("Desires", "CapableOf", "xReact", "xAttr", "Causes", "AtLocation", "HasProperty"), FILLING
+    ),
+    **dict.fromkeys(("ObjectUse", "MadeUpOf"), FILLING),
+    **dict.fromkeys(("xIntent", "xWant", "xEffect", "xNeed", "isAfter", "isBefore"), MAPPING),
+    **dict.fromkeys(("oWant", "HasSubEvent"), MAPPING),
+}
+
+Pair = tuple[str, str]  # head and tail
+
+
+def pairs(records: Sequence[Record]) -> list[Pair]:
+    """(head, tail) for every reference of every record."""
+    return [(record.head, record.references[0]) for record in one_per_reference(records)]
+
+
+def _source(pair: Pair, vocabulary: Any, limit: int) -> list[int]:
+    head, tail = pair
+    ids = vocabulary.encode(f"head: {head} tail: {tail}")[: limit - 2]
+    return [*ids, vocabulary.sentinel_id(0), vocabulary.eos_id]
+
+
+def _target(group: str, vocabulary: Any) -> list[int]:
+    return [vocabulary.sentinel_id(0), *vocabulary.encode(group), vocabulary.eos_id]
+
+
+def train_classifier(
+    model: T5,
+    groups: Mapping[str, Sequence[Pair]],
+    vocabulary: Any,
+    tune: Callable[..., T5],
+    *,
+    limit: int = 128,
+    seed: int = 0,
+) -> T5:
+    """The classifier, trained from `model` on {FILLING: pairs, MAPPING: pairs}.
+
+    Args:
+      tune: trains a copy of the model, `tune(model, examples, seed=...)`: a `training.fit.Tuning`.
+      limit: most tokens of a source.
+    """
+    examples = [
+        (_source(pair, vocabulary, limit), _target(group, vocabulary))
+        for group, members in groups.items()
+        for pair in members
+    ]
+    return tune(model, examples, seed=seed)
+
+
+def margins(
+    classifier: T5, pairs: Sequence[Pair], vocabulary: Any, *, limit: int = 128
+) -> np.ndarray:
+    """log P(Filling) - log P(Mapping) of every pair [N], natural; above zero the pair is Filling."""
+    targets = [_target(group, vocabulary) for group in (FILLING, MAPPING)]
+    sources = [_source(pair, vocabulary, limit) for pair in pairs]
+    scored = scoring.score_choices(classifier, sources, [targets] * len(sources), vocabulary)
+    return np.array([sums[0] - sums[1] for sums, _ in scored])
+
+
+def vote(task: str, margins_N: np.ndarray) -> Verdict:
+    """The vote of a task's pairs: +1 for Filling, -1 for Mapping, averaged."""
+    votes_N = np.where(margins_N > 0, 1.0, -1.0)
+    return judge(task, "classifier", ratio(votes_N, np.ones_like(votes_N)))
+
+
+def save(model: T5, model_dir: str | pathlib.Path, vocabulary: Any) -> None:
+    """Write a trained model as a run directory with one checkpoint, which `load_model` reads."""
+    plan = states.blueprint(functools.partial(T5, model.config))
+    mesh = sharding.mesh(data=1, fsdp=1, tensor=1, devices=jax.local_devices()[:1])
+    target = states.abstract_state(plan, list(plan.abstract), optax.identity(), mesh)
+    named = dict(zip(plan.abstract, jax.tree.leaves(nnx.state(model)), strict=True))
+    identity = {
+        "model": dataclasses.asdict(model.config),
+        "vocabulary": {"name": vocabulary.path, "digest": vocabulary.digest},
+    }
+    checkpointer = checkpoints.Checkpointer(model_dir, identity)
+    checkpointer.save(states.start(target, named, optax.identity(), seed=0), None)
+    checkpointer.close()

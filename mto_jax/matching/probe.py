@@ -1,0 +1,95 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The few-shot probe: train every candidate on a few examples and see. What the cheap scores are judged by."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mto_jax.evaluation import decoding, metrics, statistics
+from mto_jax.evaluation.evaluate import answer
+from mto_jax.matching.task import Task, candidates, tokenise
+from mto_jax.matching.verdict import Verdict, judge
+from mto_jax.models.t5 import T5
+from mto_jax.templates import Template, reference_texts
+
+Tune = Callable[..., T5]  # a `training.fit.Tuning`
+
+_METRICS = {
+    "triple": (metrics.rouge, "rougeL"),
+    "generation": (metrics.rouge, "rougeL"),
+    "multiple_choice": (metrics.accuracy, "accuracy"),
+    "labelled_text": (metrics.accuracy, "accuracy"),
+}
+
+
+def probe(
+    model: T5,
+    task: Task,
+    vocabulary: Any,
+    lengths: Mapping[str, int],
+    tune: Tune,
+    *,
+    shots: int = 30,
+    tails: int = 3,
+    seeds: int = 1,
+) -> Verdict:
+    """Dev score of the best masked candidate less that of the best plain one, paired by example.
+
+    Args:
+      tune: trains a copy of the model, `tune(model, examples, seed=...)`.
+      shots: heads to train on.
+      tails: of each head.
+      seeds: how often all is repeated, with other heads; an example's score is the mean.
+    """
+    scores = {
+        template: np.mean(
+            [
+                _score(model, task, template, vocabulary, lengths, tune, shots, tails, seed)
+                for seed in range(seeds)
+            ],
+            axis=0,
+        )
+        for template in candidates(task)
+    }
+    masked_N, plain_N = (
+        max((s for template, s in scores.items() if template.masked == masked), key=np.mean)
+        for masked in (True, False)
+    )
+    return judge(
+        task.name,
+        "probe",
+        statistics.mean({"value": masked_N - plain_N}),
+        templates={template.name: float(s.mean()) for template, s in scores.items()},
+    )
+
+
+def _score(
+    model: T5,
+    task: Task,
+    template: Template,
+    vocabulary: Any,
+    lengths: Mapping[str, int],
+    tune: Tune,
+    shots: int,
+    tails: int,
+    seed: int,
+) -> np.ndarray:
+    """Score [N] of every held-out record."""
+    chosen = task.shots(shots, tails, skip=seed * shots)
+    trained = tune(model, tokenise(template, chosen, task, vocabulary, lengths), seed=seed)
+    slots = template.slots if template.masked else 1
+    questions = [tokenise(template, [one], task, vocabulary, lengths)[0][0] for one in task.held_out]
+    outputs = decoding.decode(
+        trained,
+        questions,
+        decoding.Decoding(method="greedy", max_length=lengths["targets"], num_outputs=1),
+        vocabulary,
+    )
+    predictions = [answer(vocabulary.decode(found[0].tokens), slots) for found in outputs]
+    references: Sequence[list[str]] = [
+        reference_texts(template, record, task.wording) for record in task.held_out
+    ]
+    metric, name = _METRICS[task.kind]
+    return metric.statistics(references, predictions).per_example[name]

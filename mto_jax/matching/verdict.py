@@ -1,0 +1,85 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a score says of a task: a value with its interval, and the decision if the interval allows one."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from mto_jax.evaluation.statistics import Statistics, bootstrap
+
+MASK_FILLING, MAP_PHRASAL = "Mask-Filling", "Map-Phrasal"
+NO_WINNER = "no clear winner"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """One score of one task.
+
+    Attributes:
+      task: its name.
+      score: name of the score, with the number of training examples where it has one: "MI(5)".
+      value: above the threshold it speaks for Mask-Filling, below for Map-Phrasal; None for an expert's word.
+      low, high: bounds of the 95 % bootstrap interval over the examples.
+      threshold: what the value is compared with.
+      decision: MASK_FILLING, MAP_PHRASAL, or NO_WINNER when the interval covers the threshold.
+      templates: the score's own figure for every template that it compares, in its own unit.
+    """
+
+    task: str
+    score: str
+    value: float | None
+    low: float | None
+    high: float | None
+    threshold: float
+    decision: str
+    templates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def leaning(self) -> str:
+        """The decision that the value alone would give, however unsure."""
+        if self.value is None:
+            return self.decision
+        return MASK_FILLING if self.value >= self.threshold else MAP_PHRASAL
+
+
+def judge(
+    task: str,
+    score: str,
+    statistics: Statistics,
+    *,
+    threshold: float = 0.0,
+    templates: Mapping[str, float] | None = None,
+) -> Verdict:
+    """The verdict of a metric named "value", bootstrapped over its examples."""
+    interval = bootstrap(statistics)["value"]
+    decision = NO_WINNER
+    if interval.low >= threshold:
+        decision = MASK_FILLING
+    elif interval.high < threshold:
+        decision = MAP_PHRASAL
+    return Verdict(
+        task,
+        score,
+        interval.value,
+        interval.low,
+        interval.high,
+        threshold,
+        decision,
+        dict(templates or {}),
+    )
+
+
+def ratio(numerator_N: np.ndarray, denominator_N: np.ndarray) -> Statistics:
+    """The metric "value" = sum of the numerators / sum of the denominators, over the examples.
+
+    A mean over sentences whose unit of resampling is the head has the sum of a head's sentences
+    above and their number below.
+    """
+
+    def finish(sums: np.ndarray, num_examples: int) -> dict[str, np.ndarray]:
+        del num_examples
+        return {"value": sums[..., 0] / np.maximum(sums[..., 1], 1e-9)}
+
+    return Statistics(np.stack([numerator_N, denominator_N], axis=-1).astype(float), finish)

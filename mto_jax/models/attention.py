@@ -1,0 +1,188 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Attention as T5 has it: no 1/sqrt(K) (it is folded into the initial queries), a learned bias of the distance.
+
+Masks are booleans, True where a query may look. Under packing a row holds several segments; a token sees the tokens of
+its own segment only. Segments are contiguous, so the distance of two tokens of one segment is the difference
+of their places in the row, and one bias [1, H, T, S] serves all rows, packed or not.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mto_jax import errors
+from mto_jax.models.config import T5Config
+from mto_jax.models.layers import Dropout, linear, normal_param
+from mto_jax.models.partitioning import constrain
+
+# Added to the logits of masked places: large, and finite, so that a row with nothing to see has no NaN.
+MASKED = -1e9
+
+
+def relative_buckets(
+    distance: jax.Array, *, bidirectional: bool, num_buckets: int, max_distance: int
+) -> jax.Array:
+    """The bucket, in [0, num_buckets), of each distance (key position - query position).
+
+    Half the buckets of a direction are single distances, the other half grow logarithmically up to
+    `max_distance`; the last takes all beyond (Raffel et al. 2020, section 2.1). In a bidirectional stack
+    the keys after the query have the upper half of the buckets; else they share bucket 0.
+
+    >>> relative_buckets(jnp.array([-200, -9, -1, 0, 1]), bidirectional=True, num_buckets=32, max_distance=128)
+    Array([15,  8,  1,  0, 17], dtype=int32)
+    """
+    if bidirectional:
+        num_buckets //= 2
+        offset = jnp.where(distance > 0, num_buckets, 0)
+        distance = jnp.abs(distance)
+    else:
+        offset = 0
+        distance = jnp.maximum(-distance, 0)
+    exact = num_buckets // 2
+    log_ratio = jnp.log(jnp.maximum(distance, 1) / exact) / jnp.log(max_distance / exact)
+    far = exact + (log_ratio * (num_buckets - exact)).astype(jnp.int32)
+    return offset + jnp.where(distance < exact, distance, jnp.minimum(far, num_buckets - 1))
+
+
+def distance_bias(
+    table_NxH: jax.Array, distance_D: jax.Array, config: T5Config, *, bidirectional: bool
+) -> jax.Array:
+    """The bias_HxD of each distance (key position - query position) from a table [num_buckets, H]."""
+    buckets_D = relative_buckets(
+        distance_D,
+        bidirectional=bidirectional,
+        num_buckets=config.num_buckets,
+        max_distance=config.max_distance,
+    )
+    return table_NxH[buckets_D].T
+
+
+def relative_bias(
+    table_NxH: jax.Array, query_length: int, key_length: int, config: T5Config, *, bidirectional: bool
+) -> jax.Array:
+    """The bias_1xHxTxS of the attention logits, float32, from a table [num_buckets, H].
+
+    Only T + S - 1 distances exist, so the table is read once per distance and the values are laid out
+    as a Toeplitz matrix by reshaping; the gradient is then a sum, not a scatter of T x S values.
+    """
+    T, S = query_length, key_length
+    N = T + S
+    # circle[d mod N] is the value of distance d, for -T <= d < S.
+    distance_N = jnp.concatenate([jnp.arange(S), jnp.arange(-T, 0)])
+    circle_HxN = distance_bias(table_NxH, distance_N, config, bidirectional=bidirectional)
+    # T copies in a row, cut into rows of N - 1: row t starts t places early, its place s is circle[s - t].
+    rows_HxTxN = jnp.tile(circle_HxN, (1, T))[:, : T * (N - 1)].reshape(-1, T, N - 1)
+    return rows_HxTxN[None, :, :, :S]
+
+
+def segment_mask(
+    query_segments_BxT: jax.Array, key_segments_BxS: jax.Array, *, causal: bool = False
+) -> jax.Array:
+    """mask_Bx1xTxS: True where query and key are of one segment and, if causal, the key is not later."""
+    mask_BxTxS = query_segments_BxT[:, :, None] == key_segments_BxS[:, None, :]
+    if causal:
+        T, S = mask_BxTxS.shape[1:]
+        mask_BxTxS &= (jnp.arange(T)[:, None] >= jnp.arange(S)[None, :])[None]
+    return mask_BxTxS[:, None]
+
+
+def attend(
+    q_BxHxTxK: jax.Array,
+    k_BxHxSxK: jax.Array,
+    v_BxHxSxK: jax.Array,
+    bias_1xHxTxS: jax.Array | None,
+    mask_Bx1xTxS: jax.Array,
+) -> jax.Array:
+    """softmax(q k^T + bias) v over the unmasked keys, heads before lengths -> [B, H, T, K]. Float32 softmax."""
+    logits_BxHxTxS = jnp.einsum(
+        "BHTK,BHSK->BHTS", q_BxHxTxK, k_BxHxSxK, preferred_element_type=jnp.float32
+    )
+    if bias_1xHxTxS is not None:
+        logits_BxHxTxS = logits_BxHxTxS + bias_1xHxTxS
+    logits_BxHxTxS = jnp.where(mask_Bx1xTxS, logits_BxHxTxS, MASKED)
+    weights_BxHxTxS = jax.nn.softmax(logits_BxHxTxS, axis=-1).astype(v_BxHxSxK.dtype)
+    return jnp.einsum("BHTS,BHSK->BHTK", weights_BxHxTxS, v_BxHxSxK)
+
+
+def attention(
+    q_BxTxHxK: jax.Array,
+    k_BxSxHxK: jax.Array,
+    v_BxSxHxK: jax.Array,
+    bias_1xHxTxS: jax.Array | None,
+    mask_Bx1xTxS: jax.Array,
+    *,
+    implementation: str = "xla",
+) -> jax.Array:
+    """softmax(q k^T + bias) v over the unmasked keys -> [B, T, H, K]; no scale.
+
+    "xla" runs everywhere. "cudnn" is the fused kernel of NVIDIA GPUs through `jax.nn.dot_product_attention`: no
+    [B, H, T, S] of weights is kept for backward; the mask travels inside the bias. It takes bfloat16,
+    even T and S, and K a multiple of 8 up to 128 (`T5Config` checks what it can know), and only runs on a GPU.
+    """
+    if implementation == "cudnn":
+        T, S = q_BxTxHxK.shape[1], k_BxSxHxK.shape[1]
+        if T % 2 or S % 2:
+            raise errors.UserError(
+                f"T5Config.attention='cudnn' needs even lengths, but a query has {T} and a key {S} tokens. "
+                "Make TASK_FEATURE_LENGTHS even, or set T5Config.attention='xla'."
+            )
+        bias = 0.0 if bias_1xHxTxS is None else bias_1xHxTxS
+        bias_BxHxTxS = jnp.where(mask_Bx1xTxS, bias, MASKED).astype(q_BxTxHxK.dtype)
+        return jax.nn.dot_product_attention(
+            q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, bias_BxHxTxS, scale=1.0, implementation="cudnn"
+        )
+    q_BxHxTxK, k_BxHxSxK, v_BxHxSxK = (
+        jnp.swapaxes(x, 1, 2) for x in (q_BxTxHxK, k_BxSxHxK, v_BxSxHxK)
+    )
+    return jnp.swapaxes(attend(q_BxHxTxK, k_BxHxSxK, v_BxHxSxK, bias_1xHxTxS, mask_Bx1xTxS), 1, 2)
+
+
+class Attention(nnx.Module):
+    """The four projections of multi-head attention."""
+
+    def __init__(self, config: T5Config, num_layers: int, rngs: nnx.Rngs):
+        D, H, K = config.d_model, config.num_heads, config.d_kv
+        into, out_of = (num_layers, D, H * K), (num_layers, H * K, D)
+        axes = ("layers", "embed", "joined_kv")
+        self.query = normal_param(rngs, into, axes, (D * K) ** -0.5)
+        self.key = normal_param(rngs, into, axes, D**-0.5)
+        self.value = normal_param(rngs, into, axes, D**-0.5)
+        self.out = normal_param(rngs, out_of, ("layers", "joined_kv", "embed"), (H * K) ** -0.5)
+        self.num_heads = H
+        self.implementation = config.attention
+
+    def project(self, x_BxTxD: jax.Array, weight_DxE: jax.Array) -> jax.Array:
+        """x through one of query, key and value, split into heads: [B, T, H, K]."""
+        y_BxTxE = linear(x_BxTxD, weight_DxE[...])
+        y_BxTxHxK = y_BxTxE.reshape(*y_BxTxE.shape[:2], self.num_heads, -1)
+        return constrain(y_BxTxHxK, ("batch", "length", "heads", "kv"))
+
+    def merge(self, y_BxTxHxK: jax.Array) -> jax.Array:
+        """The heads' answers through the output projection: [B, T, D]."""
+        y_BxTxE = y_BxTxHxK.reshape(*y_BxTxHxK.shape[:2], -1)
+        return linear(y_BxTxE, self.out[...])
+
+    def __call__(
+        self,
+        x_BxTxD: jax.Array,
+        context_BxSxD: jax.Array,
+        bias_1xHxTxS: jax.Array | None,
+        mask_Bx1xTxS: jax.Array,
+        dropout: Dropout,
+    ) -> jax.Array:
+        """Attention of x to the context (x itself in self-attention) -> [B, T, D]."""
+        q_BxTxHxK = self.project(x_BxTxD, self.query)
+        k_BxSxHxK = self.project(context_BxSxD, self.key)
+        # Dropping a key for all queries of a head is dropping its value: the weights [B, H, T, S] stay untouched.
+        # The mask is shared along K here, along T of the weights in T5X: the same masks.
+        v_BxSxHxK = dropout(self.project(context_BxSxD, self.value), shared_axis=3)
+        y_BxTxHxK = attention(
+            q_BxTxHxK,
+            k_BxSxHxK,
+            v_BxSxHxK,
+            bias_1xHxTxS,
+            mask_Bx1xTxS,
+            implementation=self.implementation,
+        )
+        return self.merge(constrain(y_BxTxHxK, ("batch", "length", "heads", "kv")))

@@ -1,0 +1,110 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a layer: parameters, RMS norm, dropout, feed-forward.
+
+A module here holds the weights of *all* layers of a stack, with a leading axis L; `t5.py` scans over that axis,
+so the methods that compute see the weights of one layer.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mto_jax.models.config import T5Config
+from mto_jax.models.partitioning import constrain
+
+
+def normal_param(
+    rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str | None, ...], stddev: float
+) -> nnx.Param:
+    """A float32 parameter drawn from N(0, stddev^2), with logical `axes` as metadata."""
+    return nnx.Param(stddev * jax.random.normal(rngs.params(), shape, jnp.float32), axes=axes)
+
+
+@jax.custom_vjp
+def linear(x_BxTxD: jax.Array, weight_DxE: jax.Array) -> jax.Array:
+    """x @ weight in the dtype of x -> [B, T, E].
+
+    The gradient is that of a matmul, with the operands of the weight's gradient in the order in which XLA does not
+    transpose the incoming gradient (and, on CPU, recompute a GELU at every element of that transpose).
+    """
+    return x_BxTxD @ weight_DxE.astype(x_BxTxD.dtype)
+
+
+def _linear_forward(x_BxTxD, weight_DxE):
+    return linear(x_BxTxD, weight_DxE), (x_BxTxD, weight_DxE)
+
+
+def _linear_backward(residuals, dy_BxTxE):
+    x_BxTxD, weight_DxE = residuals
+    dx_BxTxD = jnp.einsum("BTE,DE->BTD", dy_BxTxE, weight_DxE.astype(x_BxTxD.dtype))
+    dw_DxE = jnp.einsum("BTD,BTE->DE", x_BxTxD, dy_BxTxE, preferred_element_type=jnp.float32)
+    return dx_BxTxD, dw_DxE
+
+
+linear.defvjp(_linear_forward, _linear_backward)
+
+
+class RMSNorm(nnx.Module):
+    """Scales x to unit root mean square: no mean, no bias (Zhang & Sennrich 2019). Computed in float32."""
+
+    def __init__(self, config: T5Config, num_layers: int | None):
+        shape = (config.d_model,) if num_layers is None else (num_layers, config.d_model)
+        axes = (None,) if num_layers is None else ("layers", None)
+        self.scale = nnx.Param(jnp.ones(shape, jnp.float32), axes=axes)
+        self.epsilon = config.norm_epsilon
+
+    def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
+        y_BxTxD = x_BxTxD.astype(jnp.float32)
+        mean_square_BxTx1 = jnp.mean(jnp.square(y_BxTxD), axis=-1, keepdims=True)
+        y_BxTxD = y_BxTxD * jax.lax.rsqrt(mean_square_BxTx1 + self.epsilon)
+        return (y_BxTxD * self.scale[None, None]).astype(x_BxTxD.dtype)
+
+
+class Dropout:
+    """Dropout with masks shared along one axis, the length: one random bit per channel of a row.
+
+    T5X trained the published v1.1 models so; drawing T times fewer bits makes dropout nearly free. An object
+    serves one layer: each call folds the next number into the key. With key None it changes nothing.
+    """
+
+    def __init__(self, rate: float, key: jax.Array | None):
+        self.rate = rate
+        self.key = key if rate else None
+        self.calls = 0
+
+    def __call__(self, x: jax.Array, shared_axis: int = 1) -> jax.Array:
+        if self.key is None:
+            return x
+        key = jax.random.fold_in(self.key, self.calls)
+        self.calls += 1
+        shape = list(x.shape)
+        shape[shared_axis] = 1
+        keep = jax.random.bernoulli(key, 1.0 - self.rate, shape)
+        return x * jnp.where(keep, 1.0 / (1.0 - self.rate), 0.0).astype(x.dtype)
+
+
+class MLP(nnx.Module):
+    """Feed-forward: relu(x wi) wo in T5 v1.0; (gelu(x wi_0) * (x wi_1)) wo in v1.1 (Shazeer 2020)."""
+
+    def __init__(self, config: T5Config, num_layers: int, rngs: nnx.Rngs):
+        shape = (num_layers, config.d_model, config.d_ff)
+        axes = ("layers", "embed", "mlp")
+        self.gated = config.mlp == "gated-gelu"
+        for name in ("wi_0", "wi_1") if self.gated else ("wi",):
+            setattr(self, name, normal_param(rngs, shape, axes, config.d_model**-0.5))
+        self.wo = normal_param(
+            rngs,
+            (num_layers, config.d_ff, config.d_model),
+            ("layers", "mlp", "embed"),
+            config.d_ff**-0.5,
+        )
+
+    def __call__(self, x_BxTxD: jax.Array, dropout: Dropout) -> jax.Array:
+        if self.gated:
+            h_BxTxF = jax.nn.gelu(linear(x_BxTxD, self.wi_0[...]), approximate=True)
+            h_BxTxF = h_BxTxF * linear(x_BxTxD, self.wi_1[...])
+        else:
+            h_BxTxF = jax.nn.relu(linear(x_BxTxD, self.wi[...]))
+        h_BxTxF = dropout(constrain(h_BxTxF, ("batch", "length", "mlp")))
+        return linear(h_BxTxF, self.wo[...])

@@ -1,0 +1,175 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The four kinds of record that a template can render: plain data, checked when built.
+
+A record knows two things beside its fields: its `head`, by which few-shot sampling draws and by which
+train and test are kept apart, and its `references`, the gold answers that evaluation compares with.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+
+from mto_jax.errors import UserError
+
+
+def _require(record, *fields: str) -> None:
+    for field in fields:
+        value = getattr(record, field)
+        texts = value if isinstance(value, tuple) else (value,)
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise UserError(
+                f"The field '{field}' of a {type(record).__name__} is empty ({record!r}). "
+                "Give it a text or remove the row."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Triple:
+    """A fact of a knowledge base: head, relation, and every known tail of the two."""
+
+    task: str
+    relation: str
+    head: str
+    tails: tuple[str, ...]
+
+    def __post_init__(self):
+        _require(self, "task", "head", "tails")
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return self.tails
+
+    def with_references(self, tails: tuple[str, ...]) -> "Triple":
+        return dataclasses.replace(self, tails=tails)
+
+
+@dataclasses.dataclass(frozen=True)
+class MultipleChoice:
+    """A question with its choices; `answer` is the zero-based number of the right one."""
+
+    task: str
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    context: str = ""
+    fact: str = ""
+
+    def __post_init__(self):
+        _require(self, "task", "question", "choices")
+        if not 0 <= self.answer < len(self.choices):
+            raise UserError(
+                f"The answer {self.answer} of the question {self.question!r} is not among its "
+                f"{len(self.choices)} choices: it must be a number from 0 to "
+                f"{len(self.choices) - 1}."
+            )
+
+    @property
+    def head(self) -> str:
+        return f"{self.context} {self.question}".strip()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (self.choices[self.answer],)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledText:
+    """A text, or a pair of texts, with the word that names its class."""
+
+    task: str
+    text: str
+    label: str
+    text2: str = ""
+
+    def __post_init__(self):
+        _require(self, "task", "text", "label")
+
+    @property
+    def head(self) -> str:
+        return f"{self.text} {self.text2}".strip()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (self.label,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """A source text and every accepted target text."""
+
+    task: str
+    source: str
+    targets: tuple[str, ...]
+
+    def __post_init__(self):
+        _require(self, "task", "source", "targets")
+
+    @property
+    def head(self) -> str:
+        return self.source
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return self.targets
+
+    def with_references(self, targets: tuple[str, ...]) -> "Generation":
+        return dataclasses.replace(self, targets=targets)
+
+
+Record = Triple | MultipleChoice | LabelledText | Generation
+
+KINDS: dict[str, type] = {
+    "triple": Triple,
+    "multiple_choice": MultipleChoice,
+    "labelled_text": LabelledText,
+    "generation": Generation,
+}
+KIND_NAMES = {record_type: name for name, record_type in KINDS.items()}
+
+
+def has_many_references(record: Record) -> bool:
+    """Whether records of this kind hold several gold answers (triples and free generation)."""
+    return hasattr(record, "with_references")
+
+
+def one_per_reference(records: Iterable[Record]) -> Iterator[Record]:
+    """Training examples: a record with n tails becomes n records with one tail each."""
+    for record in records:
+        if has_many_references(record):
+            for reference in record.references:
+                yield record.with_references((reference,))
+        else:
+            yield record
+
+
+def one_per_head(records: Iterable[Record]) -> list[Record]:
+    """Evaluation examples: records of one head and relation become one, with all references.
+
+    Repeated references are kept once, and order is kept. Kinds with a single answer pass unchanged.
+
+    >>> one_per_head([Triple("t", "r", "a", ("x",)), Triple("t", "r", "a", ("y", "x"))])
+    [Triple(task='t', relation='r', head='a', tails=('x', 'y'))]
+    """
+    merged: dict[object, Record] = {}
+    for record in records:
+        key: object = len(merged)
+        if has_many_references(record):
+            key = (record.task, getattr(record, "relation", ""), record.head)
+            if key in merged:
+                every = dict.fromkeys(merged[key].references + record.references)
+                record = merged[key].with_references(tuple(every))
+        merged[key] = record
+    return list(merged.values())
+
+
+def to_json(record: Record) -> str:
+    """The record on one line of JSON, with its kind."""
+    return json.dumps({"kind": KIND_NAMES[type(record)], **vars(record)}, ensure_ascii=False)
+
+
+def from_json(text: str | bytes) -> Record:
+    """The inverse of `to_json`."""
+    values = json.loads(text)
+    record_type = KINDS[values.pop("kind")]
+    return record_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,73 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a run costs: compile cache, compiled programs, peak rates and peak memory of devices."""
+
+import os
+import pathlib
+from typing import Any
+
+import jax
+
+# Dense matrix FLOP/s in bfloat16 of one JAX device, from the makers' data sheets; matched as the
+# start of `device_kind`, longest first.
+PEAK_FLOPS = {
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA A10G": 70e12,
+    "Tesla V100": 125e12,
+    "Tesla T4": 65e12,
+    "TPU v2": 22.5e12,
+    "TPU v3": 61.5e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5e": 197e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+    "TPU v6e": 918e12,
+}
+
+
+def peak_flops(device: jax.Device) -> float | None:
+    """Peak bfloat16 FLOP/s of `device`; None if it is not in the table (a CPU, say)."""
+    for kind in sorted(PEAK_FLOPS, key=len, reverse=True):
+        if device.device_kind.startswith(kind):
+            return PEAK_FLOPS[kind]
+    return None
+
+
+def peak_memory(device: jax.Device) -> int | None:
+    """The most bytes that `device` has held in this process; None if it does not tell."""
+    return (device.memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def use_compilation_cache() -> str:
+    """Keep compiled programs on disk, so that a second run starts at once; returns the folder.
+
+    It is JAX_COMPILATION_CACHE_DIR, or mto_jax/xla under XDG_CACHE_HOME (~/.cache).
+    """
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if not folder:
+        home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = str(pathlib.Path(home) / "mto_jax" / "xla")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    return folder
+
+
+def program_cost(compiled: Any) -> str:
+    """FLOPs and memory of a compiled step on each device, as the compiler counts them."""
+    cost = compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    parts = []
+    if cost.get("flops", 0) > 0:
+        parts.append(f"{cost['flops'] / 1e9:.4g} GFLOP")
+    if memory is not None:
+        held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+        held -= memory.alias_size_in_bytes  # donated: the output takes the argument's place
+        parts.append(f"{held / 1e9:.3g} GB state")
+        parts.append(f"{memory.temp_size_in_bytes / 1e9:.3g} GB temporaries")
+    return ", ".join(parts)

@@ -1,0 +1,114 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The device mesh (data, fsdp, tensor) and the one table that lays logical axes onto it.
+
+Every array names its axes (parameters in their metadata, activations in `models.partitioning`);
+`RULES` says which mesh axes carry which logical axis:
+
+  data    copies of the model, each with its share of the batch
+  fsdp    the batch too, and parameters and optimizer state cut along `embed` (ZeRO-3)
+  tensor  heads, feed-forward and vocabulary cut over devices (Megatron)
+"""
+
+from collections.abc import Mapping, Sequence
+
+import gin
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mto_jax.errors import UserError
+from mto_jax.models.partitioning import partition_spec
+
+MESH_AXES = ("data", "fsdp", "tensor")
+
+# A mesh axis serves one dimension of an array: where two dimensions want it, the first gets it, and
+# a dimension that does not divide over it stays whole. Axes that are not listed are never cut.
+RULES: Mapping[str, tuple[str, ...]] = {
+    "batch": ("data", "fsdp"),
+    "embed": ("fsdp",),
+    "vocab": ("tensor",),
+    "heads": ("tensor",),
+    "joined_kv": ("tensor",),
+    "mlp": ("tensor",),
+}
+
+
+@gin.configurable
+def mesh(
+    data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The mesh of all devices (or of `devices`); one axis may be -1, "whatever is left".
+
+    >>> mesh(fsdp=2, tensor=2).shape   # on 8 devices
+    {'data': 2, 'fsdp': 2, 'tensor': 2}
+
+    Raises:
+      UserError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    sizes = [data, fsdp, tensor]
+    known = int(np.prod([size for size in sizes if size != -1]))
+    if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:
+        sizes[sizes.index(-1)] = len(devices) // known
+    if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
+        raise UserError(
+            f"A mesh of data={data}, fsdp={fsdp}, tensor={tensor} does not fit {len(devices)} "
+            f"device(s): the sizes must multiply to {len(devices)}. Set mesh.data, mesh.fsdp and "
+            "mesh.tensor (one of them may be -1: whatever is left)."
+        )
+    # Auto: the compiler propagates shardings between the ones that we state.
+    types = (jax.sharding.AxisType.Auto,) * len(MESH_AXES)
+    return jax.make_mesh(sizes, MESH_AXES, axis_types=types, devices=devices)
+
+
+def parameter_sharding(
+    axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh
+) -> NamedSharding:
+    """Where a parameter with these logical axes lives, by `RULES`.
+
+    >>> parameter_sharding(("layers", "embed", "mlp"), (8, 512, 1024), mesh(fsdp=2, tensor=2)).spec
+    PartitionSpec(None, 'fsdp', 'tensor')
+    """
+    return NamedSharding(mesh, partition_spec(tuple(axes), tuple(shape), mesh, RULES))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows of a batch cut over the data and fsdp axes."""
+    return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+
+
+def check_batch(batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
+    """Raise a `UserError` unless rows divide over the mesh's batch axes and the microbatches."""
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    unit = shards * microbatches
+    if microbatches < 1 or batch_size < 1 or batch_size % unit:
+        near = max(unit, round(batch_size / unit) * unit) if unit > 0 else shards
+        raise UserError(
+            f"BATCH_SIZE = {batch_size} does not divide over the mesh: data={mesh.shape['data']} x "
+            f"fsdp={mesh.shape['fsdp']} x {microbatches} microbatch(es) = {unit} equal parts are "
+            f"needed. Take BATCH_SIZE = {near}, or change mesh.data, mesh.fsdp or "
+            "train.microbatches."
+        )
+
+
+def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows of a batch -> the global batch on the devices (an explicit transfer)."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+    }
+
+
+def place_whole(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """A global batch that every process holds whole -> the global batch on the devices."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_callback(rows.shape, sharding, rows.__getitem__)
+        for name, rows in batch.items()
+    }

@@ -1,0 +1,176 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a run carries from step to step, and which part of it trains.
+
+Parameters live in flat dicts by dotted name, `{"encoder.layers.mlp.wo": array, ...}`: freezing is a
+choice of names, a checkpoint and a parameter table list them, and `{**frozen, **trainable}` is the
+whole model.
+"""
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from mto_jax.errors import UserError
+from mto_jax.training import sharding
+
+Parameters = dict[str, jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that a step reads and writes; what a checkpoint holds, data position apart."""
+
+    step: jax.Array  # int32 scalar: steps done
+    trainable: Parameters
+    frozen: Parameters  # no gradient, no optimizer state
+    optimizer: Any  # optax state over `trainable`
+    key: jax.Array  # uint32 key data; step n draws from fold_in(key, n)
+
+
+@dataclasses.dataclass(frozen=True)
+class Blueprint:
+    """A model without its values: what its parameters are called, their shapes and logical axes."""
+
+    build: Callable[[nnx.Rngs], nnx.Module]
+    graphdef: nnx.GraphDef
+    treedef: Any
+    abstract: Mapping[str, jax.ShapeDtypeStruct]
+    axes: Mapping[str, tuple[str | None, ...]]
+
+    def merge(self, parameters: Mapping[str, jax.Array]) -> nnx.Module:
+        """The model with these values."""
+        leaves = [parameters[name] for name in self.abstract]
+        return nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, leaves))
+
+    def split(self, model: nnx.Module) -> Parameters:
+        """The values of a model, by name."""
+        return dict(zip(self.abstract, jax.tree.leaves(nnx.state(model)), strict=True))
+
+    def shardings(self, mesh: Mesh) -> dict[str, NamedSharding]:
+        """Where each parameter lives on `mesh`, by the rules of `sharding.RULES`."""
+        return {
+            name: sharding.parameter_sharding(self.axes[name], value.shape, mesh)
+            for name, value in self.abstract.items()
+        }
+
+    def initialise(self, key: jax.Array, mesh: Mesh) -> Parameters:
+        """Fresh parameters, each born on the devices where it lives."""
+
+        def init(key):
+            return self.split(self.build(nnx.Rngs(key)))
+
+        return jax.jit(init, out_shardings=self.shardings(mesh))(key)
+
+
+def blueprint(build: Callable[[nnx.Rngs], nnx.Module]) -> Blueprint:
+    """The `Blueprint` of the model that `build(rngs)` makes; computes no values."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    abstract, axes = {}, {}
+    for path, variable in nnx.to_flat_state(state):
+        name = ".".join(map(str, path))
+        value = variable.get_value()
+        abstract[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
+        axes[name] = tuple(variable.get_metadata().get("axes") or (None,) * len(value.shape))
+    return Blueprint(build, graphdef, jax.tree.structure(state), abstract, axes)
+
+
+def trainable_names(names: Sequence[str], trainable: str | Sequence[str]) -> list[str]:
+    """The names that match `trainable`: "all", or a list of patterns with * and ?.
+
+    >>> trainable_names(["encoder.mlp.wo", "encoder.norm.scale"], ["*.scale"])
+    ['encoder.norm.scale']
+
+    Raises:
+      UserError: a pattern that matches no parameter.
+    """
+    if trainable == "all":
+        return list(names)
+    patterns = [trainable] if isinstance(trainable, str) else list(trainable)
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            raise UserError(
+                f"The pattern {pattern!r} (train.trainable) matches no parameter. Their names are in "
+                f"model-info.txt, for instance {', '.join(names[:3])}; * stands for any characters."
+            )
+    if not patterns:
+        raise UserError('train.trainable is empty: give "all" or patterns such as "decoder.*".')
+    return [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+
+
+def abstract_state(
+    plan: Blueprint, names: Sequence[str], optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """Shapes, types and shardings of the whole state: what compiling and restoring need.
+
+    Optimizer arrays of their parameter's shape live where it lives; the rest (counts, Adafactor's
+    factored rows and columns, which are small) is on every device.
+    """
+    everywhere = sharding.replicated(mesh)
+    shardings = plan.shardings(mesh)
+
+    def placed(value, where):
+        return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=where)
+
+    parameters = {name: placed(value, shardings[name]) for name, value in plan.abstract.items()}
+    trainable = {name: parameters[name] for name in names}
+
+    def beside_parameter(path, value):
+        name = next((k.key for k in path if getattr(k, "key", None) in trainable), None)
+        same = name is not None and value.shape == trainable[name].shape
+        return placed(value, shardings[name] if same else everywhere)
+
+    optimizer_state = jax.tree_util.tree_map_with_path(
+        beside_parameter, jax.eval_shape(optimizer.init, trainable)
+    )
+    return TrainState(
+        step=jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere),
+        trainable=trainable,
+        frozen={name: value for name, value in parameters.items() if name not in trainable},
+        optimizer=optimizer_state,
+        key=jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=everywhere),
+    )
+
+
+def start(
+    target: TrainState, parameters: Parameters, optimizer: optax.GradientTransformation, seed: int
+) -> TrainState:
+    """The state before the first step: `parameters`, a fresh optimizer, the key of `seed`."""
+    trainable = {name: parameters[name] for name in target.trainable}
+    shardings = jax.tree.map(lambda value: value.sharding, target.optimizer)
+    key = np.asarray(jax.random.key_data(jax.random.key(seed, impl="threefry2x32")))
+    return TrainState(
+        step=jax.device_put(np.int32(0), target.step.sharding),
+        trainable=trainable,
+        frozen={name: parameters[name] for name in target.frozen},
+        optimizer=jax.jit(optimizer.init, out_shardings=shardings)(trainable),
+        key=jax.device_put(key, target.key.sharding),
+    )
+
+
+def parameter_table(plan: Blueprint, names: Sequence[str], mesh: Mesh) -> str:
+    """One line a parameter: name, shape, logical axes, sharding, trainable or not; then totals."""
+    shardings, names = plan.shardings(mesh), set(names)
+    rows = [("parameter", "shape", "axes", "sharding", "trainable", "size")]
+    for name, value in plan.abstract.items():
+        shape = "x".join(map(str, value.shape))
+        cut = ", ".join(str(entry) for entry in shardings[name].spec)
+        axes = ", ".join(map(str, plan.axes[name]))
+        trains = "yes" if name in names else "no"
+        rows.append((name, shape, axes, cut, trains, f"{value.size:,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    total = sum(value.size for value in plan.abstract.values())
+    trained = sum(value.size for name, value in plan.abstract.items() if name in names)
+    lines += ["", f"{total:,} parameters, {trained:,} of them train ({trained / total:.2%})"]
+    lines += [f"mesh: {', '.join(f'{axis}={size}' for axis, size in mesh.shape.items())}"]
+    return "\n".join(line.rstrip() for line in lines) + "\n"

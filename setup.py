@@ -1,0 +1,73 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Packaging. `tasks/` installs as `mto_jax.tasks` and `gin/` as data beside it: nothing generic in site-packages."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "mto_jax/__init__.py").read_text())[1]
+
+tasks = ["mto_jax.tasks", *(f"mto_jax.tasks.{name}" for name in find_packages("tasks"))]
+
+setup(
+    name="mto-jax",
+    version=VERSION,
+    description="Match tasks to pre-training objectives; adapt, fine-tune and prompt-tune T5 in JAX.",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=[*find_packages(include=["mto_jax", "mto_jax.*"]), *tasks, "mto_jax.gin"],
+    package_dir={"mto_jax.tasks": "tasks", "mto_jax.gin": "gin"},
+    package_data={"mto_jax": ["assets/*"], "mto_jax.gin": ["**/*.gin"]},
+    entry_points={"console_scripts": ["mto=mto_jax.cli:main"]},
+    install_requires=[
+        # Model and training.
+        "jax>=0.10,<0.12",
+        "flax>=0.12.6,<0.13",
+        "optax>=0.2.6,<0.3",
+        "orbax-checkpoint>=0.12,<0.13",
+        # Data: SeqIO says what an example is, Grain feeds it.
+        "seqio>=0.0.20,<0.1",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-text>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.10,<5",
+        "importlib_resources>=6,<8",  # TFDS imports it without requiring it
+        "grain>=0.2.18,<0.3",
+        "array_record>=0.8,<0.9",
+        "msgpack>=1.0,<2",
+        "sentencepiece>=0.2,<0.3",
+        # Checkpoints and tokenizers of the Hugging Face hub (torch is not needed).
+        "transformers>=5,<6",
+        # Configuration, metrics, reports.
+        "gin-config>=0.5,<0.6",
+        "numpy>=2,<3",
+        "rouge-score>=0.1.2,<0.2",
+        "sacrebleu>=2.5,<3",
+        "tensorboard>=2.20,<2.22",
+        "rich>=13,<16",
+        "matplotlib>=3.9,<4",
+    ],
+    extras_require={
+        "tpu": ["jax[tpu]>=0.10,<0.12"],
+        "cuda": ["jax[cuda13]>=0.10,<0.12"],
+        "wandb": ["wandb>=0.20,<1"],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "hypothesis>=6.100,<7",
+            "torch>=2.6,<2.14",
+        ],
+        "dev": ["ruff>=0.12,<1", "build>=1.2,<2"],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

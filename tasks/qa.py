@@ -1,0 +1,172 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Multiple-choice questions: CommonsenseQA (1 and 2), OpenBookQA, PIQA, SocialIQA, COPA, WinoGrande, ReCoRD.
+
+Local files lie in MTO_DATA_DIR, in the format of their authors; what has a TFDS name comes from there when
+there is no file. Where the labels of the test set are hidden, "test" is the validation set.
+"""
+
+import dataclasses
+
+from mto_jax.readers import MultipleChoiceRow, RecordFile, Row, answer_number, cell
+from mto_jax.records import MultipleChoice
+from mto_jax.tasks import register as tasks
+from mto_jax.tasks.tfds import LocalOrTfds, TfdsRecords
+
+YES_NO = ("yes", "no")
+
+
+@dataclasses.dataclass(frozen=True)
+class NestedRow:
+    """The form of CommonsenseQA and OpenBookQA: {"question": {"stem", "choices": [...]}, "answerKey"}."""
+
+    task: str
+    with_fact: bool = False
+
+    def __call__(self, row: Row) -> MultipleChoice:
+        question = cell(row, "question", "question")
+        choices = cell(question, "choices", "choices")
+        labels = [choice["label"] for choice in choices]
+        texts = tuple(choice["text"].strip() for choice in choices)
+        key = cell(row, "answer", "answerKey")
+        answer = labels.index(key) if key in labels else answer_number(key, texts)
+        fact = cell(row, "fact", "fact1") if self.with_fact else ""
+        return MultipleChoice(
+            self.task, cell(question, "question", "stem"), texts, answer, fact=fact
+        )
+
+
+def commonsenseqa2(row: Row) -> MultipleChoice:
+    """A statement or question with the answer yes or no."""
+    answer = answer_number(cell(row, "answer", "answer"), YES_NO)
+    return MultipleChoice("commonsenseqa2", cell(row, "question", "question"), YES_NO, answer)
+
+
+def copa(row: Row) -> MultipleChoice:
+    """A premise and two alternatives, one of which is its cause or its effect."""
+    questions = {"cause": "What was the cause?", "effect": "What happened as a result?"}
+    choices = (cell(row, "choices", "choice1"), cell(row, "choices", "choice2"))
+    # TFDS names the classes "choice1" and "choice2", the files number them from 0.
+    label = {"choice1": 0, "choice2": 1}.get(row.get("label"), row.get("label"))
+    return MultipleChoice(
+        "copa",
+        questions[cell(row, "question", "question")],
+        choices,
+        answer_number(cell({"label": label}, "answer", "label"), choices),
+        context=cell(row, "context", "premise"),
+    )
+
+
+def record(row: Row) -> MultipleChoice | None:
+    """ReCoRD: which entity of the passage is @placeholder. The first accepted answer is the target."""
+    entities = tuple(dict.fromkeys(cell(row, "choices", "entities")))
+    answers = [answer for answer in row["answers"] if answer in entities]
+    if not answers:
+        return None
+    passage = row["passage"].replace("\n@highlight\n", " ")
+    number = entities.index(answers[0])
+    return MultipleChoice(
+        "record", cell(row, "question", "query"), entities, number, context=passage
+    )
+
+
+_PIQA = MultipleChoiceRow("piqa", question="goal", choices=("sol1", "sol2"), answer="label")
+_SOCIAL = MultipleChoiceRow(
+    "socialiqa",
+    choices=("answerA", "answerB", "answerC"),
+    answer="label",
+    first_answer=1,
+    context="context",
+)
+_WINOGRANDE = MultipleChoiceRow(
+    "winogrande", question="sentence", choices=("option1", "option2"), first_answer=1
+)
+
+
+def _splits(folder: str, build, train, validation, test=None) -> dict[str, RecordFile]:
+    """Readers of the three splits; each is a tuple of file names, the first that exists is read."""
+    chosen = {"train": train, "validation": validation, "test": test or validation}
+    return {
+        split: RecordFile(tuple(f"{folder}/{name}" for name in names), build)
+        for split, names in chosen.items()
+    }
+
+
+def _labelled_beside(
+    splits: dict[str, RecordFile], labels: dict[str, str]
+) -> dict[str, RecordFile]:
+    """The same readers, with the labels in a file of their own where the user has one."""
+    return {
+        split: dataclasses.replace(file, beside=("label", (labels[split],)))
+        for split, file in splits.items()
+    }
+
+
+def _or_tfds(splits: dict[str, RecordFile], name: str) -> dict[str, LocalOrTfds]:
+    held_out = {"train": "train"}
+    return {
+        split: LocalOrTfds(file, TfdsRecords(name, held_out.get(split, "validation"), file.build))
+        for split, file in splits.items()
+    }
+
+
+SETS = {
+    "commonsenseqa": _splits(
+        "commonsenseqa",
+        NestedRow("commonsenseqa"),
+        ("train_rand_split.jsonl",),
+        ("dev_rand_split.jsonl",),
+    ),
+    "commonsenseqa2": _splits(
+        "commonsenseqa2",
+        commonsenseqa2,
+        ("CSQA2_train.json", "CSQA2_train.json.gz"),
+        ("CSQA2_dev.json", "CSQA2_dev.json.gz"),
+    ),
+    "openbookqa": _splits(
+        "openbookqa", NestedRow("openbookqa"), ("train.jsonl",), ("dev.jsonl",), ("test.jsonl",)
+    ),
+    "openbookqa_fact": _splits(
+        "openbookqa",
+        NestedRow("openbookqa", with_fact=True),
+        ("train_complete.jsonl",),
+        ("dev_complete.jsonl",),
+        ("test_complete.jsonl",),
+    ),
+    "piqa": _labelled_beside(
+        _splits("piqa", _PIQA, ("train.jsonl", "train_part.jsonl"), ("valid.jsonl",)),
+        {
+            "train": "piqa/train-labels.lst",
+            "validation": "piqa/valid-labels.lst",
+            "test": "piqa/valid-labels.lst",
+        },
+    ),
+    "socialiqa": _labelled_beside(
+        _splits("socialiqa", _SOCIAL, ("train.jsonl", "train_sample.jsonl"), ("dev.jsonl",)),
+        {
+            "train": "socialiqa/train-labels.lst",
+            "validation": "socialiqa/dev-labels.lst",
+            "test": "socialiqa/dev-labels.lst",
+        },
+    ),
+    "copa": _or_tfds(
+        _splits("copa", copa, ("train.jsonl",), ("val.jsonl",), ("test.jsonl",)), "super_glue/copa"
+    ),
+    "winogrande": _splits(
+        "winogrande", _WINOGRANDE, ("train_xl.jsonl", "train_m.jsonl"), ("dev.jsonl",)
+    ),
+    "record": _or_tfds(
+        _splits("record", record, ("train.jsonl",), ("val.jsonl",)), "super_glue/record"
+    ),
+}
+# WinoGrande comes with training sets of several sizes.
+for _size in ("xs", "s", "m"):
+    SETS[f"winogrande_{_size}"] = _splits(
+        "winogrande", _WINOGRANDE, (f"train_{_size}.jsonl",), ("dev.jsonl",)
+    )
+
+
+def register() -> None:
+    """Registers all sets under all templates for questions; reads no file."""
+    for name, splits in SETS.items():
+        tasks.register_records(name, kind="multiple_choice", splits=splits)

@@ -1,0 +1,36 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Strict modes and shared fixtures."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Eight CPU devices, so that meshes and shardings are tested for real.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import gin
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def _clean_gin():
+    """No gin binding of one test reaches the next."""
+    gin.clear_config()
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
+def data_dir() -> pathlib.Path:
+    """The user's copy of the public data sets (MTO_DATA_DIR); tests that need it are skipped without."""
+    path = os.environ.get("MTO_DATA_DIR")
+    if not path or not pathlib.Path(path).is_dir():
+        pytest.skip("MTO_DATA_DIR is not set: this test reads real data")
+    return pathlib.Path(path)

@@ -1,0 +1,107 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which prepared data count as fresh, and what is said when none do."""
+
+import dataclasses
+import os
+import pathlib
+
+import gin
+import pytest
+
+from mto_jax import errors, few_shot  # noqa: F401  (gin learns the names)
+from mto_jax.data import manifest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"split": "validation"},
+        {"task_feature_lengths": {"inputs": 48, "targets": 25}},
+        {"seed": 1},
+        {"passes": 2},
+        {"limit": 10},
+    ],
+)
+def test_another_configuration_is_another_data_set(config, prepared, change):
+    data = prepared("toy_two")
+    assert manifest.find(config("toy_two")) == data
+    assert manifest.find(config("toy_two", **change)) is None
+    if "split" not in change:
+        (key,) = change
+        key = {"task_feature_lengths": "lengths"}.get(key, key)
+        assert f"{key} changed from " in manifest.why_not(config("toy_two", **change))
+
+
+def test_gin_bindings_of_the_data_count_and_others_do_not(config, prepared):
+    data = prepared("toy_two")
+    wanted = config("toy_two")
+    gin.bind_parameter("DatasetConfig.seed", 5)
+    assert manifest.find(wanted) == data
+    gin.parse_config("SHOTS = 4\nfew_shot.shots = %SHOTS")
+    assert manifest.find(wanted) is None
+    assert manifest.bindings(wanted) == [
+        "mto_jax.few_shot.few_shot.shots = 4",
+        "mto_jax.vocabulary.vocabulary.name = 'demo'",
+    ]
+    assert "few_shot.shots = 4" in manifest.why_not(wanted)
+
+
+def test_the_vocabulary_counts_by_content_not_by_name(config, prepared, tmp_path):
+    from mto_jax import vocabulary
+
+    data = prepared("toy_two")
+    content = pathlib.Path(vocabulary.vocabulary().path).read_bytes()
+    (tmp_path / "copy.model").write_bytes(content)
+    gin.bind_parameter("vocabulary.name", str(tmp_path / "copy.model"))
+    assert manifest.find(config("toy_two")) == data
+    proto = vocabulary.sentencepiece_model_pb2.ModelProto.FromString(content)
+    proto.pieces[-1].piece = "another"
+    (tmp_path / "other.model").write_bytes(proto.SerializeToString())
+    gin.bind_parameter("vocabulary.name", str(tmp_path / "other.model"))
+    assert manifest.find(config("toy_two")) is None
+    assert "the vocabulary changed" in manifest.why_not(config("toy_two"))
+
+
+def test_the_source_of_the_users_module_counts(config, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "users_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "users_tasks.py").write_text("a = 1")
+    wanted = config("t", module="users_package.users_tasks")
+    before = manifest.fingerprint(wanted)
+    (package / "users_tasks.py").write_text("a = 2")
+    after = manifest.fingerprint(wanted)
+    assert [key for key in before if before[key] != after[key]] == ["code"]
+    with pytest.raises(errors.UserError, match="no Python module 'users_package.other'"):
+        manifest.fingerprint(dataclasses.replace(wanted, module="users_package.other"))
+
+
+def test_changed_input_files_make_data_stale_and_the_old_folder_stays(config, prepared, toy_folder):
+    path = toy_folder / "lines.txt"
+    old = prepared("toy_lines")
+    (entry,) = old.manifest["input_files"]
+    assert entry["path"] == str(path)
+    assert old.num_examples == 2
+    # A new time stamp alone changes nothing: the content is compared.
+    os.utime(path, (1, 1))
+    assert manifest.find(config("toy_lines")) == old
+    path.write_text("the cat sat\non a mat\nwhile rain fell\n")
+    assert manifest.find(config("toy_lines")) is None
+    assert f"the input {path} changed" in manifest.why_not(config("toy_lines"))
+    new = prepared("toy_lines")
+    assert new.num_examples == 3
+    assert new.path != old.path
+    assert manifest.read(old.path) == old
+    # Prepared elsewhere and copied here: the raw files need not be here.
+    path.rename(toy_folder / "away.txt")
+    assert manifest.find(config("toy_lines")) is not None
+    (toy_folder / "away.txt").rename(path)
+
+
+def test_a_damaged_manifest_is_told(config, prepared, tmp_path):
+    data = prepared("toy_two", prepared_dir=str(tmp_path))
+    (data.path / manifest.MANIFEST).write_text("{")
+    with pytest.raises(errors.UserError, match=r"manifest\.json cannot be read .*Delete the folder"):
+        manifest.find(config("toy_two", prepared_dir=str(tmp_path)))

@@ -1,0 +1,157 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation of a prepared task: rows, metrics, choices, perplexity, errors."""
+
+import numpy as np
+import pytest
+
+from mto_jax.errors import UserError
+from mto_jax.evaluation import evaluate, metrics, scoring, statistics
+from mto_jax.evaluation.decoding import Decoding, decode
+from tests.evaluation import tiny
+
+VOCABULARY = tiny.Numbers()
+HOW = Decoding(max_length=6)
+SOURCES = ["5 6 7", "8 9", "10 11 12 13", "14", "15 16"]
+
+
+def predictions():
+    inputs = [[*VOCABULARY.encode(text), 1] for text in SOURCES]
+    outputs = decode(tiny.model(), inputs, HOW, VOCABULARY, batch_size=2)
+    return [VOCABULARY.decode(found[0].tokens) for found in outputs]
+
+
+def run(prepared, **options):
+    return evaluate.evaluate_dataset(
+        tiny.model(), prepared, VOCABULARY, HOW, batch_size=2, **options
+    )
+
+
+def test_rows_and_metrics(tmp_path):
+    """Three of five references are what the model says; order, texts and scores are kept."""
+    raw = predictions()
+    right = [evaluate.answer(text) for text in raw]
+    references = [["2", right[0]], [right[1]], ["3 3 3"], ["2 2", "3"], [right[4]]]
+    texts = [
+        {"inputs": source, "targets": "2", "references": refs}
+        for source, refs in zip(SOURCES, references, strict=True)
+    ]
+    names = ["mto_jax.evaluation.metrics:exact_match", "mto_jax.evaluation.metrics:diversity"]
+    done = []
+    result = run(tiny.prepared(tmp_path, texts, names), progress=done.append)
+    assert sum(done) == 5
+    assert (result.task, result.split) == ("tiny", "test")
+    assert [row["input"] for row in result.rows] == SOURCES
+    assert [row["references"] for row in result.rows] == references
+    assert [row["raw_prediction"] for row in result.rows] == raw
+    assert [row["prediction"] for row in result.rows] == right
+    assert [row["scores"]["exact_match"] for row in result.rows] == [1, 1, 0, 0, 1]
+    interval = result.metrics["exact_match"]
+    assert interval.value == pytest.approx(0.6)
+    assert 0 <= interval.low < 0.6 < interval.high <= 1
+    assert result.metrics["unique_predictions"].low is None
+    assert result.values()["unique_predictions"] == len(set(right))
+    assert result.jsonl().count("\n") == 5
+
+
+def test_ranked_accuracy(tmp_path):
+    """Choices are target texts; the ranking is that of brute-force scores."""
+    choices = [["2 3", "4", "5 6 7"], ["8", "9 10"], ["11", "12", "13"]]
+    inputs = [[*VOCABULARY.encode(text), 1] for text in SOURCES[:3]]
+    coded = [[[*VOCABULARY.encode(c), 1] for c in options] for options in choices]
+    scored = scoring.score_choices(tiny.model(), inputs, coded, VOCABULARY)
+    best = [
+        options[int(np.argmax(sums))] for options, (sums, _) in zip(choices, scored, strict=True)
+    ]
+    gold = [best[0], next(c for c in choices[1] if c != best[1]), best[2]]
+    texts = [
+        {"inputs": source, "targets": target, "references": [target], "choices": options}
+        for source, target, options in zip(SOURCES[:3], gold, choices, strict=True)
+    ]
+    result = run(tiny.prepared(tmp_path, texts))
+    assert result.values()["ranked_accuracy"] == pytest.approx(2 / 3)
+    assert [row["ranked_prediction"] for row in result.rows] == best
+    assert [row["scores"]["ranked_accuracy"] for row in result.rows] == [1, 0, 1]
+    assert "ranked_accuracy_mean" in result.metrics
+
+
+def test_an_objective_is_scored_by_perplexity(tmp_path):
+    texts = [
+        {"inputs": s, "targets": t} for s, t in zip(SOURCES, ["2", "3", "4", "5", "6"], strict=True)
+    ]
+    result = run(tiny.prepared(tmp_path, texts, metrics=()))
+    total = sum(row["log_likelihood"] for row in result.rows)
+    assert [row["tokens"] for row in result.rows] == [2] * 5  # the token and EOS
+    interval = result.metrics["perplexity"]
+    assert interval.value == pytest.approx(np.exp(-total / 10), rel=1e-6)
+    assert interval.low < interval.value < interval.high
+
+
+@pytest.mark.parametrize(
+    "text, slots, expected",
+    [
+        ("a cup", 1, "a cup"),
+        ("<extra_id_0> a cup", 1, "a cup"),
+        ("<extra_id_0> a cup <extra_id_1> of <extra_id_2>", 1, "a cup"),
+        ("<extra_id_0> bank<extra_id_1> choice2", 2, "bank choice2"),
+        ("<extra_id_0> bank", 2, "bank"),
+        ("<extra_id_0>", 1, ""),
+        ("so <extra_id_0> a cup", 1, "so <extra_id_0> a cup"),
+        ("", 1, ""),
+    ],
+)
+def test_answer(text, slots, expected):
+    assert evaluate.answer(text, slots) == expected
+
+
+def test_target_decides_the_number_of_slots(tmp_path):
+    texts = [
+        {
+            "inputs": "5 6 <extra_id_0> 7 <extra_id_1>",
+            "targets": "<extra_id_0> 2 <extra_id_1> 3",
+            "references": ["2 3"],
+        }
+    ]
+    how = Decoding(max_length=6, prefix="<extra_id_0> 2 <extra_id_1>", stop_at_sentinel=False)
+    result = evaluate.evaluate_dataset(
+        tiny.model(), tiny.prepared(tmp_path, texts), VOCABULARY, how, batch_size=1
+    )
+    (row,) = result.rows
+    assert row["raw_prediction"].startswith("<extra_id_0> 2 <extra_id_1>")
+    assert row["prediction"].startswith("2")
+    assert "<extra_id_1>" not in row["prediction"]
+
+
+def broken(targets, predictions):
+    """A metric with a bug."""
+    raise ZeroDivisionError("a bug in the metric")
+
+
+def plain(targets, predictions):
+    """A user's metric without statistics of single examples."""
+    return {"plain": 0.25}
+
+
+def test_an_exception_in_a_metric_is_not_a_score(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        evaluate.score([broken], [["a"]], ["a"])
+    values, scores = evaluate.score([plain, metrics.accuracy], [["a"]], ["a"])
+    assert values["plain"] == statistics.Interval(0.25)
+    assert scores.keys() == {"accuracy"}
+
+
+def test_metric_names():
+    assert evaluate.metric_function("mto_jax.evaluation.metrics:rouge") is metrics.rouge
+    with pytest.raises(UserError, match="Did you mean 'rouge'"):
+        evaluate.metric_function("mto_jax.evaluation.metrics:rogue")
+    with pytest.raises(UserError, match="cannot be imported"):
+        evaluate.metric_function("no_such_module_at_all:f")
+
+
+def test_other_vocabulary(tmp_path):
+    class Other(tiny.Numbers):
+        digest = "other"
+
+    texts = [{"inputs": "5", "targets": "6", "references": ["6"]}]
+    with pytest.raises(UserError, match="Set VOCABULARY"):
+        run(tiny.prepared(tmp_path, texts, vocabulary=Other()))

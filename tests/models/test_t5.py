@@ -1,0 +1,399 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The model against PyTorch's T5 (logits, gradients; packed and not), and against itself."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mto_jax.errors import UserError
+from mto_jax.models import partitioning
+from mto_jax.models.losses import cross_entropy
+from mto_jax.models.t5 import T5, T5Config, abstract, initialise
+
+TINY = T5Config(
+    vocab_size=96,
+    d_model=32,
+    d_kv=8,
+    num_heads=3,  # H * K != D, as in T5 v1.1 small
+    d_ff=48,
+    num_encoder_layers=2,
+    num_decoder_layers=3,
+    num_buckets=8,
+    max_distance=12,  # short, so that distances reach the last bucket
+)
+V1_0 = dataclasses.replace(TINY, mlp="relu", tie_embeddings=True)
+FAMILIES = pytest.mark.parametrize("config", [V1_0, TINY], ids=["v1.0-tied", "v1.1-gated"])
+
+# (source length, target length) of the examples of each packed row; rows are 20 and 16 long.
+PACKS = [[(9, 5), (6, 7)], [(20, 16)], [(3, 2), (5, 9), (8, 1)]]
+
+
+def pack(seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(packed batch of 3 rows, the same 6 examples one to a row), as the loader lays them out."""
+    rng = np.random.default_rng(seed)
+    names = {
+        "encoder_input_tokens": 20,
+        "encoder_segment_ids": 20,
+        "decoder_input_tokens": 16,
+        "decoder_target_tokens": 16,
+        "decoder_segment_ids": 16,
+        "decoder_loss_weights": 16,
+    }
+    packed = {k: np.zeros((len(PACKS), n), np.int32) for k, n in names.items()}
+    apart = {k: np.zeros((sum(map(len, PACKS)), n), np.int32) for k, n in names.items()}
+    example = 0
+    for row, lengths in enumerate(PACKS):
+        s = t = 0
+        for segment, (ns, nt) in enumerate(lengths, start=1):
+            source, target = rng.integers(1, TINY.vocab_size, ns), rng.integers(1, 90, nt)
+            for batch, r, a, b, number in ((packed, row, s, t, segment), (apart, example, 0, 0, 1)):
+                batch["encoder_input_tokens"][r, a : a + ns] = source
+                batch["encoder_segment_ids"][r, a : a + ns] = number
+                batch["decoder_input_tokens"][r, b + 1 : b + nt] = target[:-1]
+                batch["decoder_target_tokens"][r, b : b + nt] = target
+                batch["decoder_segment_ids"][r, b : b + nt] = number
+                batch["decoder_loss_weights"][r, b : b + nt] = 1
+            s, t, example = s + ns, t + nt, example + 1
+    return packed, apart
+
+
+PACKED, APART = pack()
+
+
+def loss_sum(model: T5, batch: dict, **options) -> jax.Array:
+    hidden = model.hidden(batch, **options)
+    targets, weights = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
+    return cross_entropy(hidden, model.unembedding, targets, weights, num_chunks=2)[0]
+
+
+def gradients(model: T5, batch: dict, **options) -> tuple[jax.Array, nnx.State]:
+    graphdef, params = nnx.split(model)
+    return jax.jit(
+        jax.value_and_grad(lambda p: loss_sum(nnx.merge(graphdef, p), batch, **options))
+    )(params)
+
+
+def make_mesh() -> jax.sharding.Mesh:
+    if len(jax.devices()) < 8:
+        pytest.skip("needs 8 devices")
+    axis_types = (jax.sharding.AxisType.Auto,) * 3
+    return jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types)
+
+
+def fresh(config: T5Config) -> T5:
+    return T5(config, nnx.Rngs(0))
+
+
+class TestAgainstTorch:
+    @pytest.fixture(autouse=True)
+    def _torch(self):
+        pytest.importorskip("torch")
+        pytest.importorskip("transformers")
+
+    @FAMILIES
+    def test_logits(self, config):
+        import torch
+
+        from tests.models.torch_reference import our_model, torch_model
+
+        reference = torch_model(config)
+        with torch.no_grad():
+            expected = reference(
+                input_ids=torch.tensor(APART["encoder_input_tokens"]),
+                attention_mask=torch.tensor(APART["encoder_segment_ids"]),
+                decoder_input_ids=torch.tensor(APART["decoder_input_tokens"]),
+            ).logits.numpy()
+        real = APART["decoder_loss_weights"] > 0
+        model = our_model(config, reference)
+        logits = np.asarray(jax.jit(model)(APART))
+        np.testing.assert_allclose(logits[real], expected[real], atol=1e-4)
+        # Both layouts list the real tokens in the same order.
+        logits = np.asarray(jax.jit(model)(PACKED))
+        packed_real = PACKED["decoder_loss_weights"] > 0
+        np.testing.assert_allclose(logits[packed_real], expected[real], atol=1e-4)
+
+    @FAMILIES
+    def test_gradients(self, config):
+        import torch
+
+        from tests.models.torch_reference import as_ours, named, our_model, torch_model
+
+        reference = torch_model(config)
+        labels = np.where(APART["decoder_loss_weights"] > 0, APART["decoder_target_tokens"], -100)
+        logits = reference(
+            input_ids=torch.tensor(APART["encoder_input_tokens"]),
+            attention_mask=torch.tensor(APART["encoder_segment_ids"]),
+            decoder_input_ids=torch.tensor(APART["decoder_input_tokens"]),
+        ).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), torch.tensor(labels, dtype=torch.long).flatten(), reduction="sum"
+        )
+        loss.backward()
+        expected = as_ours(config, {n: p.grad for n, p in reference.named_parameters()})
+        model = our_model(config, reference)
+        tokens = APART["decoder_loss_weights"].sum()
+        for batch in (APART, PACKED):
+            value, grads = gradients(model, batch)
+            np.testing.assert_allclose(value / tokens, loss.item() / tokens, rtol=1e-5)
+            grads = named(grads)
+            assert grads.keys() == expected.keys()
+            for name, grad in grads.items():
+                np.testing.assert_allclose(grad / tokens, expected[name] / tokens, atol=1e-4)
+                # Small gradients too: relative to the greatest one of the tensor.
+                scale = np.abs(expected[name]).max()
+                np.testing.assert_allclose(grad / scale, expected[name] / scale, atol=1e-4)
+
+    def test_relative_buckets(self):
+        from transformers.models.t5.modeling_t5 import T5Attention
+
+        from mto_jax.models.attention import relative_buckets
+
+        torch = pytest.importorskip("torch")
+        distance = np.arange(-700, 700)
+        for bidirectional in (True, False):
+            for num_buckets, max_distance in ((32, 128), (8, 12), (64, 256)):
+                options = {
+                    "bidirectional": bidirectional,
+                    "num_buckets": num_buckets,
+                    "max_distance": max_distance,
+                }
+                expected = T5Attention._relative_position_bucket(torch.tensor(distance), **options)
+                buckets = relative_buckets(jnp.asarray(distance), **options)
+                np.testing.assert_array_equal(buckets, expected.numpy())
+
+
+def test_segments_do_not_see_each_other():
+    """Other tokens in the second segment of a row change nothing in the first."""
+    model = fresh(TINY)
+    changed = {k: v.copy() for k, v in PACKED.items()}
+    for side in ("encoder", "decoder"):
+        second = PACKED[f"{side}_segment_ids"] == 2
+        changed[f"{side}_input_tokens"][second] = 7
+    first = PACKED["decoder_segment_ids"] == 1
+    logits, after = jax.jit(model)(PACKED), jax.jit(model)(changed)
+    np.testing.assert_array_equal(logits[first], after[first])
+
+
+def test_padding_has_no_nan():
+    """A batch whose last rows are all padding, as the last batch of an evaluation has."""
+    batch = {k: v.copy() for k, v in PACKED.items()}
+    for v in batch.values():
+        v[1:] = 0
+    loss, grads = gradients(fresh(TINY), batch)
+    assert np.isfinite(loss)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+
+
+@FAMILIES
+@pytest.mark.parametrize("per_layer", [False, True], ids=["shared-bias", "bias-per-layer"])
+def test_cached_decoding_equals_the_decoder(config, per_layer):
+    model = fresh(dataclasses.replace(config, relative_bias_per_layer=per_layer))
+    tokens, source = APART["decoder_input_tokens"], APART["encoder_segment_ids"]
+    encoded = model.encode(APART["encoder_input_tokens"], source)
+    hidden = model.decode(encoded, source, tokens, np.ones_like(tokens))
+    expected = model.logits(hidden)
+    cache = model.start_cache(encoded, source, max_length=tokens.shape[1])
+    graphdef, params = nnx.split(model)
+    step = jax.jit(lambda p, token, cache: nnx.merge(graphdef, p).decode_step(token, cache))
+    for t in range(tokens.shape[1]):
+        logits, cache = step(params, tokens[:, t], cache)
+        np.testing.assert_allclose(logits, expected[:, t], atol=2e-5)
+
+
+def test_beams_share_their_source():
+    """W rows per source give what W copies of the source give; reordering rows reorders their futures."""
+    model = fresh(TINY)
+    source, W = APART["encoder_segment_ids"][:2], 3
+    encoded = model.encode(APART["encoder_input_tokens"][:2], source)
+    beams = model.start_cache(encoded, source, 4, num_beams=W)
+    copies = model.start_cache(np.repeat(encoded, W, axis=0), np.repeat(source, W, axis=0), 4)
+    first, second = np.array([3, 5, 7, 9, 11, 13]), np.array([2, 4, 6, 8, 10, 12])
+    rows = np.array([2, 2, 0, 4, 3, 3])
+    logits, beams = model.decode_step(first, beams)
+    expected, copies = model.decode_step(first, copies)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    reordered = jax.tree.map(lambda x: x[rows], beams.self_attention)
+    logits, _ = model.decode_step(second, dataclasses.replace(beams, self_attention=reordered))
+    # Rows in another order from the start, each with its own source.
+    copies = model.start_cache(np.repeat(encoded, W, axis=0), np.repeat(source, W, axis=0), 4)
+    _, copies = model.decode_step(first[rows], copies)
+    expected, _ = model.decode_step(second, copies)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"remat": "minimal"}, {"remat": "full"}, {"scan_unroll": 3}],
+    ids=["minimal", "full", "unroll"],
+)
+def test_memory_options_change_no_number(changes):
+    expected_loss, expected = gradients(fresh(TINY), PACKED)
+    loss, grads = gradients(fresh(dataclasses.replace(TINY, **changes)), PACKED)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_is_near_float32():
+    config = dataclasses.replace(TINY, dtype="bfloat16")
+    expected_loss, expected = gradients(fresh(TINY), PACKED)
+    loss, grads = gradients(fresh(config), PACKED)
+    np.testing.assert_allclose(loss, expected_loss, rtol=2e-2)
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == jnp.float32
+        assert np.linalg.norm(a - b) < 0.1 * np.linalg.norm(b)
+
+
+class TestDropout:
+    config = dataclasses.replace(TINY, dropout_rate=0.3)
+
+    def test_key_decides(self):
+        model = fresh(self.config)
+        without, same = model(PACKED), fresh(TINY)(PACKED)
+        np.testing.assert_array_equal(without, same)
+        key, other = jax.random.key(1), jax.random.key(2)
+        a, b = model(PACKED, dropout_key=key), model(PACKED, dropout_key=key)
+        np.testing.assert_array_equal(a, b)
+        assert not np.allclose(a, without)
+        assert not np.allclose(a, model(PACKED, dropout_key=other))
+
+    def test_masks_keep_the_mean_and_are_shared_along_the_length(self):
+        from mto_jax.models.layers import Dropout
+
+        dropout = Dropout(0.25, jax.random.key(0))
+        x = np.ones((64, 5, 200), np.float32)
+        first, second = np.asarray(dropout(x)), np.asarray(dropout(x))
+        assert set(np.unique(first)) == {np.float32(0), np.float32(4 / 3)}
+        np.testing.assert_allclose(first.mean(), 1.0, atol=0.02)
+        np.testing.assert_array_equal(first[:, :1].repeat(5, axis=1), first)
+        assert (first != second).any()
+
+    def test_layers_draw_their_own_masks(self):
+        """With dropout in a layer and equal weights in all layers, the layers must still differ."""
+        key = jax.random.key(0)
+        one = dataclasses.replace(self.config, num_encoder_layers=1)
+        a = fresh(self.config).encode(*self.source(), dropout_key=key)
+        assert a.shape == fresh(one).encode(*self.source(), dropout_key=key).shape
+        assert np.isfinite(a).all()
+
+    def source(self):
+        return PACKED["encoder_input_tokens"], PACKED["encoder_segment_ids"]
+
+
+class TestParameters:
+    def test_names_and_axes(self):
+        _, shapes = abstract(TINY)
+        axes = {
+            ".".join(path): (variable.shape, variable.get_metadata("axes"))
+            for path, variable in nnx.to_flat_state(shapes)
+        }
+        for name, (shape, names) in axes.items():
+            assert len(shape) == len(names), name
+        assert axes["embedding"] == ((96, 32), ("vocab", "embed"))
+        assert axes["lm_head"] == ((32, 96), ("embed", "vocab"))
+        assert axes["encoder.layers.attention.query"] == ((2, 32, 24), ("layers", "embed", "joined_kv"))
+        assert axes["decoder.layers.cross_attention.out"] == (
+            (3, 24, 32),
+            ("layers", "joined_kv", "embed"),
+        )
+        assert axes["decoder.layers.mlp.wi_1"] == ((3, 32, 48), ("layers", "embed", "mlp"))
+        assert axes["encoder.relative_bias"] == ((8, 3), (None, "heads"))
+
+    def test_abstract_and_initialise_agree_with_the_module(self):
+        graphdef, params = nnx.split(fresh(TINY))
+        same, shapes = abstract(TINY)
+        assert same == graphdef
+        made = jax.jit(initialise, static_argnums=0)(TINY, jax.random.key(0))
+        assert jax.tree.structure(made) == jax.tree.structure(params) == jax.tree.structure(shapes)
+        for a, b in zip(jax.tree.leaves(made), jax.tree.leaves(params), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+    def test_fresh_logits_have_unit_scale(self):
+        """Neither family starts from extreme predictions: the loss is near log V."""
+        for config in (V1_0, TINY):
+            config = dataclasses.replace(config, d_model=128, d_ff=256)
+            tokens = PACKED["decoder_loss_weights"].sum()
+            loss = loss_sum(fresh(config), PACKED) / tokens
+            assert abs(loss - np.log(96)) < 2.0
+
+
+class TestMesh:
+    rules = {
+        "batch": ("data", "fsdp"),
+        "embed": "fsdp",
+        "vocab": "tensor",
+        "mlp": "tensor",
+        "heads": "tensor",
+        "joined_kv": "tensor",
+    }
+
+    def test_partition_spec(self):
+        mesh = make_mesh()
+        P = jax.sharding.PartitionSpec
+
+        def spec(axes, shape):
+            return partitioning.partition_spec(axes, shape, mesh, self.rules)
+
+        assert spec(("batch", "length", "embed"), (8, 6, 4)) == P(("data", "fsdp"), None, None)
+        assert spec(("embed", "mlp"), (4, 4)) == P("fsdp", "tensor")
+        assert spec(("heads", None), (3, 4)) == P(None, None)  # 3 heads do not divide by 2
+
+    def test_sharded_gradients_equal_those_of_one_device(self):
+        mesh = make_mesh()
+        config = dataclasses.replace(TINY, num_heads=4)
+        graphdef, params = nnx.split(fresh(config))
+        batch = {k: np.concatenate([v, v[:1]]) for k, v in PACKED.items()}
+        expected_loss, expected = gradients(nnx.merge(graphdef, params), batch)
+
+        def sharding(variable):
+            axes = variable.get_metadata("axes")
+            spec = partitioning.partition_spec(axes, variable.shape, mesh, self.rules)
+            return variable.replace(jax.sharding.NamedSharding(mesh, spec))
+
+        is_variable = lambda x: isinstance(x, nnx.Variable)  # noqa: E731
+        sharded = jax.device_put(params, jax.tree.map(sharding, params, is_leaf=is_variable))
+
+        @jax.jit
+        def run(p):
+            with partitioning.use_rules(mesh, self.rules):
+                return jax.value_and_grad(lambda p: loss_sum(nnx.merge(graphdef, p), batch))(p)
+
+        loss, grads = run(sharded)
+        np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+        for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+class TestConfig:
+    def test_dict_round_trip(self):
+        assert T5Config.from_dict(dataclasses.asdict(V1_0)) == V1_0
+
+    def test_from_dict_ignores_gin(self):
+        import gin
+
+        gin.bind_parameter("T5Config.d_model", 77)
+        assert T5Config().d_model == 77
+        assert T5Config.from_dict({}).d_model == 512
+
+    @pytest.mark.parametrize(
+        "fields, message",
+        [
+            ({"mlp": "gated_gelu"}, "Did you mean 'gated-gelu'"),
+            ({"remat": "some"}, "T5Config.remat"),
+            ({"dtype": "float16"}, "T5Config.dtype"),
+            ({"num_heads": 0}, "num_heads is 0"),
+            ({"d_model": "512"}, "d_model is '512'"),
+            ({"dropout_rate": 1.0}, "dropout_rate"),
+            ({"num_buckets": 7}, "num_buckets=7"),
+            ({"attention": "cudnn"}, "needs dtype='bfloat16'"),
+            ({"num_layers": 8}, "num_encoder_layers"),
+        ],
+    )
+    def test_errors(self, fields, message):
+        with pytest.raises(UserError, match=message):
+            T5Config.from_dict(fields)

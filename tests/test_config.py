@@ -1,0 +1,66 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Gin files, flags and what a user reads when one of them is wrong."""
+
+import gin
+import pytest
+
+from mto_jax import config, errors
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("runs/a", "'runs/a'"),
+        ("greedy", "'greedy'"),
+        ("it's", '"it\'s"'),
+        ("16", "16"),
+        ("1e-3", "1e-3"),
+        ("None", "None"),
+        ("'quoted'", "'quoted'"),
+        ("{'inputs': 8}", "{'inputs': 8}"),
+        ("@T5Config()", "@T5Config()"),
+        ("%BATCH_SIZE", "%BATCH_SIZE"),
+    ],
+)
+def test_a_flag_value_is_a_literal_or_else_a_string(value, expected):
+    assert config.binding("NAME", value) == f"NAME = {expected}"
+
+
+def load(tmp_path, text, bindings=()):
+    path = tmp_path / "run.gin"
+    path.write_text(text)
+    config.load([str(path)], bindings)
+
+
+def test_flags_override_files_and_macros_resolve(tmp_path):
+    load(tmp_path, "BATCH_SIZE = 4\ntrain.batch_size = %BATCH_SIZE\n", ["BATCH_SIZE = 8"])
+    assert gin.query_parameter("%BATCH_SIZE") == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trian.batch_size = 4", r"no gin configurable 'trian'.*'train'.*run\.gin, line 1"),
+        ("\ntrain.batch_sizes = 4", r"'batch_sizes'.*'batch_size'.*run\.gin, line 2"),
+        ("MODEL_DIR = %gin.REQUIRED\ntrain.model_dir = %MODEL_DIR", "needs MODEL_DIR.*--gin.MODEL_DIR="),
+        ("BATCH_SIZE = 4\ntrain.batch_size = %BATCH_SZE", "no macro 'BATCH_SZE'.*'BATCH_SIZE'"),
+        ("include 'models/t5_1_1_bse.gin'", "gin file.*'models/t5_1_1_base.gin'"),
+        ("train.model = @T5Confg()", "'T5Confg'.*'T5Config'"),
+        ("train.batch_size = (", "does not parse"),
+    ],
+)
+def test_wrong_names_are_told_with_the_nearest_one(tmp_path, text, message):
+    with pytest.raises(errors.UserError, match=f"(?s){message}"):
+        load(tmp_path, text)
+
+
+def test_every_gin_file_that_comes_along_parses():
+    for name in config.bundled():
+        gin.clear_config()
+        required = [
+            line.split(" = ")[0]
+            for line in (config.gin_directory() / name).read_text().splitlines()
+            if line.endswith("%gin.REQUIRED")
+        ]
+        config.load([name], [f"{macro} = 'given'" for macro in required])

@@ -1,0 +1,120 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The verb `mto evaluate`: which checkpoints, what is printed and written."""
+
+import json
+import shutil
+
+import pytest
+
+from mto_jax import evaluate as verb
+from mto_jax import vocabulary
+from mto_jax.data import loader
+from mto_jax.data.config import DatasetConfig
+from mto_jax.errors import UserError
+from mto_jax.evaluation.decoding import Decoding
+from tests.evaluation import tiny
+
+HOW = Decoding(max_length=6)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with three steps, of which step 2 is the best."""
+    folder = tmp_path_factory.mktemp("run")
+    tiny.checkpoint(folder, {1: 0.2, 2: 0.9, 3: 0.5})
+    return folder
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path, monkeypatch):
+    """A fresh copy of it, and a data set that stands in for SeqIO's."""
+    texts = [
+        {"inputs": f"{i} {i + 1}", "targets": "2", "references": ["2", "3 4"]} for i in range(5, 12)
+    ]
+    data = tiny.prepared(
+        tmp_path, texts, [f"mto_jax.evaluation.metrics:{m}" for m in ("rouge", "bleu")]
+    )
+    monkeypatch.setattr(loader, "ensure", lambda config: data)
+    monkeypatch.setattr(vocabulary, "vocabulary", tiny.Numbers)
+    monkeypatch.setattr(verb, "use_compilation_cache", lambda: None)
+    shutil.copytree(trained, tmp_path / "run")
+    return tmp_path / "run"
+
+
+DATASET = DatasetConfig("tiny", {"inputs": 16, "targets": 8}, "test")
+
+
+def run(run_dir, **options):
+    return verb.evaluate(
+        model_dir=str(run_dir), datasets=[DATASET], decoding=HOW, batch_size=4, **options
+    )
+
+
+def test_best_checkpoint_table_and_files(run_dir, capsys):
+    results = run(run_dir)
+    assert list(results) == [2]
+    printed = capsys.readouterr().out
+    for word in ("tiny", "rougeL", "bleu", "95 % interval", "step 2"):
+        assert word in printed
+    folder = run_dir / "evaluation" / "2"
+    rows = [json.loads(line) for line in (folder / "predictions-tiny-test.jsonl").open()]
+    assert [row["input"] for row in rows] == [f"{i} {i + 1}" for i in range(5, 12)]
+    assert rows[0].keys() >= {"references", "prediction", "raw_prediction", "scores"}
+    summary = json.loads((folder / "metrics.json").read_text())
+    assert summary["step"] == 2
+    assert summary["decoding"]["max_length"] == 6
+    (task,) = summary["results"]
+    assert (task["task"], task["split"], task["examples"]) == ("tiny", "test", 7)
+    found = task["metrics"]["rougeL"]
+    assert found["low"] <= found["value"] <= found["high"]
+    assert found["value"] == results[2][0].values()["rougeL"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "metrics.json",
+        "predictions-tiny-test.jsonl",
+    ]
+
+
+def test_all_newest_and_one_step(run_dir, tmp_path):
+    assert list(run(run_dir, checkpoints="all", output_dir=str(tmp_path / "out"))) == [1, 2, 3]
+    assert (tmp_path / "out" / "3" / "metrics.json").exists()
+    for which, step in (("newest", 3), (1, 1), ("1", 1)):
+        assert [p.name for p in verb.find_checkpoints(str(run_dir), which)] == [str(step)]
+    step_dir = run_dir / "checkpoints" / "1"
+    assert verb.find_checkpoints(str(step_dir), "best") == [step_dir]
+
+
+def test_damaged_checkpoints_are_left_out(run_dir, capsys):
+    victim = next(
+        p for p in (run_dir / "checkpoints" / "3" / "trainable").rglob("*") if p.is_file()
+    )
+    victim.write_bytes(b"")
+    assert [p.name for p in verb.find_checkpoints(str(run_dir), "all")] == ["1", "2"]
+    assert "3 is damaged" in capsys.readouterr().err
+    with pytest.raises(UserError, match="damaged"):
+        verb.find_checkpoints(str(run_dir), 3)
+
+
+def test_errors(run_dir, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="Did you mean 'newest'"):
+        verb.find_checkpoints(str(run_dir), "newst")
+    with pytest.raises(UserError, match="step '7'"):
+        verb.find_checkpoints(str(run_dir), 7)
+    with pytest.raises(UserError, match="is not there"):
+        verb.find_checkpoints(str(tmp_path / "nothing"), "best")
+    with pytest.raises(UserError, match=r"evaluate\.datasets is empty"):
+        verb.evaluate(model_dir=str(run_dir), datasets=[])
+
+
+def test_model_of_another_vocabulary(run_dir, tmp_path, monkeypatch):
+    class Other(tiny.Numbers):
+        digest = "other"
+
+    texts = [{"inputs": "5", "targets": "6", "references": ["6"]}]
+    data = tiny.prepared(tmp_path, texts, vocabulary=Other(), name="other")
+    monkeypatch.setattr(loader, "ensure", lambda config: data)
+    with pytest.raises(UserError, match="prepared with the vocabulary 'numbers'"):
+        run(run_dir)
+    monkeypatch.setattr(vocabulary, "vocabulary", Other)
+    with pytest.raises(UserError, match="was trained with the vocabulary 'numbers'"):
+        run(run_dir)

@@ -1,0 +1,90 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What trains, and what a state holds."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from mto_jax.errors import UserError
+from mto_jax.models.t5 import T5
+from mto_jax.training import sharding, state
+from mto_jax.training.optimizers import Optimizer
+
+from .common import TINY, setup
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return state.blueprint(functools.partial(T5, TINY))
+
+
+def test_merge_and_split_are_inverses(plan):
+    model = T5(TINY, nnx.Rngs(0))
+    parameters = plan.split(model)
+    np.testing.assert_array_equal(parameters["embedding"], model.embedding[...])
+    np.testing.assert_array_equal(
+        parameters["decoder.layers.mlp.wo"], model.decoder.layers.mlp.wo[...]
+    )
+    changed = {name: value + 1 for name, value in parameters.items()}
+    for name, value in plan.split(plan.merge(changed)).items():
+        np.testing.assert_array_equal(value, parameters[name] + 1)
+
+
+def test_initialising_on_a_mesh_gives_the_same_values_in_pieces(plan):
+    one = plan.initialise(jax.random.key(3), sharding.mesh(1, 1, 1, jax.devices()[:1]))
+    many = plan.initialise(jax.random.key(3), sharding.mesh(2, 2, 2))
+    for name in one:
+        np.testing.assert_allclose(one[name], many[name], rtol=1e-6, atol=1e-6)
+    assert many["embedding"].addressable_shards[0].data.shape == (32, 8)
+
+
+def test_patterns_choose_what_trains(plan):
+    names = list(plan.abstract)
+    assert state.trainable_names(names, "all") == names
+    chosen = state.trainable_names(names, ["*.scale", "encoder.relative_bias"])
+    assert "encoder.relative_bias" in chosen
+    assert "decoder.relative_bias" not in chosen
+    assert sum(name.endswith("scale") for name in chosen) == len(chosen) - 1
+    with pytest.raises(UserError, match="'decodr.\\*' .* matches no parameter"):
+        state.trainable_names(names, ["decodr.*"])
+    with pytest.raises(UserError, match="empty"):
+        state.trainable_names(names, [])
+
+
+def test_frozen_parameters_have_no_optimizer_state():
+    some = setup(trainable=("decoder.layers.mlp.*",))
+    assert set(some.state.trainable) == {f"decoder.layers.mlp.{n}" for n in ("wi_0", "wi_1", "wo")}
+    assert len([leaf for leaf in jax.tree.leaves(some.state.optimizer) if leaf.ndim]) == 2 * 3
+    before = some.initial
+    some.train(2)
+    for name, value in before.frozen.items():
+        np.testing.assert_array_equal(some.state.frozen[name], value)
+    for name, value in before.trainable.items():
+        assert (np.asarray(some.state.trainable[name]) != value).all()
+
+
+def test_optimizer_arrays_live_where_their_parameters_do(plan):
+    mesh = sharding.mesh(2, 2, 2)
+    target = state.abstract_state(plan, ["embedding"], Optimizer("adamw").build(5), mesh)
+    leaves = jax.tree.leaves(target.optimizer)
+    assert [leaf.sharding for leaf in leaves if leaf.ndim] == [
+        target.trainable["embedding"].sharding
+    ] * 2
+    assert all(leaf.sharding.is_fully_replicated for leaf in leaves if not leaf.ndim)
+
+
+def test_the_table_lists_every_parameter(plan):
+    table = state.parameter_table(plan, ["embedding"], sharding.mesh(2, 2, 2))
+    for name in plan.abstract:
+        assert name in table
+    total = sum(value.size for value in plan.abstract.values())
+    assert f"{total:,} parameters, 1,024 of them train" in table
+    [line] = [line for line in table.splitlines() if line.startswith("embedding")]
+    assert line.split("  ")[1:] != []
+    assert "vocab, embed" in line
+    assert "tensor, fsdp" in line
+    assert "yes" in line

@@ -1,0 +1,125 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The step: the same numbers on every mesh, in microbatches, and by plain gradients."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mto_jax.training import step
+from mto_jax.training.optimizers import Optimizer
+
+from .common import TINY, batch, setup
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def single():
+    one = setup()
+    losses = one.train(STEPS)
+    return losses, jax.device_get(one.state)
+
+
+@pytest.mark.parametrize("mesh", [(8, 1, 1), (1, 4, 2), (2, 2, 2)])
+def test_every_mesh_gives_the_loss_curve_of_one_device(single, mesh):
+    losses, state = single
+    many = setup(mesh=mesh)
+    np.testing.assert_allclose(many.train(STEPS), losses, rtol=1e-5)
+    for name, value in state.trainable.items():
+        np.testing.assert_allclose(many.state.trainable[name], value, atol=2e-4)
+
+
+def test_microbatches_give_the_big_batch(single):
+    losses, _ = single
+    many = setup(mesh=(2, 1, 1), microbatches=4)
+    np.testing.assert_allclose(many.train(STEPS), losses, rtol=1e-5)
+
+
+def test_the_gradient_is_that_of_the_mean_over_all_target_tokens():
+    """Checked against the plain logits, with unequal weights in the rows."""
+    plain = setup(optimizer=Optimizer("sgd", 1.0, clip_norm=None), microbatches=2)
+    rows = batch(3)
+    rows["decoder_loss_weights"][1::2] *= 0.25
+
+    def mean_loss(parameters):
+        logits_BxTxV = plain.plan.merge(parameters)(rows)
+        losses_BxT = optax.softmax_cross_entropy_with_integer_labels(
+            logits_BxTxV, rows["decoder_target_tokens"]
+        )
+        weights_BxT = rows["decoder_loss_weights"]
+        return jnp.sum(losses_BxT * weights_BxT) / jnp.sum(weights_BxT)
+
+    before = plain.initial.trainable
+    gradients = jax.jit(jax.grad(mean_loss))(before)
+    state, totals = plain.program(plain.state, plain.totals(), plain.place(rows))
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(before[name] - state.trainable[name], gradient, atol=2e-5)
+    np.testing.assert_allclose(totals["gradient_norm"], optax.tree.norm(gradients), rtol=1e-4)
+
+
+def test_totals_add_up_and_count_what_is_no_padding():
+    one = setup()
+    totals, tokens, weight = one.totals(), 0, 0.0
+    for number in range(3):
+        rows = batch(number)
+        tokens += (rows["encoder_segment_ids"] > 0).sum() + (rows["decoder_segment_ids"] > 0).sum()
+        weight += rows["decoder_loss_weights"].sum()
+        one.state, totals = one.program(one.state, totals, one.place(rows))
+    assert totals["steps"] == 3
+    assert totals["tokens"] == tokens
+    assert totals["weight"] == weight
+    assert totals["examples"] == 3 * 8 * 2
+    assert totals["places"] == 3 * 8 * (12 + 10)
+    assert totals["bad_step"] == step.NEVER
+    assert one.state.step == 3
+
+
+def test_the_first_bad_step_is_named():
+    one = setup()
+    totals = one.totals()
+    for number in range(4):
+        rows = batch(number)
+        if number == 1:
+            rows["decoder_loss_weights"][0, 0] = np.inf
+        one.state, totals = one.program(one.state, totals, one.place(rows))
+    assert totals["bad_step"] == 2
+
+
+def test_dropout_depends_on_step_and_seed_alone():
+    still = setup(
+        config=dataclasses.replace(TINY, dropout_rate=0.5), optimizer=Optimizer("sgd", 0.0)
+    )
+    rows = still.place(batch(0))
+
+    def losses():
+        still.reset()
+        for _ in range(3):
+            still.state, totals = still.program(still.state, still.totals(), rows)
+            yield float(totals["loss"])
+
+    first = list(losses())
+    assert len(set(first)) == 3  # same parameters, same batch, another step
+    assert list(losses()) == first
+    evaluate = jax.jit(step.evaluation_step(still.loss))
+    parameters = still.state.trainable
+    sums = evaluate(parameters, rows)
+    assert sums["loss"] == evaluate(parameters, rows)["loss"] != first[0]
+    assert sums["weight"] == batch(0)["decoder_loss_weights"].sum()
+
+
+def test_other_shapes_raise_instead_of_compiling():
+    one = setup()
+    with pytest.raises(TypeError):
+        one.program(one.state, one.totals(), one.place(batch(0, rows=16)))
+
+
+def test_the_state_is_donated():
+    one = setup()
+    old = one.state
+    one.train(1)
+    assert old.trainable["embedding"].is_deleted()
