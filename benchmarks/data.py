@@ -50,7 +50,9 @@ def ours(prepared: Prepared) -> Iterator[dict]:
 
 def grains(prepared: Prepared) -> Iterator[dict]:
     """The pipeline that Grain's documentation suggests: shuffle, pack by first fit, batch."""
-    source = ArrayRecordDataSource([str(prepared.path / name) for name in prepared.manifest["shards"]])
+    source = ArrayRecordDataSource(
+        [str(prepared.path / name) for name in prepared.manifest["shards"]]
+    )
     dataset = grain.MapDataset.source(source).shuffle(seed=0).repeat(None)
     dataset = dataset.map(lambda record: shards.decode(record, extras=False)).to_iter_dataset()
     dataset = grain.experimental.FirstFitPackIterDataset(
@@ -104,7 +106,9 @@ def main() -> None:
             gin.bind_parameter("vocabulary.name", vocabulary)
             ready.append(prepare(name, inputs, folder))
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        print(f"{'task and lengths':<38}{'':10}{'tokens/s':>12}{'examples/s':>12}{'non-padding':>13}")
+        print(
+            f"{'task and lengths':<38}{'':10}{'tokens/s':>12}{'examples/s':>12}{'non-padding':>13}"
+        )
         for data in ready:
             lengths = "{inputs} + {targets}".format(**data.task_feature_lengths)
             results = {"ours": measure(ours(data), arguments.seconds)}

@@ -18,6 +18,7 @@ VERBS = {
     "train": "pre-train, adapt or fine-tune a T5; resumes where it stopped",
     "evaluate": "decode a data set with a checkpoint and score the predictions",
     "infer": "predict for the lines of a file or of standard input",
+    "convert": "convert a checkpoint between Hugging Face, T5X and ours, or say what it is",
 }
 
 
@@ -49,8 +50,11 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        # Under `python -m mto_jax.VERB` this second import gives the module its real name, so that
-        # gin knows one configurable and not two.
+        # Under `python -m mto_jax.VERB` that module runs as __main__; a second import under its real
+        # name would make two configurables of one.
+        started = sys.modules["__main__"]
+        if getattr(getattr(started, "__spec__", None), "name", None) == f"mto_jax.{verb}":
+            sys.modules[f"mto_jax.{verb}"] = started
         module = importlib.import_module(f"mto_jax.{verb}")
         function = getattr(module, verb)
         arguments, gin_bindings = _parse(verb, module, function, argv)
@@ -70,7 +74,8 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
 
 def fail(error: Exception) -> None:
     """Print `error` as one paragraph on standard error and exit with status 2."""
-    print(f"error: {error}", file=sys.stderr)
+    text = str(error).split("\n  In call to configurable")[0]  # gin's trace says nothing to a user
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -26,10 +26,12 @@ CONFIGURABLE_MODULES = (
     "mto_jax.training.optimizers",
     "mto_jax.training.sharding",
     "mto_jax.evaluation.decoding",
+    "mto_jax.interop",
     "mto_jax.prepare",
     "mto_jax.train",
     "mto_jax.evaluate",
     "mto_jax.infer",
+    "mto_jax.convert",
     "mto_jax.quickstart",
 )
 

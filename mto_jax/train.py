@@ -8,6 +8,7 @@ checkpoint: after the end of the run, a signal, a crash or a power cut.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import json
@@ -89,7 +90,7 @@ def train(
       checkpoint_period: steps between checkpoints; None saves only at the end (and where evaluated).
       keep: newest checkpoints that stay.
       keep_best: best checkpoints that stay besides, by `best_metric`.
-      best_metric: e.g. "dev/loss" or "dev/demo_AtLocation_mapping/rouge_l"; None: the first dev
+      best_metric: e.g. "dev/loss" or "dev/demo_AtLocation_mapping/rougeL"; None: the first dev
         set's loss.
       log_period: steps between lines of the log.
       num_workers: processes that read data; 0 reads in a thread.
@@ -166,11 +167,17 @@ def train(
         tell(f"{model_dir} is trained to step {start_step} already; TRAIN_STEPS = {train_steps}")
         return checkpoints.description(newest)["metrics"]
 
+    feed = loop.Feed(batches, functools.partial(sharding.place, mesh=mesh))
+    cleanup = contextlib.ExitStack()
+    cleanup.callback(batches.close)
+    cleanup.callback(feed.close)
+
     # ------------------------------------------------------------------------ outputs
     best_metric = best_metric or (f"dev/{dev_sets[0].name}/loss" if dev_sets else None)
     checkpointer = checkpoints.Checkpointer(
         model_dir, identity, keep=keep, keep_best=keep_best, best_metric=best_metric
     )
+    cleanup.callback(checkpointer.close)
     writer: Any = NoWriter()
     if jax.process_index() == 0:
         write_atomically(folder / "model.json", json.dumps(identity, indent=2) + "\n")
@@ -185,6 +192,7 @@ def train(
             wandb_project=wandb_project,
             config=gin.config_str(),
         )
+        cleanup.callback(writer.close)
         writer.say(table.rstrip().rpartition("\n\n")[2])
     program, seconds = compiling.result()
     compiler.shutdown()
@@ -217,8 +225,7 @@ def train(
         metrics.update(measured)
         return measured
 
-    feed = loop.Feed(batches, functools.partial(sharding.place, mesh=mesh))
-    try:
+    with cleanup:
         state, stopped = loop.run(
             program,
             state,
@@ -233,11 +240,6 @@ def train(
             save=checkpointer.save,
         )
         checkpointer.wait()
-    finally:
-        feed.close()
-        batches.close()
-        writer.close()
-        checkpointer.close()
 
     # ------------------------------------------------------------------------ end
     if stopped is not None:

@@ -139,7 +139,9 @@ def phrase_patterns(phrases: Iterable[str] | None) -> list[re.Pattern[str]]:
         phrases = map(phrase_sets.relation_phrase, phrase_sets.RELATIONS)
     patterns = [_pattern(phrase) for phrase in sorted(set(phrases), key=lambda p: (-len(p), p))]
     if not patterns:
-        raise UserError("PairConfig.phrases is empty: name at least one phrase, or None for ATOMIC's.")
+        raise UserError(
+            "PairConfig.phrases is empty: name at least one phrase, or None for ATOMIC's."
+        )
     return patterns
 
 

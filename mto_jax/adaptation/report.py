@@ -36,7 +36,13 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """As plain dicts."""
-        return {"read": self.read, "kept": self.kept, **dataclasses.asdict(self)}
+        return {
+            "read": self.read,
+            "kept": self.kept,
+            "dropped": dict(self.dropped.most_common()),
+            "labels": dict(self.labels),
+            "examples": self.examples,
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Report":

@@ -65,10 +65,14 @@ def documents(corpus: str, format: str) -> Iterator[Sentence]:
     for file in files:
         name = file.rpartition("/")[2]
         try:
-            for filled, lines in itertools.groupby(readers.lines(file), lambda x: bool(x[1].strip())):
+            for filled, lines in itertools.groupby(
+                readers.lines(file), lambda x: bool(x[1].strip())
+            ):
                 numbered = list(lines) if filled else []
                 if format == "paragraphs":
-                    numbered = [(numbered[0][0], " ".join(t for _, t in numbered))] if filled else []
+                    numbered = (
+                        [(numbered[0][0], " ".join(t for _, t in numbered))] if filled else []
+                    )
                 for number, text in numbered:
                     yield Sentence(text, f"{name}:{number}")
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -81,7 +85,7 @@ def documents(corpus: str, format: str) -> Iterator[Sentence]:
 # An end mark, closing quotes, space, and (looked at only) opening quotes and the next letter or digit.
 _END = re.compile(r"[.!?]+[\"')\]’”]*\s+(?=[\"'(\[‘“]*([^\W_]))")
 _ABBREVIATION = re.compile(
-    r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Mt|Fig|No|Gen|Col|Sen|Rep|Gov|Capt|Lt|Jr|Sr|vs|cf|e\.g|i\.e)\.$"
+    r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Mt|Fig|No|Gen|Col|Sen|Rep|Gov|Capt|Lt|Jr|Sr|vs?|cf|e\.g|i\.e)\.$"
 )
 
 
@@ -121,20 +125,20 @@ def draw(
     *,
     min_words: int,
     max_words: int,
-    count: int,
+    count: int | None,
     seed: int,
 ) -> list[Sentence]:
     """A seeded sample of the distinct sentences of the right length, in random order.
 
     Every choice follows from a digest of (seed, sentence), not from the order of the corpus. A corpus of
-    any size is read as a stream; some 100 bytes stay for each distinct sentence.
+    any size is read as a stream; what stays is the sample, and some 100 bytes for each distinct sentence.
 
     Args:
       documents: texts of any length.
       report: receives what was read and dropped.
       min_words: shorter sentences are dropped.
       max_words: longer ones are.
-      count: most sentences to draw.
+      count: most sentences to draw; None takes all.
     """
 
     def candidates() -> Iterator[tuple[bytes, Sentence]]:
@@ -157,7 +161,8 @@ def draw(
                     yield digest, Sentence(text, source)
 
     before = report.dropped.total()
-    drawn = [sentence for _, sentence in heapq.nsmallest(count, candidates())]
+    ranked = sorted(candidates()) if count is None else heapq.nsmallest(count, candidates())
+    drawn = [sentence for _, sentence in ranked]
     left = report.read - (report.dropped.total() - before) - len(drawn)
     if left:
         report.dropped[f"not among the {count} sentences drawn"] += left

@@ -65,7 +65,7 @@ def ensure(config: DatasetConfig) -> Prepared:
             raised = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", done.stderr, re.MULTILINE)
             reason = f"Preparing {what} ended with status {done.returncode}: "
             reason += raised[-1] if raised else "no reason given (killed? out of memory?)"
-        raise errors.UserError(reason.partition("\n  In call to configurable")[0].strip())
+        raise errors.UserError(reason.strip())
     prepared = manifest.find(config)
     if prepared is None:
         raise errors.UserError(

@@ -39,7 +39,7 @@ class Prepared:
     Attributes:
       path: its folder.
       manifest: what manifest.json holds.
-      tasks: the tasks it consists of: itself, or the members of a mixture.
+      members: the tasks of a mixture; empty for a task.
     """
 
     path: pathlib.Path
@@ -48,6 +48,7 @@ class Prepared:
 
     @property
     def tasks(self) -> tuple["Prepared", ...]:
+        """The tasks it consists of: the members of a mixture, or itself."""
         return self.members or (self,)
 
     @property
@@ -136,9 +137,9 @@ def _slug(config: DatasetConfig) -> str:
     return re.sub(r"[^\w.-]", "_", f"{config.mixture_or_task_name}-{config.split}") + "-"
 
 
-def find(config: DatasetConfig) -> Prepared | None:
-    """The fresh prepared data of this configuration, or None."""
-    folders = config.directory.glob(f"{prefix(config, fingerprint(config))}-*/{MANIFEST}")
+def find(config: DatasetConfig, parts: Mapping | None = None) -> Prepared | None:
+    """The fresh prepared data of this configuration (`parts`: its fingerprint, if known), or None."""
+    folders = config.directory.glob(f"{prefix(config, parts or fingerprint(config))}-*/{MANIFEST}")
     for path in sorted(folders, key=lambda p: p.stat().st_mtime_ns, reverse=True):
         prepared = read(path.parent)
         if all(not changed_files(task.manifest) for task in prepared.tasks):

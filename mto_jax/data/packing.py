@@ -135,7 +135,7 @@ def first_fit(lengths_Nx2: np.ndarray, capacity: Sequence[int]) -> np.ndarray:
     """Each example goes to the oldest open row that has room; see `pack`.
 
     >>> first_fit(np.array([[4, 1], [5, 1], [3, 1], [4, 3]]), (8, 4)).tolist()
-    [0, 1, 1, 0]
+    [0, 1, 0, 2]
     """
     least_inputs, least_targets = lengths_Nx2.min(axis=0).tolist()
     rows, inputs_left, targets_left = [], [], []  # The open rows, oldest first.

@@ -48,12 +48,13 @@ def prepare(config: DatasetConfig) -> manifest.Prepared:
         examples, another vocabulary than the run's, no room or no right to write.
     """
     register(config)
-    with _locked(config):
-        found = manifest.find(config)
+    parts = manifest.fingerprint(config)
+    with _locked(config, parts):
+        found = manifest.find(config, parts)
         if found is None:
             provider = _provider(config)
             write = _write_mixture if isinstance(provider, seqio.Mixture) else _write_task
-            found = write(config, provider)
+            found = write(config, parts, provider)
     return found
 
 
@@ -134,7 +135,7 @@ def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
     return provider
 
 
-def _write_mixture(config: DatasetConfig, mixture: seqio.Mixture) -> manifest.Prepared:
+def _write_mixture(config: DatasetConfig, parts: dict, mixture: seqio.Mixture) -> manifest.Prepared:
     rates, members = [], []
     for task in mixture.tasks:  # Nested mixtures come flattened.
         if config.split not in task.splits:
@@ -161,10 +162,12 @@ def _write_mixture(config: DatasetConfig, mixture: seqio.Mixture) -> manifest.Pr
         "members": [member.path.name for member in members],
         "rates": rates,
     }
-    return _commit(config, content, [member.path.name for member in members], lambda folder: {})
+    return _commit(
+        config, parts, content, [member.path.name for member in members], lambda folder: {}
+    )
 
 
-def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
+def _write_task(config: DatasetConfig, parts: dict, task: seqio.Task) -> manifest.Prepared:
     _check_features(task)
     paths = _input_files(task.source, config.split)
     if isinstance(task.source, seqio.TextLineDataSource):
@@ -176,17 +179,19 @@ def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
         "input_files": [manifest.describe_file(path) for path in paths],
     }
     identity = [entry.get("sha256", entry["mtime_ns"]) for entry in content["input_files"]]
-    return _commit(config, content, identity, functools.partial(_write_examples, config, task))
+    return _commit(
+        config, parts, content, identity, functools.partial(_write_examples, config, task)
+    )
 
 
-def _commit(config: DatasetConfig, content: dict, identity: list, write) -> manifest.Prepared:
+def _commit(
+    config: DatasetConfig, parts: dict, content: dict, identity: list, write
+) -> manifest.Prepared:
     """Write a folder under a temporary name, the manifest last, then give it its name."""
-    parts = manifest.fingerprint(config)
     name = manifest.prefix(config, parts)
     folder = config.directory / f"{name}-{manifest.digest(json.dumps(identity).encode())[:8]}"
-    for leftover in config.directory.glob(
-        f".{name}-*.tmp"
-    ):  # Of a killed process: we hold the lock.
+    for leftover in config.directory.glob(f".{name}-*.tmp"):
+        # Of a killed process: whoever writes holds the lock, and that is us.
         shutil.rmtree(leftover, ignore_errors=True)
     with _writing(config):
         temporary = pathlib.Path(
@@ -388,11 +393,11 @@ def _reference(function) -> str:
 
 
 @contextlib.contextmanager
-def _locked(config: DatasetConfig) -> Iterator[None]:
+def _locked(config: DatasetConfig, parts: dict) -> Iterator[None]:
     """Only one process at a time prepares this configuration in this folder."""
     with _writing(config):
         config.directory.mkdir(parents=True, exist_ok=True)
-        name = manifest.prefix(config, manifest.fingerprint(config))
+        name = manifest.prefix(config, parts)
         lock = os.open(config.directory / f".{name}.lock", os.O_CREAT | os.O_RDWR, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

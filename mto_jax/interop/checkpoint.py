@@ -19,6 +19,7 @@ from mto_jax.models.config import T5Config
 _IDENTITY = (
     *("d_model", "d_kv", "num_heads", "d_ff", "num_encoder_layers", "num_decoder_layers"),
     *("num_buckets", "max_distance", "relative_bias_per_layer", "mlp", "tie_embeddings"),
+    "norm_epsilon",
 )
 
 # (pattern, replacement) as in T5X: see `Checkpoint.assign`.
@@ -70,20 +71,8 @@ class Checkpoint:
         target = config or dataclasses.replace(
             self.config, vocab_size=mapping.padded(self.config.vocab_size)
         )
-        report, problems = [], []
-        tensors = self.tensors
-        if target.vocab_size != self.config.vocab_size and mapping.padded(
-            target.vocab_size
-        ) == mapping.padded(self.config.vocab_size):
-            tensors = mapping.fit_vocabulary(tensors, target.vocab_size)
-            how = (
-                "new ones copy that of the pad token"
-                if target.vocab_size > self.config.vocab_size
-                else "cut"
-            )
-            report.append(
-                f"vocabulary: {self.config.vocab_size} rows there, {target.vocab_size} here ({how})"
-            )
+        tensors, report = self._fit_vocabulary(target.vocab_size)
+        problems = []
         chosen, taken = {}, set()
         for name, shape in mapping.shapes(target).items():
             source = _source(name, rules)
@@ -117,16 +106,28 @@ class Checkpoint:
                 if getattr(self.config, field) != getattr(target, field)
             ]
         if problems:
-            shown = [f"  {line}" for line in problems[:40]]
-            if len(problems) > 40:
-                shown.append(f"  ... and {len(problems) - 40} more")
-            raise UserError(
-                f"{self.file.path} ({self.file.format}) does not fit the model:\n"
-                + "\n".join(shown)
-                + "\nChange the model, or say by assignment_map which parameters to take: a pair "
-                "(pattern, other name) renames, (pattern, None) leaves out."
-            )
+            raise self._misfit(problems)
         return target, chosen, report
+
+    def _fit_vocabulary(self, size: int) -> tuple[Mapping[str, Tensor], list[str]]:
+        """The tensors for a vocabulary of `size`, if it differs in padding only; and what was done."""
+        stored = self.config.vocab_size
+        if size == stored or mapping.padded(size) != mapping.padded(stored):
+            return self.tensors, []
+        how = "new ones copy that of the pad token" if size > stored else "cut"
+        report = [f"vocabulary: {stored} rows there, {size} here ({how})"]
+        return mapping.fit_vocabulary(self.tensors, size), report
+
+    def _misfit(self, problems: Sequence[str]) -> UserError:
+        shown = [f"  {line}" for line in problems[:40]]
+        if len(problems) > 40:
+            shown.append(f"  ... and {len(problems) - 40} more")
+        return UserError(
+            f"{self.file.path} ({self.file.format}) does not fit the model:\n"
+            + "\n".join(shown)
+            + "\nChange the model, or say by load_checkpoint.assignment_map which parameters to take: a "
+            "pair (pattern, other name) renames, (pattern, None) leaves out."
+        )
 
     def description(self) -> str:
         """What the checkpoint is, for a person."""

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hf://org/name[@revision]`: files of the Hugging Face hub, in its standard cache on this machine."""
 
+import hashlib
 import os
 import pathlib
 import re
@@ -71,8 +72,6 @@ def _download(
 
 def _verify(blob: pathlib.Path, since: float) -> None:
     """Large files of the hub's cache are named by their SHA-256; those written since then are checked."""
-    import hashlib
-
     if not re.fullmatch(r"[0-9a-f]{64}", blob.name) or blob.stat().st_mtime < since:
         return
     with blob.open("rb") as stream:

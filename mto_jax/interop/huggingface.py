@@ -109,12 +109,12 @@ def _config(
     rows = (
         tensors[_EMBEDDING].shape[0] if _EMBEDDING in tensors else settings.get("vocab_size", 32128)
     )
-    return T5Config(
-        **fields,
-        vocab_size=rows,
-        tie_embeddings=tied,
-        relative_bias_per_layer=model_type == "umt5",
-    )
+    fields |= {
+        "vocab_size": rows,
+        "tie_embeddings": tied,
+        "relative_bias_per_layer": model_type == "umt5",
+    }
+    return T5Config.from_dict(fields)
 
 
 def _ties(settings: Mapping[str, Any]) -> bool:

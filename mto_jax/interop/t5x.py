@@ -127,23 +127,24 @@ def config(tensors: Mapping[str, Tensor], like: T5Config | None) -> T5Config:
     )
     num_heads, num_buckets = shape(bias)
     joined = int(np.prod(shape("encoder/layers_0/attention/query/kernel"))) // d_model
-    known = like or T5Config()
-    return T5Config(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        d_kv=joined // num_heads,
-        num_heads=num_heads,
-        d_ff=shape("encoder/layers_0/mlp/wo/kernel")[0],
-        num_encoder_layers=layers("encoder"),
-        num_decoder_layers=layers("decoder"),
-        num_buckets=num_buckets,
-        max_distance=known.max_distance,
-        relative_bias_per_layer=per_layer,
-        mlp=(known.mlp if known.mlp != "relu" else "gated-gelu") if gated else "relu",
-        tie_embeddings="decoder/logits_dense/kernel" not in tensors,
-        dropout_rate=known.dropout_rate,
-        norm_epsilon=known.norm_epsilon,
-    )
+    known = like or T5Config.from_dict({})
+    fields = {
+        "vocab_size": vocab_size,
+        "d_model": d_model,
+        "d_kv": joined // num_heads,
+        "num_heads": num_heads,
+        "d_ff": shape("encoder/layers_0/mlp/wo/kernel")[0],
+        "num_encoder_layers": layers("encoder"),
+        "num_decoder_layers": layers("decoder"),
+        "num_buckets": num_buckets,
+        "max_distance": known.max_distance,
+        "relative_bias_per_layer": per_layer,
+        "mlp": (known.mlp if known.mlp != "relu" else "gated-gelu") if gated else "relu",
+        "tie_embeddings": "decoder/logits_dense/kernel" not in tensors,
+        "dropout_rate": known.dropout_rate,
+        "norm_epsilon": known.norm_epsilon,
+    }
+    return T5Config.from_dict(fields)
 
 
 class _Stored:

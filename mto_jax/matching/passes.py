@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Teacher-forced passes over many examples: log-probability and rank of every token of their tails."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -82,4 +83,4 @@ def sentences(
         for record in task.held_out
     ]
     ends = np.cumsum([0, *counts])
-    return [pairs[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [pairs[start:end] for start, end in itertools.pairwise(ends)]

@@ -80,7 +80,9 @@ def _score(
     chosen = task.shots(shots, tails, skip=seed * shots)
     trained = tune(model, tokenise(template, chosen, task, vocabulary, lengths), seed=seed)
     slots = template.slots if template.masked else 1
-    questions = [tokenise(template, [one], task, vocabulary, lengths)[0][0] for one in task.held_out]
+    questions = [
+        tokenise(template, [one], task, vocabulary, lengths)[0][0] for one in task.held_out
+    ]
     outputs = decoding.decode(
         trained,
         questions,

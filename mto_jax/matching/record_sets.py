@@ -78,7 +78,9 @@ def read(wanted: Sequence[Wanted], module: str | None = None) -> list[RecordSet]
         RecordSet(
             one.task,
             there["kind"],
-            Wording(**{k: tuple(v) if isinstance(v, list) else v for k, v in there["wording"].items()}),
+            Wording(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in there["wording"].items()}
+            ),
             tuple(map(records.from_json, there["records"])),
         )
         for one, there in zip(wanted, found, strict=True)

@@ -35,9 +35,9 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 # What optax offers as a whole optimizer that needs only gradients and parameters.
-NAMES = tuple(
-    "adafactor adagrad adam adamax adamw amsgrad fromage lamb lion nadam nadamw novograd radam rmsprop "
-    "sgd yogi".split()
+NAMES = (
+    *("adafactor", "adagrad", "adam", "adamax", "adamw", "amsgrad", "fromage", "lamb"),
+    *("lion", "nadam", "nadamw", "novograd", "radam", "rmsprop", "sgd", "yogi"),
 )
 
 

@@ -23,14 +23,16 @@ from mto_jax.data import manifest
         {"limit": 10},
     ],
 )
-def test_another_configuration_is_another_data_set(config, prepared, change):
-    data = prepared("toy_two")
-    assert manifest.find(config("toy_two")) == data
-    assert manifest.find(config("toy_two", **change)) is None
+def test_another_configuration_is_another_data_set(config, prepared, tmp_path, change):
+    folder = {"prepared_dir": str(tmp_path)}
+    data = prepared("toy_two", **folder)
+    assert manifest.find(config("toy_two", **folder)) == data
+    wanted = config("toy_two", **folder, **change)
+    assert manifest.find(wanted) is None
     if "split" not in change:
         (key,) = change
         key = {"task_feature_lengths": "lengths"}.get(key, key)
-        assert f"{key} changed from " in manifest.why_not(config("toy_two", **change))
+        assert f"{key} changed from " in manifest.why_not(wanted)
 
 
 def test_gin_bindings_of_the_data_count_and_others_do_not(config, prepared):
@@ -103,5 +105,7 @@ def test_changed_input_files_make_data_stale_and_the_old_folder_stays(config, pr
 def test_a_damaged_manifest_is_told(config, prepared, tmp_path):
     data = prepared("toy_two", prepared_dir=str(tmp_path))
     (data.path / manifest.MANIFEST).write_text("{")
-    with pytest.raises(errors.UserError, match=r"manifest\.json cannot be read .*Delete the folder"):
+    with pytest.raises(
+        errors.UserError, match=r"manifest\.json cannot be read .*Delete the folder"
+    ):
         manifest.find(config("toy_two", prepared_dir=str(tmp_path)))

@@ -10,7 +10,24 @@ import tensorflow as tf
 
 from mto_jax import errors, vocabulary
 
-WORDS = "the cat sat on a mat and looked for mice near old houses while rain fell".split()
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "a",
+    "mat",
+    "and",
+    "looked",
+    "for",
+    "mice",
+    "near",
+    "old",
+    "houses",
+    "while",
+    "rain",
+    "fell",
+]
 
 
 def sentences(count: int, seed: int) -> list[dict]:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding against Hugging Face `generate` on the same random tiny model, and against itself."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from flax import nnx
 from mto_jax.errors import UserError
 from mto_jax.evaluation import decoding
 from mto_jax.evaluation.decoding import Decoding, decode
+from mto_jax.models.t5 import T5
+from mto_jax.training import sharding, state
 from tests.evaluation import tiny
 
 VOCABULARY = tiny.Numbers()
@@ -277,3 +281,15 @@ def test_prefix_that_fills_the_output():
     model, _ = tiny.models(0)
     with pytest.raises(UserError, match="Raise max_length"):
         decode(model, INPUTS, Decoding(max_length=2, prefix="5 6"), VOCABULARY)
+
+
+def test_sharded_parameters_decode_alike():
+    """Training evaluates with its parameters where they are: cut over the devices of a mesh."""
+    plan = state.blueprint(functools.partial(T5, tiny.CONFIG))
+    model, _ = tiny.models(0)
+    mesh = sharding.mesh(1, 2, 2, devices=jax.devices()[:4])
+    placed = jax.device_put(plan.split(model), plan.shardings(mesh))
+    how = Decoding(max_length=12)
+    expected = decode(model, INPUTS, how, VOCABULARY, batch_size=8)
+    found = decode(plan.merge(placed), INPUTS, how, VOCABULARY, batch_size=8)
+    assert [o[0].tokens for o in found] == [o[0].tokens for o in expected]

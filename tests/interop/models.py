@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiny models of every family, made by transformers, and logits of both sides."""
 
+import functools
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
-from flax import nnx
 
 from mto_jax.models import t5
 from mto_jax.training.state import blueprint
@@ -95,13 +96,18 @@ def torch_logits(model, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         ).logits.numpy()
 
 
-def our_model(config, parameters) -> nnx.Module:
-    return blueprint(lambda rngs: t5.T5(config, rngs)).merge(parameters)
+@functools.cache
+def _forward(config):
+    plan = blueprint(lambda rngs: t5.T5(config, rngs))
+
+    def forward(parameters, source, target):
+        model = plan.merge(parameters)
+        segments = (source != 0).astype(jnp.int32)
+        encoded = model.encode(source, segments)
+        return model.logits(model.decode(encoded, segments, target, jnp.ones_like(target)))
+
+    return jax.jit(forward)
 
 
 def our_logits(config, parameters, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    model = our_model(config, parameters)
-    segments = jnp.asarray((source != 0).astype(np.int32))
-    encoded = model.encode(jnp.asarray(source), segments)
-    ones = jnp.ones_like(jnp.asarray(target))
-    return np.asarray(model.logits(model.decode(encoded, segments, jnp.asarray(target), ones)))
+    return np.array(_forward(config)(dict(parameters), source, target))

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Preparing SeqIO tasks and mixtures: content, determinism, and what goes wrong."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -123,7 +122,9 @@ def test_the_preview_shows_texts_ids_and_pieces_and_writes_nothing(config, tmp_p
         ("toy_one", {"module": "toy_taskz"}, "no Python module 'toy_taskz'"),
     ],
 )
-def test_mistakes_are_told_in_one_paragraph_and_leave_nothing(config, tmp_path, name, fields, message):
+def test_mistakes_are_told_in_one_paragraph_and_leave_nothing(
+    config, tmp_path, name, fields, message
+):
     wanted = config(name, prepared_dir=str(tmp_path), **fields)
     with pytest.raises(errors.UserError, match=f"(?s){message}") as raised:
         prepare.prepare(wanted)
@@ -191,46 +192,65 @@ def test_a_full_disk_is_told_and_cleaned_up(config, tmp_path, monkeypatch):
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
-def _prepare_slowly(wanted, seconds, vocabulary_name):
+def _prepare_slowly(wanted, seconds):
     import gin
 
-    gin.bind_parameter("vocabulary.name", vocabulary_name)
+    gin.bind_parameter("vocabulary.name", "demo")
     encode = shards.encode
     shards.encode = lambda example: time.sleep(seconds) or encode(example)
     prepare.prepare(wanted)
 
 
 def _start(wanted, seconds):
+    """Another process that prepares so slowly; returns when it has begun to write."""
     process = multiprocessing.get_context("spawn").Process(
-        target=_prepare_slowly, args=(wanted, seconds, "demo")
+        target=_prepare_slowly, args=(wanted, seconds)
     )
     process.start()
+    deadline = time.time() + 120
+    while not list(wanted.directory.glob(".*.tmp/*.array_record")):
+        assert time.time() < deadline
+        assert process.is_alive()
+        time.sleep(0.05)
     return process
 
 
 def test_killed_half_way_nothing_is_left_to_read_and_the_next_one_cleans_up(config, tmp_path):
     wanted = config("toy_two", prepared_dir=str(tmp_path))
-    process = _start(wanted, seconds=1.0)
-    deadline = time.time() + 60
-    while not list(tmp_path.glob(".*.tmp/*.array_record")):
-        assert time.time() < deadline
-        assert process.is_alive()
-        time.sleep(0.05)
+    process = _start(wanted, seconds=5.0)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    assert list(tmp_path.glob(".*.tmp"))
     assert manifest.find(wanted) is None
-    data = prepare.prepare(wanted)
-    assert data.num_examples == 50
+    assert prepare.prepare(wanted).num_examples == 50
     assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_two_processes_at_once_write_one_copy(config, tmp_path):
     wanted = config("toy_two", prepared_dir=str(tmp_path))
-    processes = [_start(wanted, seconds=0.02) for _ in range(2)]
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
-    folders = [path for path in tmp_path.iterdir() if path.is_dir()]
-    assert [path.name for path in folders] == [manifest.find(wanted).path.name]
-    assert len(records(manifest.find(wanted))) == 50
-    assert json.loads((folders[0] / manifest.MANIFEST).read_text())["num_examples"] == 50
+    process = _start(wanted, seconds=0.05)
+    data = prepare.prepare(wanted)  # Waits for the other one and takes what that has written.
+    process.join()
+    assert process.exitcode == 0
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [data.path]
+    assert len(records(data)) == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"), [("atomic_xIntent_mapping", 256), ("wiki_span_corruption", 128)]
+)
+def test_real_data_fill_rows_of_the_recommended_length(
+    config, data_dir, tmp_path, capsys, name, inputs
+):
+    from mto_jax.data import packing
+
+    lengths = {"inputs": inputs, "targets": 128}
+    wanted = config(
+        name, prepared_dir=str(tmp_path), task_feature_lengths=lengths, module=None, limit=3000
+    )
+    data = prepare.prepare(wanted)
+    (entry,) = data.manifest["input_files"][:1]
+    assert entry["path"].startswith(str(data_dir))
+    best, _ = packing.recommend(packing.sample(data.lengths()), inputs)
+    assert f"for inputs {inputs}, targets of {best} fill best" in capsys.readouterr().out
+    assert packing.non_padding(np.resize(data.lengths(), (packing.WINDOW, 2)), (inputs, best)) > 0.9

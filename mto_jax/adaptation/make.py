@@ -1,0 +1,253 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From a corpus to a file of labelled pairs, with a report of what was kept and what was dropped.
+
+The folder receives pairs.jsonl, report.json (the request, the counts), and, where they were trained,
+splitter/ and classifier/. The same request again finds the pairs there and makes nothing.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gin
+
+from mto_jax import vocabulary as vocabularies
+from mto_jax.adaptation import pairs as pairs_lib
+from mto_jax.adaptation import sentences as sentences_lib
+from mto_jax.adaptation import teaching
+from mto_jax.adaptation.pairs import Cut, Pair
+from mto_jax.adaptation.report import Report
+from mto_jax.data import manifest
+from mto_jax.errors import UserError, unknown
+from mto_jax.evaluate import progress_bar
+from mto_jax.evaluation.evaluate import load_model
+from mto_jax.training import checkpoints
+from mto_jax.training.digests import DIGEST, write_atomically
+from mto_jax.training.fit import Tuning
+from mto_jax.training.optimizers import Optimizer
+
+METHODS = ("splitter", "spans", "phrases")
+GROUPS = ("classifier", "length")
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class PairConfig:
+    """How sentences become pairs.
+
+    Attributes:
+      corpus: unlabelled text: a file or folder, "demo", or a name of `text_corpora`.
+      format: of a file or folder: "lines" or "paragraphs" (separated by blank lines); either way
+        documents are split into sentences.
+      method: where to cut: "splitter" (a model trained on facts), "spans" (random ones) or "phrases"
+        (after a relation's phrase).
+      groups: who tells Filling from Mapping: "classifier" (a model trained on facts), or "length" (a
+        tail of fewer than 4 words is Filling).
+      facts: tasks whose training facts teach splitter and classifier, and their groups.
+      facts_per_task: most facts of each.
+      module: module(s) that register those tasks, where they are the user's.
+      splitter: how to train the splitter; None means `Tuning()`, as gin binds it.
+      classifier: how to train the classifier; likewise.
+      phrases: for "phrases"; None takes those of ATOMIC-2020's relations in gin's style.
+      max_tail_words: longest random span.
+      min_words: shorter sentences are dropped.
+      max_words: longer sentences are.
+      max_sentences: sentences that the splitter is asked about, drawn at random; the other methods cost
+        next to nothing and look at all.
+      max_pairs: pairs to keep.
+      seed: of all of it.
+
+    Raises:
+      UserError: an unknown method, group or format, or a limit that leaves nothing.
+    """
+
+    corpus: str
+    format: str = "lines"
+    method: str = "splitter"
+    groups: str = "classifier"
+    facts: Mapping[str, str] = dataclasses.field(
+        default_factory=lambda: dict(teaching.ATOMIC_FACTS)
+    )
+    facts_per_task: int = 500
+    module: str | None = None
+    splitter: Tuning | None = None
+    classifier: Tuning | None = None
+    phrases: Sequence[str] | None = None
+    max_tail_words: int = 8
+    min_words: int = 4
+    max_words: int = 40
+    max_sentences: int = 20_000
+    max_pairs: int = 8_000
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise unknown("way to split sentences (PairConfig.method)", self.method, METHODS)
+        if self.groups not in GROUPS:
+            raise unknown("way to group pairs (PairConfig.groups)", self.groups, GROUPS)
+        if not 2 <= self.min_words <= self.max_words:
+            raise UserError(
+                f"PairConfig.min_words = {self.min_words} and max_words = {self.max_words} leave no "
+                "sentence: at least 2 words, one for the body and one for the tail, and min <= max."
+            )
+        for name in ("facts_per_task", "max_tail_words", "max_sentences", "max_pairs"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"PairConfig.{name} is {getattr(self, name)}; it must be 1 or more."
+                )
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a model is trained: for the splitter or the classifier."""
+        return self.method == "splitter" or self.groups == "classifier"
+
+
+def ensure(
+    config: PairConfig, folder: pathlib.Path, checkpoint: str
+) -> tuple[pathlib.Path, Report]:
+    """The file of pairs and its report: made now, unless `folder` has them from the same request.
+
+    Args:
+      checkpoint: run directory or step folder of the model that splitter and classifier start from.
+
+    Raises:
+      UserError: what is wrong with corpus, facts or checkpoint; or fewer than two pairs came out: it says
+        why the sentences were dropped.
+    """
+    step_dir = checkpoints.resolve(checkpoint) if config.needs_model else None
+    request = _request(config, step_dir)
+    path, report_path = folder / "pairs.jsonl", folder / "report.json"
+    if path.exists() and report_path.exists():
+        known = json.loads(report_path.read_text())
+        if known["request"] == request and known["pairs"] == manifest.digest(path.read_bytes()):
+            return path, Report.from_json(known["report"])
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs, report = make(config, folder, step_dir)
+    text = pairs_lib.to_jsonl(pairs)
+    write_atomically(path, text)
+    content = {
+        "request": request,
+        "pairs": manifest.digest(text.encode()),
+        "report": report.to_json(),
+    }
+    write_atomically(report_path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return path, report
+
+
+def make(
+    config: PairConfig, folder: pathlib.Path, step_dir: pathlib.Path | None
+) -> tuple[list[Pair], Report]:
+    """The pairs of a corpus in random order, and what became of its sentences; see `ensure`."""
+    report = Report()
+    with progress_bar("reading sentences", None) as advance:
+
+        def documents():
+            for document in sentences_lib.documents(config.corpus, config.format):
+                advance(1)
+                yield document
+
+        sentences = sentences_lib.draw(
+            documents(),
+            report,
+            min_words=config.min_words,
+            max_words=config.max_words,
+            count=config.max_sentences if config.method == "splitter" else None,
+            seed=config.seed,
+        )
+    texts = [sentence.text for sentence in sentences]
+    split, label = _methods(config, folder, step_dir)
+    found: list[tuple[str, str, str]] = []
+    for sentence, cut in zip(sentences, split(texts), strict=True):
+        if isinstance(cut, str):
+            report.drop(cut, sentence.text)
+        elif len(found) == config.max_pairs:
+            report.drop(f"not among the {config.max_pairs} pairs drawn", sentence.text)
+        else:
+            found.append((*pairs_lib.cut_out(sentence.text, cut), sentence.source))
+    if len(found) < 2:
+        raise UserError(
+            f"The corpus {config.corpus} gave {len(found)} pairs under PairConfig.method = "
+            f"{config.method!r}; at least 2 are needed, one to train and one to hold out. "
+            f"{report.reasons()}. Give more text, other limits or another method "
+            f"({', '.join(METHODS)})."
+        )
+    labels = label([(body, tail) for body, tail, _ in found])
+    report.labels.update(labels)
+    return [Pair(b, t, label, s) for (b, t, s), label in zip(found, labels, strict=True)], report
+
+
+Split = Callable[[Sequence[str]], list[Cut | str]]
+Label = Callable[[Sequence[tuple[str, str]]], list[str]]
+
+
+def _methods(
+    config: PairConfig, folder: pathlib.Path, step_dir: pathlib.Path | None
+) -> tuple[Split, Label]:
+    """The functions that cut sentences and that label pairs."""
+    label: Label = teaching.by_length
+    if step_dir is not None:
+        vocabulary = vocabularies.vocabulary()
+        model = load_model(step_dir, vocabulary)
+        facts = teaching.read_facts(config.facts, config.facts_per_task, config.module)
+        base = manifest.digest((step_dir / DIGEST).read_bytes())
+
+        def tuning(name: str, how: Tuning | None) -> teaching.Remembered:
+            return teaching.Remembered(_complete(how), folder / name, base, vocabulary)
+
+        if config.groups == "classifier":
+            label = teaching.by_classifier(
+                model,
+                facts,
+                config.facts,
+                config.facts_per_task,
+                vocabulary,
+                tuning("classifier", config.classifier),
+                config.seed,
+            )
+    if config.method == "spans":
+        return lambda texts: [
+            pairs_lib.at_random(text, config.seed, config.max_tail_words) for text in texts
+        ], label
+    if config.method == "phrases":
+        patterns = pairs_lib.phrase_patterns(config.phrases)
+        return lambda texts: [pairs_lib.at_phrase(text, patterns) for text in texts], label
+
+    lessons = [
+        pair
+        for one in facts
+        for pair in teaching.fact_pairs(one, config.facts_per_task, config.seed)
+    ]
+    examples = teaching.splitter_examples(lessons, vocabulary)
+    splitter = tuning("splitter", config.splitter)(model, examples, seed=config.seed)
+
+    def split(texts: Sequence[str]) -> list[Cut | str]:
+        tails = teaching.predict_tails(splitter, texts, vocabulary)
+        return [pairs_lib.at_prediction(*both) for both in zip(texts, tails, strict=True)]
+
+    return split, label
+
+
+def _request(config: PairConfig, step_dir: pathlib.Path | None) -> Any:
+    """All that decides the pairs, as JSON reads it back."""
+    files, _ = sentences_lib.corpus_files(config.corpus, config.format)
+    described = [manifest.describe_file(file) for file in files]
+    request = {
+        "config": dataclasses.asdict(config),
+        "files": [entry.get("sha256", entry["mtime_ns"]) for entry in described],
+        "style": gin.get_bindings("relation_phrase"),
+    }
+    if step_dir is not None:
+        request["model"] = manifest.digest((step_dir / DIGEST).read_bytes())
+        request["tuning"] = [
+            dataclasses.asdict(_complete(how)) for how in (config.splitter, config.classifier)
+        ]
+    return json.loads(json.dumps(request))
+
+
+def _complete(tuning: Tuning | None) -> Tuning:
+    """With what gin binds in place of every None."""
+    tuning = tuning or Tuning()
+    return dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())

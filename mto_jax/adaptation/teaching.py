@@ -1,0 +1,201 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Models that learn from known facts how to treat raw sentences: the splitter and the classifier.
+
+The splitter (method.md section 4) learns from verbalised facts where a sentence's tail is,
+
+    a knife is used for cutting <extra_id_0>  ->  <extra_id_0> cutting
+
+and is then asked about sentences of any kind. The classifier (`mto_jax.matching.classifier`) tells
+Filling from Mapping.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from mto_jax import few_shot, templates
+from mto_jax.adaptation.pairs import GAP, LABELS, restore
+from mto_jax.adaptation.sentences import clean
+from mto_jax.errors import UserError, unknown
+from mto_jax.evaluate import progress_bar
+from mto_jax.evaluation.decoding import Decoding, decode
+from mto_jax.evaluation.evaluate import answer, load_model
+from mto_jax.matching import classifier, record_sets
+from mto_jax.models.t5 import T5
+from mto_jax.training import checkpoints
+from mto_jax.training.digests import damage, write_atomically
+from mto_jax.training.fit import Example, Tuning, epochs, fit
+from mto_jax.vocabulary import Vocabulary
+
+# Relations with a known group, as tasks: those that the paper trains its classifier on. It trains the
+# splitter on 16 relations that it does not name; here both learn from the same ones.
+ATOMIC_FACTS = {f"atomic_{relation}": group for relation, group in classifier.GROUPS.items()}
+
+# A fact longer than that is no model of a sentence, and one such row would make all rows as long.
+MAX_TOKENS = {"inputs": 64, "targets": 32}
+CHUNK = 512  # sentences between two moves of the progress bar
+
+
+def read_facts(
+    groups: Mapping[str, str], count: int, module: str | None = None
+) -> list[record_sets.RecordSet]:
+    """The training records of these tasks, up to `count` heads of each with up to 3 tails.
+
+    Raises:
+      UserError: no tasks, an unknown task or group, or what a task's reader found wrong.
+    """
+    if not groups:
+        raise UserError(
+            "PairConfig.facts is empty: name tasks and their groups, {'atomic_xAttr': 'Filling'}."
+        )
+    for group in groups.values():
+        if group not in LABELS:
+            raise unknown("group of facts", group, LABELS)
+    wanted = [record_sets.Wanted(task, "train", count) for task in groups]
+    return record_sets.read(wanted, module)
+
+
+def fact_pairs(facts: record_sets.RecordSet, count: int, seed: int) -> list[tuple[str, str]]:
+    """Up to `count` facts of a task in its own words, (body, tail), drawn by `seed`."""
+    found = {json.dumps(pair): pair for pair in templates.pairs(facts.records, facts.wording)}
+    return [found[key] for key in few_shot.draw(found, count, seed, facts.task)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Remembered:
+    """A tuning whose result stays in a folder, and is taken from there when the same is asked again.
+
+    Attributes:
+      tuning: how to train.
+      folder: becomes a run directory; replaced when anything that decides the result changes.
+      base: digest of the checkpoint that the model to tune comes from.
+      vocabulary: of the model.
+    """
+
+    tuning: Tuning
+    folder: pathlib.Path
+    base: str
+    vocabulary: Vocabulary
+
+    def __call__(self, model: T5, examples: Sequence[Example], *, seed: int = 0) -> T5:
+        told = json.dumps([dataclasses.asdict(self.tuning), seed, self.base, examples])
+        request = hashlib.sha256(told.encode()).hexdigest()
+        mark = self.folder / "request.txt"
+        found = checkpoints.steps(self.folder)
+        if mark.exists() and mark.read_text() == request and found and damage(found[-1]) is None:
+            return load_model(found[-1], self.vocabulary)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        steps = epochs(self.tuning.epochs, len(examples), self.tuning.batch_size)
+        with progress_bar(f"training the {self.folder.name}", steps) as advance:
+            tuned = fit(
+                model,
+                examples,
+                steps=steps,
+                batch_size=self.tuning.batch_size,
+                optimizer=self.tuning.optimizer,
+                dropout_rate=self.tuning.dropout_rate,
+                seed=seed,
+                progress=advance,
+            )
+        classifier.save(tuned, self.folder, self.vocabulary)
+        write_atomically(mark, request)
+        return tuned
+
+
+def splitter_examples(pairs: Iterable[tuple[str, str]], vocabulary: Vocabulary) -> list[Example]:
+    """The examples that teach a splitter; facts beyond `MAX_TOKENS` are left out."""
+    examples = [
+        (_source(clean(restore(body, tail)), vocabulary), _target(clean(tail), vocabulary))
+        for body, tail in pairs
+    ]
+    return [
+        (inputs, targets)
+        for inputs, targets in examples
+        if len(inputs) <= MAX_TOKENS["inputs"] and len(targets) <= MAX_TOKENS["targets"]
+    ]
+
+
+def _source(sentence: str, vocabulary: Vocabulary) -> list[int]:
+    return [*vocabulary.encode(f"{sentence} {GAP}"), vocabulary.eos_id]
+
+
+def _target(tail: str, vocabulary: Vocabulary) -> list[int]:
+    return [*vocabulary.encode(f"{GAP} {tail}"), vocabulary.eos_id]
+
+
+def predict_tails(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """What the splitter takes for the tail of each sentence (greedy); "" where it says nothing."""
+    decoding = Decoding(
+        method="greedy",
+        max_length=MAX_TOKENS["targets"],
+        min_length=0,
+        prefix="",
+        num_outputs=1,
+        stop_at_sentinel=True,
+    )
+    with progress_bar("splitting sentences", len(sentences)) as advance:
+        outputs = decode(
+            splitter,
+            [_source(sentence, vocabulary) for sentence in sentences],
+            decoding,
+            vocabulary,
+            batch_size=64,
+            progress=advance,
+        )
+    return [clean(answer(vocabulary.decode(output.tokens))) for (output,) in outputs]
+
+
+# ------------------------------------------------------------------------------ groups
+
+
+def by_length(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The rule where no classifier is wanted: a tail of fewer than 4 words is Filling, else Mapping.
+
+    >>> by_length([("a bee makes <extra_id_0>", "honey"), ("a bee <extra_id_0>", "flies from bloom to bloom")])
+    ['Filling', 'Mapping']
+    """
+    return [LABELS[0] if len(tail.split()) < 4 else LABELS[1] for _, tail in pairs]
+
+
+def by_classifier(
+    model: T5,
+    facts: Sequence[record_sets.RecordSet],
+    groups: Mapping[str, str],
+    count: int,
+    vocabulary: Vocabulary,
+    tune: Callable[..., T5],
+    seed: int,
+) -> Callable[[Sequence[tuple[str, str]]], list[str]]:
+    """A function that labels pairs, by a classifier trained from `model` on `count` facts of each task."""
+    members: dict[str, list[tuple[str, str]]] = {label: [] for label in LABELS}
+    for one in facts:
+        heads_and_tails = {json.dumps(pair): pair for pair in classifier.pairs(one.records)}
+        drawn = few_shot.draw(heads_and_tails, count, seed, one.task)
+        members[groups[one.task]] += [heads_and_tails[key] for key in drawn]
+    for label, found in members.items():
+        if not found:
+            raise UserError(
+                f"No task of PairConfig.facts is of the group {label}: a classifier must see both. Add "
+                "one, or set PairConfig.groups = 'length'."
+            )
+    trained = classifier.train_classifier(model, members, vocabulary, tune, seed=seed)
+
+    def label(pairs: Sequence[tuple[str, str]]) -> list[str]:
+        labels: list[str] = []
+        with progress_bar("Filling or Mapping", len(pairs)) as advance:
+            for start in range(0, len(pairs), CHUNK):
+                bare = [
+                    (clean(body.replace(GAP, " ")), tail)
+                    for body, tail in pairs[start : start + CHUNK]
+                ]
+                margins: Any = classifier.margins(trained, bare, vocabulary)
+                labels += [LABELS[0] if margin > 0 else LABELS[1] for margin in margins]
+                advance(len(bare))
+        return labels
+
+    return label

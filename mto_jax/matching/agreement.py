@@ -1,0 +1,70 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How well each cheap score predicts what the few-shot probe finds."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from mto_jax.matching.verdict import NO_WINNER, Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """One score against the probe, over tasks.
+
+    Attributes:
+      score: its name.
+      tasks: tasks that both have judged.
+      clear: tasks on which both have a clear winner, and `same`: those on which it is the same.
+      same_leaning: tasks on which the values alone, whatever their intervals, point the same way.
+      correlation: Spearman's, of the score's values and the probe's; None for fewer than three tasks or
+        a score without values.
+    """
+
+    score: str
+    tasks: int
+    clear: int
+    same: int
+    same_leaning: int
+    correlation: float | None
+
+
+def agreements(verdicts: Sequence[Verdict], reference: str = "probe") -> list[Agreement]:
+    """The agreement of every score with the probe, in the order in which the scores first occur."""
+    probes = {v.task: v for v in verdicts if v.score == reference}
+    found = []
+    for score in dict.fromkeys(v.score for v in verdicts if v.score != reference):
+        both = [(v, probes[v.task]) for v in verdicts if v.score == score and v.task in probes]
+        clear = [(v, p) for v, p in both if NO_WINNER not in (v.decision, p.decision)]
+        valued = [(v.value, p.value) for v, p in both if v.value is not None]
+        found.append(
+            Agreement(
+                score,
+                len(both),
+                len(clear),
+                sum(v.decision == p.decision for v, p in clear),
+                sum(v.leaning == p.leaning for v, p in both),
+                spearman(*zip(*valued, strict=True)) if len(valued) >= 3 else None,
+            )
+        )
+    return found
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; equal values share their mean rank. None if one side is constant.
+
+    >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
+    0.8
+    """
+    ranks_a, ranks_b = _ranks(np.asarray(a)), _ranks(np.asarray(b))
+    if np.ptp(ranks_a) == 0 or np.ptp(ranks_b) == 0:
+        return None
+    return round(float(np.corrcoef(ranks_a, ranks_b)[0, 1]), 12)
+
+
+def _ranks(values_N: np.ndarray) -> np.ndarray:
+    _, group_N, counts = np.unique(values_N, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[group_N]

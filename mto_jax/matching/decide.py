@@ -1,0 +1,39 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From verdicts to one choice per task."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mto_jax.matching.mapping import Choice
+from mto_jax.matching.task import OBJECTIVES, Task, candidates, rivals
+from mto_jax.matching.verdict import MASK_FILLING, NO_WINNER, Verdict
+
+
+class Decision(NamedTuple):
+    """What a task is matched with, and the verdict that decided."""
+
+    choice: Choice
+    by: Verdict
+
+
+def decide(task: Task, verdicts: Sequence[Verdict], order: Sequence[str]) -> Decision:
+    """The choice for a task.
+
+    The first score in `order` whose interval allows a decision decides; "expert" always does. Where none
+    does, the first one's value decides, its interval notwithstanding. The template is the one that did
+    best in the probe among those of the group, else the verbalised one.
+
+    Args:
+      verdicts: of this task; at least one.
+      order: names of scores, the most trusted first; others come after them, as they stand.
+    """
+    place = {name: i for i, name in enumerate(order)}
+    ordered = sorted(verdicts, key=lambda verdict: place.get(verdict.score, len(place)))
+    by = next((v for v in ordered if v.decision != NO_WINNER), ordered[0])
+    masked = by.leaning == MASK_FILLING
+    best = rivals(task)[masked].name
+    for probe in (verdict for verdict in verdicts if verdict.score == "probe"):
+        names = [template.name for template in candidates(task) if template.masked == masked]
+        best = max(names, key=probe.templates.__getitem__)
+    return Decision(Choice(OBJECTIVES[masked], best), by)

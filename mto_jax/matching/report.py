@@ -1,0 +1,124 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What `mto match` shows and writes: tables, a figure, the mapping as gin."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.figure
+import rich.table
+
+from mto_jax.matching.agreement import Agreement
+from mto_jax.matching.decide import Decision
+from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
+
+Rows = list[list[str]]  # the first is the head
+
+MARKS = {MASK_FILLING: "fill", MAP_PHRASAL: "map", NO_WINNER: "?"}
+_COLOURS = {MASK_FILLING: "tab:blue", MAP_PHRASAL: "tab:orange", NO_WINNER: "0.6"}
+
+
+def verdict_rows(verdicts: Sequence[Verdict], decisions: Mapping[str, Decision]) -> Rows:
+    """A row a task, a column a score, the choice at the end.
+
+    A cell says "fill", "map" or "?" (no clear winner), the value and its interval.
+    """
+    scores = list(dict.fromkeys(verdict.score for verdict in verdicts))
+    cells = {(verdict.task, verdict.score): _cell(verdict) for verdict in verdicts}
+    rows = [["task", *scores, "objective, template"]]
+    for task, decision in decisions.items():
+        found = [cells.get((task, score), "") for score in scores]
+        rows.append([task, *found, ", ".join(decision.choice)])
+    return rows
+
+
+def _cell(verdict: Verdict) -> str:
+    mark = MARKS[verdict.decision]
+    if verdict.value is None:
+        return mark
+    return f"{mark} {verdict.value:+.2f} [{verdict.low:+.2f}, {verdict.high:+.2f}]"
+
+
+def agreement_rows(agreements: Sequence[Agreement]) -> Rows:
+    """A row a score: how often it says what the probe says."""
+    rows = [["score", "same winner where both are clear", "same sign", "rank correlation"]]
+    for one in agreements:
+        correlation = "" if one.correlation is None else f"{one.correlation:+.2f}"
+        rows.append(
+            [
+                one.score,
+                f"{one.same} of {one.clear}",
+                f"{one.same_leaning} of {one.tasks}",
+                correlation,
+            ]
+        )
+    return rows
+
+
+def markdown(rows: Rows) -> str:
+    """The rows as a Markdown table."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def table(title: str, rows: Rows) -> rich.table.Table:
+    """The rows as a table for the terminal."""
+    result = rich.table.Table(title=title, show_lines=True)
+    for name in rows[0]:
+        result.add_column(name, overflow="fold")
+    for row in rows[1:]:
+        result.add_row(*(text.replace(" [", "\n\\[") for text in row))
+    return result
+
+
+def figure(verdicts: Sequence[Verdict]) -> matplotlib.figure.Figure:
+    """A panel for every score that has values: each task's value, interval and decision."""
+    valued = [verdict for verdict in verdicts if verdict.value is not None]
+    scores = list(dict.fromkeys(verdict.score for verdict in valued))
+    tasks = list(dict.fromkeys(verdict.task for verdict in valued))
+    columns = min(4, max(1, len(scores)))
+    rows = max(1, math.ceil(len(scores) / columns))
+    result = matplotlib.figure.Figure(
+        figsize=(3.2 * columns + 1.5, (0.25 * len(tasks) + 1.0) * rows), layout="constrained"
+    )
+    panels = result.subplots(rows, columns, sharey=True, squeeze=False)
+    for panel in panels.flat[len(scores) :]:
+        panel.set_axis_off()
+    for panel, score in zip(panels.flat, scores, strict=False):
+        for verdict in (v for v in valued if v.score == score):
+            below, above = verdict.value - verdict.low, verdict.high - verdict.value
+            panel.errorbar(
+                verdict.value,
+                tasks.index(verdict.task),
+                xerr=[[max(below, 0.0)], [max(above, 0.0)]],
+                fmt="o",
+                capsize=3,
+                color=_COLOURS[verdict.decision],
+            )
+            panel.axvline(verdict.threshold, color="0.8", zorder=0)
+        panel.set_title(score)
+    panels[0, 0].set_yticks(range(len(tasks)), tasks)
+    panels[0, 0].invert_yaxis()
+    result.supxlabel(
+        "right of the line: Mask-Filling (blue); left: Map-Phrasal (orange); grey: unclear"
+    )
+    return result
+
+
+def mapping_gin(decisions: Mapping[str, Decision], model: str) -> str:
+    """The mapping as a gin file, in the form of gin/mappings/expert.gin."""
+    lines = [
+        f"# Written by `mto match` with the model {model}: task -> (objective, template).",
+        "#",
+        "# Use: add --gin_file=THIS_FILE to a command and name a bare task, e.g. MIXTURE_OR_TASK_NAME =",
+        f'# "{next(iter(decisions))}". Nothing here is REQUIRED.',
+        "",
+        "mapping.tasks = {",
+    ]
+    for task, (choice, by) in decisions.items():
+        sure = "" if by.decision != NO_WINNER else ", not clear"
+        value = "" if by.value is None else f" {by.value:+.3f} [{by.low:+.3f}, {by.high:+.3f}]"
+        lines.append(
+            f'    "{task}": ("{choice.objective}", "{choice.template}"),  # {by.score}{value}{sure}'
+        )
+    return "\n".join([*lines, "}"]) + "\n"

@@ -1,0 +1,91 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The probe compares trained candidates on held-out records, and a choice is made of all verdicts."""
+
+import numpy as np
+
+from mto_jax.evaluation.decoding import Output
+from mto_jax.matching import decide, probe
+from mto_jax.matching.mapping import Choice
+from mto_jax.matching.task import candidates
+from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
+
+from .common import LENGTHS, QUESTIONS, USES, VOCABULARY, model
+
+
+def names(task):
+    return {template.name for template in candidates(task)}
+
+
+def test_candidates():
+    assert names(USES) == {"Mapping", "MaskedMapping", "Prompting", "MaskedPrompting"}
+    assert names(QUESTIONS) == {
+        "ChoicePrompting",
+        "MaskedChoicePrompting",
+        "AnswerPrompting",
+        "MaskedAnswerPrompting",
+    }
+
+
+def test_shots_are_heads():
+    chosen = USES.shots(2, 3)
+    assert [(record.head, record.tails) for record in chosen] == [
+        ("a saw", ("cutting wood",)),
+        ("a saw", ("building",)),
+        ("a cup", ("drinking tea",)),
+    ]
+    assert [record.head for record in USES.shots(2, 1, skip=1)] == ["a cup", "a pen"]
+
+
+def test_the_form_that_answers_right_wins(monkeypatch):
+    """Trained on masked examples the stand-in answers right, else with one word of two or three."""
+    sentinel = VOCABULARY.sentinel_id(0)
+    seen = []
+
+    def tune(model, examples, *, seed):
+        seen.append((seed, len(examples)))
+        return examples[0][1][0] == sentinel
+
+    def decode(masked, inputs, decoding, vocabulary):
+        answers = [
+            "<extra_id_0> cutting bread",
+            "<extra_id_0> fishing",
+            "<extra_id_0> eating a meal",
+        ]
+        plain = ["cutting", "fishing", "meal"]
+        assert decoding.max_length == LENGTHS["targets"]
+        return [
+            [Output([*vocabulary.encode(text), vocabulary.eos_id], 0.0)]
+            for text in (answers if masked else plain)
+        ]
+
+    monkeypatch.setattr(probe.decoding, "decode", decode)
+    found = probe.probe(model(), USES, VOCABULARY, LENGTHS, tune, shots=1, tails=2, seeds=2)
+    assert seen == [(0, 2), (1, 1)] * 4  # "a saw" has two tails, "a cup" one
+    # ROUGE-L F: 2/3 of "cutting bread" from "cutting"; "meal" against "eating a meal at the table": 2/7.
+    masked, plain = [1.0, 1.0, 2 * 3 / (3 + 6)], [2 / 3, 1.0, 2 / 7]
+    np.testing.assert_allclose(found.templates["MaskedPrompting"], np.mean(masked))
+    np.testing.assert_allclose(found.templates["Mapping"], np.mean(plain))
+    np.testing.assert_allclose(found.value, np.mean(masked) - np.mean(plain))
+    assert found.high >= found.low >= 0
+
+
+def verdict(score, value, decision, templates=()):
+    return Verdict("uses", score, value, value, value, 0.0, decision, dict(templates))
+
+
+def test_the_first_clear_score_decides_and_the_probe_names_the_template():
+    scores = {"Mapping": 0.4, "Prompting": 0.3, "MaskedMapping": 0.2, "MaskedPrompting": 0.3}
+    probed = verdict("probe", -0.1, NO_WINNER, scores)
+    index = verdict("MI(5)", 0.4, MASK_FILLING)
+    order = ("probe", "expert", "MI(5)")
+    assert decide.decide(USES, [index, probed], order) == (
+        Choice("denoising", "MaskedPrompting"),
+        index,
+    )
+    clear = verdict("probe", -0.1, MAP_PHRASAL, scores)
+    assert decide.decide(USES, [index, clear], order).choice == Choice("lm", "Mapping")
+    unclear = verdict("MI(5)", 0.4, NO_WINNER)
+    assert decide.decide(USES, [unclear, probed], order) == (Choice("lm", "Mapping"), probed)
+    question = decide.decide(QUESTIONS, [index], order)
+    assert question.choice == Choice("denoising", "MaskedAnswerPrompting")

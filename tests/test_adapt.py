@@ -1,0 +1,117 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""`mto adapt` from a corpus to an adapted checkpoint, its second start, and what it refuses."""
+
+import json
+
+import pytest
+from adaptation import tiny
+
+from mto_jax import adapt as adapting
+from mto_jax import config, vocabulary
+from mto_jax.adaptation import pairs
+from mto_jax.errors import UserError
+from mto_jax.evaluation.evaluate import load_model
+from mto_jax.training import checkpoints
+
+MACROS = {
+    "VOCABULARY": "demo",
+    "CORPUS": "demo",
+    "METHOD": "phrases",
+    "GROUPS": "length",
+    "OBJECTIVE": "mixed",
+    "EPOCHS": 1,
+    "BATCH_SIZE": 8,
+    "TASK_FEATURE_LENGTHS": {"inputs": 48, "targets": 24},
+}
+FACTS = {"demo_AtLocation": "Filling", "demo_xIntent": "Mapping"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    tiny.write(folder)
+    return folder
+
+
+@pytest.fixture
+def adapt(base, tmp_path):
+    """Runs `mto adapt --gin_file=runs/adapt.gin` with macros and bindings changed."""
+
+    def run(**changes):
+        values = {
+            **MACROS,
+            "INITIAL_CHECKPOINT_PATH": str(base),
+            "MODEL_DIR": str(tmp_path / "run"),
+            "PairConfig.max_pairs": 40,
+            "DatasetConfig.prepared_dir": str(tmp_path / "prepared"),
+            "eval/DatasetConfig.limit": 20,
+            **changes,
+        }
+        gin_lines = [f"{name} = {value!r}" for name, value in values.items()]
+        adapting.gin.clear_config()
+        config.load(["runs/adapt.gin"], gin_lines)
+        return adapting.adapt()
+
+    return run
+
+
+def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
+    settings = {
+        "OBJECTIVE": "in_place_mixed",
+        "GROUPS": "classifier",
+        "REPLAY": "demo_span_corruption",
+        "REPLAY_SHARE": 0.5,
+        "PairConfig.facts": FACTS,
+        "PairConfig.facts_per_task": 6,
+        "classifier/Tuning.epochs": 1,
+    }
+    metrics = adapt(**settings)
+    assert {"dev/adaptation_mixed/loss", "dev/demo_span_corruption/loss"} <= set(metrics)
+    run = tmp_path / "run"
+    rows = list(pairs.read(run / "adaptation" / "pairs.jsonl"))
+    report = json.loads((run / "adaptation" / "report.json").read_text())["report"]
+    assert report["kept"] == len(rows) == 40
+    # 39 pairs to train on, as many replayed, 8 a step
+    assert checkpoints.newest_good(run).name == "10"
+    model = load_model(checkpoints.resolve(run), vocabulary.vocabulary())
+    assert model.config.d_model == tiny.CONFIG.d_model
+    assert model.config.dropout_rate == 0.1
+    assert "in_place_denoising" in (run / "config.gin").read_text()
+    capsys.readouterr()
+
+    assert adapt(**settings).items() <= metrics.items()
+    assert "is trained to step 10 already" in capsys.readouterr().out
+
+    with pytest.raises(UserError, match="objective is 'in_place_mixed' there and 'lm' now"):
+        adapt(**{**settings, "OBJECTIVE": "lm"})
+
+
+def test_none_is_the_base_itself(adapt, tmp_path, capsys):
+    assert adapt(OBJECTIVE="none") == {}
+    assert "as it is" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"OBJECTIVE": "denoissing"}, "Did you mean 'denoising'"),
+        ({"OBJECTIVE": "none", "REPLAY": "demo_span_corruption"}, "nothing to mix"),
+        ({"METHOD": "phrase"}, "Did you mean 'phrases'"),
+        ({"REPLAY": "demo_span_corruption", "REPLAY_SHARE": 1.5}, "between 0 and 1"),
+        ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "nowhere is not there"),
+        ({"CORPUS": "demmo"}, "Did you mean 'demo'"),
+        ({"EPOCHS": 0}, "epochs is 0"),
+        ({"PairConfig.phrases": ["zzz"]}, r"gave 0 pairs .*\d+ no phrase between"),
+    ],
+)
+def test_refusals(adapt, changes, told):
+    with pytest.raises(UserError, match=told):
+        adapt(**changes)
+
+
+def test_empty_corpora(adapt, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(UserError, match="empty"):
+        adapt(CORPUS=str(tmp_path / "empty.txt"))
