@@ -138,7 +138,7 @@ def adapt(
 def _pairs(config: PairConfig, folder: pathlib.Path, base: pathlib.Path) -> pathlib.Path:
     """The file of pairs, made by the first process while the others wait; prints the report."""
     if jax.process_index() == 0:
-        path, report = make.ensure(config, folder, str(base))
+        path, report = make.ensure(config, folder, base)
         rich.console.Console().print(report.table(f"Sentences of {config.corpus}"))
         print(f"{report.kept} pairs are in {path}, the report in {path.with_name('report.json')}")
     if jax.process_count() > 1:

@@ -195,7 +195,8 @@ def match(
     }
     chosen = [(n, *s) for score in scores for n, s in methods[score].items()]
     folder = pathlib.Path(output_dir)
-    cells = _Cells(folder / "scores", [(step_dir / DIGEST).read_text(), vocabulary.digest])
+    identity = [(step_dir / DIGEST).read_text(), vocabulary.digest, _source_digest()]
+    cells = _Cells(folder / "scores", identity)
     verdicts: list[Verdict] = []
     with progress_bar("match", len(chosen) * len(todo)) as advance:
         for name, settings, compute in chosen:
@@ -242,6 +243,12 @@ def _cuts(task: Task, sentences_file: str | None) -> list[tuple[str, str]]:
         return [cut for cut in pairs if "<extra_id_" not in cut[0]]
     cuts = (cut_at(text, task.wording.phrase) for _, text in lines(sentences_file))
     return [cut for cut in cuts if cut]
+
+
+def _source_digest() -> str:
+    """Of the code of the scores: another definition is another score."""
+    files = sorted(pathlib.Path(passes.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 class _Cells:

@@ -48,7 +48,9 @@ def quickstart(output_dir: str = "runs/quickstart") -> None:
 
     results: dict[tuple[str, str, str], Result] = {}
     constants: dict[str, float] = {}
-    for relation, template, (start, origin) in itertools.product(RELATIONS, TEMPLATES, STARTS.items()):
+    for relation, template, (start, origin) in itertools.product(
+        RELATIONS, TEMPLATES, STARTS.items()
+    ):
         task = f"demo_{relation}_{template}"
         run = folder / f"{task}-{start.replace(' ', '_')}"
         macros = {"MODEL_DIR": str(run), "MIXTURE_OR_TASK_NAME": task, **common}
@@ -81,9 +83,7 @@ def constant_answer(result: Result) -> float:
     """
     references = [row["references"] for row in result.rows]
     common = collections.Counter(text for texts in references for text in texts).most_common(20)
-    return max(
-        metrics.rouge(references, [text] * len(references))["rougeL"] for text, _ in common
-    )
+    return max(metrics.rouge(references, [text] * len(references))["rougeL"] for text, _ in common)
 
 
 def report(results: dict[tuple[str, str, str], Result], constants: dict[str, float]) -> str:
@@ -119,9 +119,13 @@ def figure(
         found = [results[relation, template, start].metrics["rougeL"] for relation in RELATIONS]
         values = np.array([interval.value for interval in found])
         errors = np.array([[f.value - f.low, f.high - f.value] for f in found]).T
-        color = matplotlib.colormaps["tab20"](2 * TEMPLATES.index(template) + (start != "pre-trained"))
+        color = matplotlib.colormaps["tab20"](
+            2 * TEMPLATES.index(template) + (start != "pre-trained")
+        )
         at = places + (i - (len(bars) - 1) / 2) * width
-        axes.bar(at, values, width, yerr=errors, capsize=3, color=color, label=f"{template}, {start}")
+        axes.bar(
+            at, values, width, yerr=errors, capsize=3, color=color, label=f"{template}, {start}"
+        )
     for place, relation in zip(places, RELATIONS, strict=True):
         axes.plot([place - 0.4, place + 0.4], [constants[relation]] * 2, "k:", linewidth=1)
     axes.plot([], [], "k:", linewidth=1, label="best constant answer")

@@ -22,7 +22,7 @@ import gin
 import jax
 import numpy as np
 
-from mto_jax import cli
+from mto_jax import cli, interop
 from mto_jax import vocabulary as vocabularies
 from mto_jax.data import loader
 from mto_jax.data.config import DatasetConfig
@@ -78,8 +78,8 @@ def train(
       batch_size: rows of a global batch (a packed row holds several examples).
       eval_datasets: dev sets: their loss, and their tasks' metrics on decoded answers.
       optimizer: None means `Optimizer()`, as gin binds it.
-      initial_checkpoint_path: a run directory or a step folder to take the parameters from, where
-        `model_dir` has no checkpoint yet.
+      initial_checkpoint_path: where to take the parameters from while `model_dir` has no checkpoint
+        yet: a run directory, a step folder, a folder of Hugging Face or T5X, or "hf://org/name".
       trainable: "all", or patterns of parameter names, e.g. ["decoder.*", "*norm.scale"].
       seed: of initialisation, dropout and the order of the data.
       pack: put several examples into a row.
@@ -122,6 +122,7 @@ def train(
     # ------------------------------------------------------------------------ data
     prepared = loader.ensure(train_dataset)
     dev_sets = [loader.ensure(dataset) for dataset in eval_datasets]
+    mixed = len(prepared.tasks) > 1
     batches = loader.train_iterator(
         prepared,
         batch_size=batch_size,
@@ -130,6 +131,7 @@ def train(
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
         num_workers=num_workers,
+        task_ids=mixed,
     )
 
     # ------------------------------------------------------------------------ model and step
@@ -137,8 +139,11 @@ def train(
     names = states.trainable_names(list(plan.abstract), trainable)
     target = states.abstract_state(plan, names, transformation, mesh)
     checkpoints.check_space(model_dir, target)
-    loss = steps.t5_loss(plan, mesh, z_loss=z_loss, label_smoothing=label_smoothing)
-    batch = steps.abstract_batch(batch_size, prepared.task_feature_lengths, mesh)
+    task_names = [task.name for task in prepared.tasks]
+    loss = steps.t5_loss(
+        plan, mesh, z_loss=z_loss, label_smoothing=label_smoothing, num_tasks=len(task_names)
+    )
+    batch = steps.abstract_batch(batch_size, prepared.task_feature_lengths, mesh, task_ids=mixed)
     zeros = steps.zero_totals(loss, target, batch)
     step_function = steps.train_step(
         loss, transformation, optimizer.rate(train_steps), microbatches=microbatches
@@ -158,6 +163,8 @@ def train(
         if initial_checkpoint_path is not None:
             tell(f"starting from the parameters of {initial_checkpoint_path}")
             parameters = initial_parameters(initial_checkpoint_path, model, target)
+            if set(parameters) != set(plan.abstract):  # a partial restore, by its rules
+                parameters = {**plan.initialise(jax.random.key(seed), mesh), **parameters}
         else:
             tell(f"starting from scratch (seed {seed})")
             parameters = plan.initialise(jax.random.key(seed), mesh)
@@ -205,7 +212,7 @@ def train(
     metrics: dict[str, float] = {"compile_seconds": seconds}
 
     def report(interval, totals):
-        measured = summary(interval, totals)
+        measured = summary(interval, totals, task_names)
         if peak:
             seconds = measured["speed/step_seconds"]
             measured["speed/mfu"] = step_flops / seconds / peak / mesh.devices.size
@@ -300,12 +307,21 @@ def means(prefix: str, sums: Mapping[str, float]) -> dict[str, float]:
     return {f"{prefix}/loss": sums["loss"] / weight, f"{prefix}/accuracy": sums["correct"] / weight}
 
 
-def summary(interval: loop.Interval, totals: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """What is reported of the steps since the last report."""
+def summary(
+    interval: loop.Interval, totals: Mapping[str, np.ndarray], tasks: Sequence[str]
+) -> dict[str, float]:
+    """What is reported of the steps since the last report; of a mixture, also the loss of each task."""
+    totals = dict(totals)
+    per_task = {}
+    if "task_loss" in totals:
+        losses, weights = totals.pop("task_loss"), totals.pop("task_weight")
+        means_K = losses / np.maximum(weights, 1.0)
+        per_task = {f"train/loss/{name}": float(m) for name, m in zip(tasks, means_K, strict=True)}
     totals = {name: value.item() for name, value in totals.items()}
     count = totals["steps"]
     return {
         **means("train", totals),
+        **per_task,
         "train/z_loss": totals["z_loss"] / max(totals["weight"], 1.0),
         "train/gradient_norm": totals["gradient_norm"] / count,
         "train/learning_rate": totals["learning_rate"],
@@ -374,11 +390,15 @@ def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
 
 
 def initial_parameters(path: str, model: T5Config, target: states.TrainState) -> states.Parameters:
-    """Parameters of a run directory or a step folder, placed for training.
+    """Parameters of a run directory or a step folder, of Hugging Face or T5X, placed for training.
 
     Raises:
       UserError: no good checkpoint there, or it is of a model of another shape.
     """
+    wanted = {**target.frozen, **target.trainable}
+    if interop.is_foreign(path):
+        shardings = {name: value.sharding for name, value in wanted.items()}
+        return interop.load(path, config=model, shardings=shardings)[1]
     step_dir = checkpoints.resolve(path)
     there = T5Config.from_dict(checkpoints.description(step_dir)["model"])
     different = [
@@ -392,7 +412,7 @@ def initial_parameters(path: str, model: T5Config, target: states.TrainState) ->
             f"INITIAL_CHECKPOINT_PATH {path} is of another model: {'; '.join(different)}. Give T5Config "
             "those values (or include the gin file of that model)."
         )
-    return checkpoints.restore_parameters(step_dir, {**target.frozen, **target.trainable})
+    return checkpoints.restore_parameters(step_dir, wanted)
 
 
 def timed(function, *arguments) -> tuple[Any, float]:

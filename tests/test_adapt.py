@@ -59,6 +59,7 @@ def adapt(base, tmp_path):
 def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
     settings = {
         "OBJECTIVE": "in_place_mixed",
+        "adapt.pairs_dir": str(tmp_path / "shared"),
         "GROUPS": "classifier",
         "REPLAY": "demo_span_corruption",
         "REPLAY_SHARE": 0.5,
@@ -69,8 +70,8 @@ def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
     metrics = adapt(**settings)
     assert {"dev/adaptation_mixed/loss", "dev/demo_span_corruption/loss"} <= set(metrics)
     run = tmp_path / "run"
-    rows = list(pairs.read(run / "adaptation" / "pairs.jsonl"))
-    report = json.loads((run / "adaptation" / "report.json").read_text())["report"]
+    rows = list(pairs.read(tmp_path / "shared" / "pairs.jsonl"))
+    report = json.loads((tmp_path / "shared" / "report.json").read_text())["report"]
     assert report["kept"] == len(rows) == 40
     # 39 pairs to train on, as many replayed, 8 a step
     assert checkpoints.newest_good(run).name == "10"

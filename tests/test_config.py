@@ -43,7 +43,10 @@ def test_flags_override_files_and_macros_resolve(tmp_path):
     [
         ("trian.batch_size = 4", r"no gin configurable 'trian'.*'train'.*run\.gin, line 1"),
         ("\ntrain.batch_sizes = 4", r"'batch_sizes'.*'batch_size'.*run\.gin, line 2"),
-        ("MODEL_DIR = %gin.REQUIRED\ntrain.model_dir = %MODEL_DIR", "needs MODEL_DIR.*--gin.MODEL_DIR="),
+        (
+            "MODEL_DIR = %gin.REQUIRED\ntrain.model_dir = %MODEL_DIR",
+            "needs MODEL_DIR.*--gin.MODEL_DIR=",
+        ),
         ("BATCH_SIZE = 4\ntrain.batch_size = %BATCH_SZE", "no macro 'BATCH_SZE'.*'BATCH_SIZE'"),
         ("include 'models/t5_1_1_bse.gin'", "gin file.*'models/t5_1_1_base.gin'"),
         ("train.model = @T5Confg()", "'T5Confg'.*'T5Config'"),

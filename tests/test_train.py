@@ -23,7 +23,6 @@ from mto_jax.data.config import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.training import checkpoints
 from mto_jax.training.optimizers import Optimizer
-
 from tests.tiny_run import LENGTHS, MODEL, run
 
 SCRIPT = pathlib.Path(__file__).parent / "tiny_run.py"

@@ -24,13 +24,17 @@ from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluate import progress_bar
 from mto_jax.evaluation.evaluate import load_model
-from mto_jax.training import checkpoints
 from mto_jax.training.digests import DIGEST, write_atomically
 from mto_jax.training.fit import Tuning
 from mto_jax.training.optimizers import Optimizer
 
 METHODS = ("splitter", "spans", "phrases")
 GROUPS = ("classifier", "length")
+
+# Of each sentence: where to cut it, or why not, and what the report shows as an example of that.
+Split = Callable[[Sequence[str]], list[tuple[Cut | str, str]]]
+# Of each (body, tail): "Filling" or "Mapping".
+Label = Callable[[Sequence[tuple[str, str]]], list[str]]
 
 
 @gin.configurable
@@ -106,18 +110,18 @@ class PairConfig:
 
 
 def ensure(
-    config: PairConfig, folder: pathlib.Path, checkpoint: str
+    config: PairConfig, folder: pathlib.Path, base: pathlib.Path
 ) -> tuple[pathlib.Path, Report]:
     """The file of pairs and its report: made now, unless `folder` has them from the same request.
 
     Args:
-      checkpoint: run directory or step folder of the model that splitter and classifier start from.
+      base: verified step folder of the model that splitter and classifier start from.
 
     Raises:
-      UserError: what is wrong with corpus, facts or checkpoint; or fewer than two pairs came out: it says
+      UserError: what is wrong with the corpus or the facts; or fewer than two pairs came out: it says
         why the sentences were dropped.
     """
-    step_dir = checkpoints.resolve(checkpoint) if config.needs_model else None
+    step_dir = base if config.needs_model else None
     request = _request(config, step_dir)
     path, report_path = folder / "pairs.jsonl", folder / "report.json"
     if path.exists() and report_path.exists():
@@ -160,9 +164,9 @@ def make(
     texts = [sentence.text for sentence in sentences]
     split, label = _methods(config, folder, step_dir)
     found: list[tuple[str, str, str]] = []
-    for sentence, cut in zip(sentences, split(texts), strict=True):
+    for sentence, (cut, told) in zip(sentences, split(texts), strict=True):
         if isinstance(cut, str):
-            report.drop(cut, sentence.text)
+            report.drop(cut, told)
         elif len(found) == config.max_pairs:
             report.drop(f"not among the {config.max_pairs} pairs drawn", sentence.text)
         else:
@@ -177,10 +181,6 @@ def make(
     labels = label([(body, tail) for body, tail, _ in found])
     report.labels.update(labels)
     return [Pair(b, t, label, s) for (b, t, s), label in zip(found, labels, strict=True)], report
-
-
-Split = Callable[[Sequence[str]], list[Cut | str]]
-Label = Callable[[Sequence[tuple[str, str]]], list[str]]
 
 
 def _methods(
@@ -209,11 +209,11 @@ def _methods(
             )
     if config.method == "spans":
         return lambda texts: [
-            pairs_lib.at_random(text, config.seed, config.max_tail_words) for text in texts
+            (pairs_lib.at_random(text, config.seed, config.max_tail_words), text) for text in texts
         ], label
     if config.method == "phrases":
         patterns = pairs_lib.phrase_patterns(config.phrases)
-        return lambda texts: [pairs_lib.at_phrase(text, patterns) for text in texts], label
+        return lambda texts: [(pairs_lib.at_phrase(text, patterns), text) for text in texts], label
 
     lessons = [
         pair
@@ -223,9 +223,12 @@ def _methods(
     examples = teaching.splitter_examples(lessons, vocabulary)
     splitter = tuning("splitter", config.splitter)(model, examples, seed=config.seed)
 
-    def split(texts: Sequence[str]) -> list[Cut | str]:
+    def split(texts: Sequence[str]) -> list[tuple[Cut | str, str]]:
         tails = teaching.predict_tails(splitter, texts, vocabulary)
-        return [pairs_lib.at_prediction(*both) for both in zip(texts, tails, strict=True)]
+        return [
+            (pairs_lib.at_prediction(text, tail), f"{text} -> {tail}")
+            for text, tail in zip(texts, tails, strict=True)
+        ]
 
     return split, label
 

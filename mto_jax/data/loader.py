@@ -376,12 +376,16 @@ class TrainIterator(grain.DatasetIterator):
                 "seed, TASK_FEATURE_LENGTHS or the packing changed since it was saved. Restore them, or "
                 "start a new MODEL_DIR with INITIAL_CHECKPOINT_PATH set to this checkpoint."
             )
-        _close(self._running)
+        self._stop()
         self._state = {"window": int(state["window"]), "row": int(state["row"])}
 
     def close(self) -> None:
-        _close(self._running)
+        self._stop()
         super().close()
+
+    def _stop(self) -> None:
+        if _close is not None:  # else the process is ending, and `weakref.finalize` has been here
+            _close(self._running)
 
 
 def _close(running: list[grain.DatasetIterator]) -> None:

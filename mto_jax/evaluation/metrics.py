@@ -6,7 +6,8 @@ Every metric is a function `(targets: list[list[str]], predictions: list[str]) -
 `targets[i]` holds all the references of example `i` (their number may differ), every value lies in
 [0, 1] unless said otherwise. The score of one example is the maximum over its references; the score
 of a data set is the mean over its examples; BLEU and chrF pool their counts over the whole set, as
-usual. An exception is never turned into a score.
+usual. An exception is never turned into a score. The libraries are imported where they are used: they take
+seconds, and every verb imports this module.
 
 A metric that resamples well has an attribute `statistics`, a function of the same arguments that
 returns `statistics.Statistics`: per-example scores and what the bootstrap needs.
@@ -19,8 +20,6 @@ import string
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import sacrebleu.metrics
-from rouge_score import rouge_scorer, tokenize
 
 from mto_jax import errors
 from mto_jax.evaluation import statistics
@@ -62,6 +61,8 @@ class _CachedTokenizer:
     """rouge_score's own words, lower-cased and without stemming; every text is split only once."""
 
     def __init__(self):
+        from rouge_score import tokenize
+
         self.tokenize = functools.lru_cache(maxsize=1 << 18)(
             lambda text: tokenize.tokenize(text, None)
         )
@@ -78,6 +79,8 @@ def rouge(targets: References, predictions: Sequence[str]) -> statistics.Statist
     >>> rouge([["to earn money", "to work"]], ["to earn some money"])["rougeL"]
     0.8571428571428571
     """
+    from rouge_score import rouge_scorer
+
     scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_CachedTokenizer())
     scores = [scorer.score_multi(t, p) for t, p in zip(targets, predictions, strict=True)]
     return statistics.mean(
@@ -141,13 +144,17 @@ def bleu(targets: References, predictions: Sequence[str]) -> statistics.Statisti
     takes the reference of the nearest length, per example. Post, "A Call for Clarity in Reporting
     BLEU Scores", WMT 2018.
     """
-    return _pooled(sacrebleu.metrics.BLEU(force=True), "bleu", targets, predictions)
+    from sacrebleu.metrics import BLEU
+
+    return _pooled(BLEU(force=True), "bleu", targets, predictions)
 
 
 @_metric
 def chrf(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """Corpus chrF2 of sacrebleu divided by 100 (character 6-grams); the best reference counts."""
-    return _pooled(sacrebleu.metrics.CHRF(), "chrf", targets, predictions)
+    from sacrebleu.metrics import CHRF
+
+    return _pooled(CHRF(), "chrf", targets, predictions)
 
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

@@ -21,8 +21,8 @@ def decide(task: Task, verdicts: Sequence[Verdict], order: Sequence[str]) -> Dec
     """The choice for a task.
 
     The first score in `order` whose interval allows a decision decides; "expert" always does. Where none
-    does, the first one's value decides, its interval notwithstanding. The template is the one that did
-    best in the probe among those of the group, else the verbalised one.
+    does, the first one's value decides, its interval notwithstanding. The template is the group's verbalised
+    one, or, where the probe decides, the one that did best in it.
 
     Args:
       verdicts: of this task; at least one.
@@ -33,7 +33,7 @@ def decide(task: Task, verdicts: Sequence[Verdict], order: Sequence[str]) -> Dec
     by = next((v for v in ordered if v.decision != NO_WINNER), ordered[0])
     masked = by.leaning == MASK_FILLING
     best = rivals(task)[masked].name
-    for probe in (verdict for verdict in verdicts if verdict.score == "probe"):
+    if by.score == "probe":
         names = [template.name for template in candidates(task) if template.masked == masked]
-        best = max(names, key=probe.templates.__getitem__)
+        best = max(names, key=by.templates.__getitem__)
     return Decision(Choice(OBJECTIVES[masked], best), by)

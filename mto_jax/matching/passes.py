@@ -52,13 +52,15 @@ def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list
         batch = assemble(rows, row_N[chosen] - start, ROWS, (S, T))
         scores = scoring.token_scores(model, batch)
         # Row by row, the tokens that are no padding are those of the examples one after the other.
+        targets_BxT = batch["decoder_target_tokens"]
         real_BxT = batch["decoder_segment_ids"] > 0
         ends = np.cumsum(lengths_Nx2[chosen, 1])[:-1]
-        log_probs = np.split(np.asarray(scores.log_prob_BxT)[real_BxT], ends)
-        ranks = np.split(np.asarray(scores.rank_BxT)[real_BxT], ends)
-        for i, row, log_prob, rank in zip(chosen, rows, log_probs, ranks, strict=True):
-            tail = scoring.tail_weights(row["targets"], vocabulary) > 0
-            found[i] = TailScores(log_prob[tail], rank[tail])
+        log_probs, ranks, weights = (
+            np.split(np.asarray(values_BxT)[real_BxT], ends)
+            for values_BxT in (*scores, scoring.tail_weights(targets_BxT, vocabulary))
+        )
+        for i, log_prob_T, rank_T, weight_T in zip(chosen, log_probs, ranks, weights, strict=True):
+            found[i] = TailScores(log_prob_T[weight_T > 0], rank_T[weight_T > 0])
     return found
 
 

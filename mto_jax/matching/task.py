@@ -34,12 +34,17 @@ class Task:
     held_out: tuple[records.Record, ...]
 
     def shots(self, heads: int, tails: int, skip: int = 0) -> list[records.Record]:
-        """Training records of `heads` heads, up to `tails` of each, after the first `skip` heads."""
+        """Training records of `heads` heads, up to `tails` of each, after the first `skip` heads.
+
+        Where there are not so many heads, the first ones come again after the last.
+        """
         by_head: dict[str, list[records.Record]] = {}
         for record in self.train:
             by_head.setdefault(record.head, []).append(record)
-        chosen = list(by_head.values())[skip : skip + heads]
-        return [record for of_head in chosen for record in of_head[:tails]]
+        first = skip % len(by_head)
+        order = [*by_head.values()]
+        order = order[first:] + order[:first]
+        return [record for of_head in order[:heads] for record in of_head[:tails]]
 
 
 def candidates(task: Task) -> list[Template]:

@@ -55,7 +55,7 @@ def judge(
     """The verdict of a metric named "value", bootstrapped over its examples."""
     interval = bootstrap(statistics)["value"]
     decision = NO_WINNER
-    if interval.low >= threshold:
+    if interval.low > threshold:
         decision = MASK_FILLING
     elif interval.high < threshold:
         decision = MAP_PHRASAL

@@ -59,7 +59,12 @@ def distance_bias(
 
 
 def relative_bias(
-    table_NxH: jax.Array, query_length: int, key_length: int, config: T5Config, *, bidirectional: bool
+    table_NxH: jax.Array,
+    query_length: int,
+    key_length: int,
+    config: T5Config,
+    *,
+    bidirectional: bool,
 ) -> jax.Array:
     """The bias_1xHxTxS of the attention logits, float32, from a table [num_buckets, H].
 

@@ -24,7 +24,6 @@ _SIZES = (
     "d_ff",
     "num_encoder_layers",
     "num_decoder_layers",
-    "scan_unroll",
 )
 
 
@@ -54,7 +53,9 @@ class T5Config:
     dtype: str = "float32"  # of activations, or "bfloat16"; parameters are always float32
     remat: str = "none"  # what backward recomputes: "none", "minimal" (all but matmuls), "full"
     attention: str = "xla"  # or "cudnn": fused, NVIDIA GPUs only, needs bfloat16
-    scan_unroll: int = 1  # layers per step of the loop over layers
+    scan_unroll: int = (
+        0  # layers per step of the loop over layers; 0: all 8 or fewer on CPU, else 1
+    )
 
     def __post_init__(self) -> None:
         for field, known in _CHOICES.items():
@@ -66,12 +67,20 @@ class T5Config:
                 raise errors.UserError(
                     f"T5Config.{field} is {value!r}; it must be a whole number of 1 or more."
                 )
+        if not isinstance(self.scan_unroll, int) or self.scan_unroll < 0:
+            raise errors.UserError(
+                f"T5Config.scan_unroll is {self.scan_unroll!r}; it must be a number of layers, or 0."
+            )
         if not 0.0 <= self.dropout_rate < 1.0:
             raise errors.UserError(
                 f"T5Config.dropout_rate is {self.dropout_rate!r}; it is the share of activations set to "
                 "zero and must lie in [0, 1). T5 uses 0.0 for pre-training and 0.1 for fine-tuning."
             )
-        if self.num_buckets < 4 or self.num_buckets % 2 or self.max_distance <= self.num_buckets // 2:
+        if (
+            self.num_buckets < 4
+            or self.num_buckets % 2
+            or self.max_distance <= self.num_buckets // 2
+        ):
             raise errors.UserError(
                 f"T5Config.num_buckets={self.num_buckets} and max_distance={self.max_distance} do not fit: "
                 "num_buckets must be even and at least 4, max_distance greater than num_buckets / 2 "

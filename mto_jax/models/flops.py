@@ -1,8 +1,18 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How much arithmetic a T5 needs, for model FLOP utilisation (MFU)."""
+"""How large a T5 is and how much arithmetic it needs, for model FLOP utilisation (MFU)."""
+
+import math
+
+import jax
 
 from mto_jax.models.config import T5Config
+from mto_jax.models.t5 import abstract
+
+
+def num_parameters(config: T5Config) -> int:
+    """All parameters, embedding and head included; a tied head counts once. Allocates nothing."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract(config)[1]))
 
 
 def forward_flops(config: T5Config, inputs: int, targets: int) -> int:

@@ -27,6 +27,8 @@ def cross_entropy(
     *,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
+    task_ids_BxT: jax.Array | None = None,
+    num_tasks: int = 0,
     num_chunks: int | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The weighted sum of the cross-entropy of all targets, with the sums that make its means.
@@ -41,11 +43,12 @@ def cross_entropy(
 
     Returns `(loss_sum, sums)`. Gradients flow through `loss_sum` only, to hidden and unembedding. `sums` has
     "loss" (= loss_sum), "z_loss" (the part of it), "correct" (weighted targets whose logit is the greatest) and
-    "weight" (sum of the weights); for means divide by "weight", after adding over micro-batches and hosts.
+    "weight" (sum of the weights); for means divide by "weight", after adding over micro-batches and hosts. With
+    `task_ids_BxT` (1 to `num_tasks`; 0 is no task) also "task_loss" and "task_weight", [num_tasks] each.
 
     Args: num_chunks: slices of the length T; None: as few as keep a slice of logits within 64 MiB per device.
     """
-    B, T, D = hidden_BxTxD.shape
+    B, T = targets_BxT.shape
     V = unembedding_DxV.shape[1]
     if num_chunks is None:
         shards = shard_count(("batch", "length", "vocab"), (B, T, V))
@@ -60,7 +63,7 @@ def cross_entropy(
         return jnp.moveaxis(x_BxNxt, 1, 0)
 
     weights_BxT = jax.lax.stop_gradient(weights_BxT.astype(jnp.float32))
-    loss, sums = _sliced(
+    loss, sums, token_loss_NxBxt = _sliced(
         float(z_loss),
         float(label_smoothing),
         slices(hidden_BxTxD),
@@ -68,7 +71,12 @@ def cross_entropy(
         slices(targets_BxT),
         slices(weights_BxT),
     )
-    return loss, jax.lax.stop_gradient({"loss": loss, **sums, "weight": weights_BxT.sum()})
+    sums = {"loss": loss, **sums, "weight": weights_BxT.sum()}
+    if task_ids_BxT is not None:
+        per_task = jnp.zeros(num_tasks + 1).at[slices(task_ids_BxT)].add
+        sums["task_loss"] = per_task(token_loss_NxBxt)[1:]
+        sums["task_weight"] = per_task(slices(weights_BxT))[1:]
+    return loss, jax.lax.stop_gradient(sums)
 
 
 def _slice(
@@ -78,8 +86,8 @@ def _slice(
     head_DxV: jax.Array,
     targets_BxT: jax.Array,
     weights_BxT: jax.Array,
-) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
-    """((loss, sums) of one slice, the gradient of its loss by the logits [B, T, V], float32)."""
+) -> tuple[tuple[jax.Array, dict[str, jax.Array], jax.Array], jax.Array]:
+    """((loss, sums, loss of each token) of a slice, gradient of its loss by the logits [B, T, V], float32)."""
     V = head_DxV.shape[1]
     on, off = 1.0 - smoothing, smoothing / (V - 1)
     entropy = -(on * math.log(on) + (V - 1) * off * math.log(off)) if smoothing else 0.0
@@ -106,7 +114,8 @@ def _slice(
     p_scale_BxT = weights_BxT * (1.0 + 2.0 * z_loss * log_z_BxT) / z_BxT
     q_BxTxV = jnp.where(is_target_BxTxV, on, off)
     gradient_BxTxV = exp_BxTxV * p_scale_BxT[..., None] - q_BxTxV * weights_BxT[..., None]
-    return (jnp.sum(loss_BxT * weights_BxT), sums), gradient_BxTxV
+    loss_BxT *= weights_BxT
+    return (jnp.sum(loss_BxT), sums, loss_BxT), gradient_BxTxV
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -117,8 +126,8 @@ def _sliced(z_loss, smoothing, hidden_NxBxTxD, unembedding_DxV, targets_NxBxT, w
         hidden_BxTxD, targets_BxT, weights_BxT = slices
         return _slice(z_loss, smoothing, hidden_BxTxD, head_DxV, targets_BxT, weights_BxT)[0]
 
-    sums = jax.lax.map(body, (hidden_NxBxTxD, targets_NxBxT, weights_NxBxT))
-    return jax.tree.map(jnp.sum, sums)
+    loss, sums, token_loss_NxBxT = jax.lax.map(body, (hidden_NxBxTxD, targets_NxBxT, weights_NxBxT))
+    return *jax.tree.map(jnp.sum, (loss, sums)), token_loss_NxBxT
 
 
 def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
@@ -129,7 +138,7 @@ def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
 
     def body(d_head_DxV, slices):
         hidden_BxTxD, targets_BxT, weights_BxT = slices
-        sums, d_logits_BxTxV = _slice(
+        found, d_logits_BxTxV = _slice(
             z_loss, smoothing, hidden_BxTxD, head_DxV, targets_BxT, weights_BxT
         )
         d_logits_BxTxV = d_logits_BxTxV.astype(dtype)
@@ -140,12 +149,14 @@ def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
             d_head_DxV += jnp.einsum(
                 "BTD,BTV->DV", hidden_BxTxD, d_logits_BxTxV, preferred_element_type=jnp.float32
             )
-        return d_head_DxV, (sums, d_hidden_BxTxD)
+        return d_head_DxV, (found, d_hidden_BxTxD)
 
     d_head_DxV = jnp.zeros(unembedding_DxV.shape) if unembedding.perturbed else None
     slices = (hidden_NxBxTxD, targets.value, weights.value)
-    d_head_DxV, (sums, d_hidden_NxBxTxD) = jax.lax.scan(body, d_head_DxV, slices)
-    return jax.tree.map(lambda x: x.sum(axis=0), sums), (d_hidden_NxBxTxD, d_head_DxV)
+    d_head_DxV, (found, d_hidden_NxBxTxD) = jax.lax.scan(body, d_head_DxV, slices)
+    loss, sums, token_loss_NxBxT = found
+    found = *jax.tree.map(lambda x: x.sum(axis=0), (loss, sums)), token_loss_NxBxT
+    return found, (d_hidden_NxBxTxD, d_head_DxV)
 
 
 def _sliced_backward(z_loss, smoothing, gradients, cotangents):

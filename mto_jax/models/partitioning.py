@@ -77,5 +77,14 @@ def shard_count(logical_axes: tuple[str | None, ...], shape: tuple[int, ...]) ->
         return 1
     mesh, rules = active
     spec = partition_spec(logical_axes, shape, mesh, rules)
-    axes = [axis for entry in spec if entry for axis in ((entry,) if isinstance(entry, str) else entry)]
+    axes = [
+        axis for entry in spec if entry for axis in ((entry,) if isinstance(entry, str) else entry)
+    ]
     return math.prod(mesh.shape[axis] for axis in axes)
+
+
+def platform() -> str:
+    """What is being traced for: "cpu", "gpu" or "tpu", by the active mesh or JAX's default device."""
+    if (active := _ACTIVE.get()) is None:
+        return jax.default_backend()
+    return active[0].devices.flat[0].platform

@@ -31,7 +31,7 @@ from mto_jax.models.attention import (
 )
 from mto_jax.models.config import T5Config
 from mto_jax.models.layers import MLP, Dropout, RMSNorm, normal_param
-from mto_jax.models.partitioning import constrain
+from mto_jax.models.partitioning import constrain, platform
 
 _STREAM = ("batch", "length", "embed")
 _REMAT = {
@@ -176,13 +176,19 @@ class Stack(nnx.Module):
             dropout = Dropout(config.dropout_rate, key)
             return layer(x_BxTxD, layer_bias, mask_Bx1xTxT, dropout, *context), None
 
+        unroll = min(config.scan_unroll, self.num_layers)
+        if not unroll:
+            # On CPU a loop over layers pays for copying each layer's weights and results in and out of stacks.
+            short = self.num_layers <= 8 and config.remat == "none"
+            unroll = self.num_layers if short and platform() == "cpu" else 1
         if config.remat != "none":
-            # Inside a scan nothing can be merged with the recomputation, so its barrier is not needed.
-            body = jax.checkpoint(body, policy=_REMAT[config.remat], prevent_cse=False)
+            # What a loop computes again the compiler cannot merge with its first computation; elsewhere it would.
+            merges = unroll == self.num_layers
+            body = jax.checkpoint(body, policy=_REMAT[config.remat], prevent_cse=merges)
         slices = (weights, tables, None if keys is None else keys[1:])
         dropout = Dropout(config.dropout_rate, None if keys is None else keys[0])
         x_BxTxD = constrain(dropout(x_BxTxD), _STREAM)
-        x_BxTxD, _ = jax.lax.scan(body, x_BxTxD, slices, unroll=config.scan_unroll)
+        x_BxTxD, _ = jax.lax.scan(body, x_BxTxD, slices, unroll=unroll)
         return dropout(self.final_norm(x_BxTxD))
 
     def unstacked(self) -> list[nnx.Module]:
@@ -206,7 +212,9 @@ class Cache:
     self_attention: tuple[tuple[jax.Array, jax.Array], ...]  # per layer: keys, values [R, H, T, K]
     cross_attention: tuple[tuple[jax.Array, jax.Array], ...]  # per layer: keys, values [B, H, S, K]
     source_mask: jax.Array  # [B, 1, 1, S] True at the tokens of the source
-    bias: tuple[jax.Array, ...]  # of all layers, or per layer: [H, 2 T - 1], distances 1 - T to T - 1
+    bias: tuple[
+        jax.Array, ...
+    ]  # of all layers, or per layer: [H, 2 T - 1], distances 1 - T to T - 1
     index: jax.Array  # [] tokens decoded so far
 
 
@@ -319,7 +327,9 @@ class T5(nnx.Module):
         return Cache(
             self_attention=tuple((empty_RxHxTxK, empty_RxHxTxK) for _ in layers),
             cross_attention=tuple(
-                tuple(_heads_first(layer.project(encoded_BxSxD, w)) for w in (layer.key, layer.value))
+                tuple(
+                    _heads_first(layer.project(encoded_BxSxD, w)) for w in (layer.key, layer.value)
+                )
                 for layer in layers
             ),
             source_mask=(encoder_segment_ids_BxS > 0)[:, None, None],

@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import math
 import os
 import pathlib
@@ -34,7 +35,6 @@ from mto_jax.models import t5
 from mto_jax.models.config import T5Config
 from mto_jax.training.digests import damage, write_digest
 from mto_jax.training.state import Parameters, TrainState, blueprint
-
 
 # --------------------------------------------------------------------------------- finding steps
 
@@ -189,6 +189,8 @@ class Checkpointer:
 
         if keep < 1:
             raise UserError(f"train.keep is {keep}: at least the newest checkpoint must stay.")
+        # What goes wrong in Orbax's threads is raised here in words, without its own traces before.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.directory = (pathlib.Path(model_dir) / "checkpoints").absolute()
         self.identity = dict(identity)
         self.best_metric = best_metric

@@ -6,6 +6,7 @@ TensorBoard's event files are written through its protocol buffers alone; its ow
 import TensorFlow where that is installed.
 """
 
+import datetime
 import json
 import os
 import pathlib
@@ -62,7 +63,8 @@ class MetricsWriter:
             disable=not sys.stdout.isatty(),
         )
         self._task = self._progress.add_task("training", total=total_steps, completed=start_step)
-        self._began, self._start, self._total = time.monotonic(), start_step, total_steps
+        self._total = total_steps
+        self._first: tuple[int, float] | None = None  # step and time of the first report
         self._progress.start()
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -82,9 +84,12 @@ class MetricsWriter:
         """Move the progress bar and print a line about `step`; without a terminal, with the ETA."""
         self._progress.update(self._task, completed=step)
         if self._progress.disable:
-            seconds = time.monotonic() - self._began
-            left = seconds / max(step - self._start, 1) * (self._total - step)
-            text = f"{text}  ETA {int(left // 3600)}:{int(left // 60 % 60):02}:{int(left % 60):02}"
+            if self._first is None:  # The first step of a run tells nothing of the others' pace.
+                self._first = step, time.monotonic()
+            done = step - self._first[0]
+            if done:
+                left = (time.monotonic() - self._first[1]) / done * (self._total - step)
+                text = f"{text}  ETA {datetime.timedelta(seconds=round(left))}"
         self.say(f"step {step}/{self._total}  {text}")
 
     def say(self, text: str) -> None:

@@ -26,9 +26,17 @@ NEVER = jnp.iinfo(jnp.int32).max
 
 
 def t5_loss(
-    plan: Blueprint, mesh: Mesh, *, z_loss: float = 0.0, label_smoothing: float = 0.0
+    plan: Blueprint,
+    mesh: Mesh,
+    *,
+    z_loss: float = 0.0,
+    label_smoothing: float = 0.0,
+    num_tasks: int = 0,
 ) -> Loss:
-    """Teacher-forced cross-entropy of a T5 on a (packed) batch, activations laid out over `mesh`."""
+    """Teacher-forced cross-entropy of a T5 on a (packed) batch, activations laid out over `mesh`.
+
+    A batch with `decoder_task_ids` also gives the loss of each of `num_tasks` tasks.
+    """
 
     def loss(parameters, batch, dropout_key):
         model = plan.merge(parameters)
@@ -41,6 +49,8 @@ def t5_loss(
                 batch["decoder_loss_weights"],
                 z_loss=z_loss,
                 label_smoothing=label_smoothing,
+                task_ids_BxT=batch.get("decoder_task_ids"),
+                num_tasks=num_tasks,
             )
 
     return loss
@@ -142,7 +152,7 @@ def zero_totals(loss: Loss, state: TrainState, batch: Batch) -> dict[str, np.nda
 
 
 def abstract_batch(
-    batch_size: int, lengths: Mapping[str, int], mesh: Mesh
+    batch_size: int, lengths: Mapping[str, int], mesh: Mesh, *, task_ids: bool = False
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, types and sharding of a global batch with `lengths` {"inputs": S, "targets": T}."""
     where = sharding.batch_sharding(mesh)
@@ -156,7 +166,7 @@ def abstract_batch(
         "decoder_segment_ids": T,
         "decoder_positions": T,
         "decoder_loss_weights": T,
-    }
+    } | ({"decoder_task_ids": T} if task_ids else {})
     return {
         name: jax.ShapeDtypeStruct(
             (batch_size, length),

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's corpus: the knowledge base told in short English documents, to pre-train on.
 
-Four kinds of document: a few sentences about one thing or event; a card with everything about a thing; a
-little story that joins an event's intent, need, wish and effect; and lists of things that share a fact.
-Every fact is told in three sentences about its head, each worded differently, one of them with the
-relation's standard phrase (`mto_jax.phrases`). The same seed gives the same text, byte for byte.
+Three kinds of document: one sentence that tells one fact; a card with everything about a thing; a little
+story that joins an event's intent, need, wish and effect. Every fact is told in three sentences, each
+worded differently, one of them with the relation's standard phrase (`mto_jax.phrases`). They stand
+alone, since beside others the tail could be guessed from its neighbours and need not be remembered.
+The same seed gives the same text, byte for byte.
 `tasks/corpora.py` holds out one document in a hundred; each fact in them is told elsewhere as well.
 
 The tails of AtLocation and HasProperty are bare ("toolbox", "heavy"); English wants "is located at the
@@ -131,14 +132,6 @@ LEAD_INS = (
     "Remember that",
 )
 
-LISTS = {
-    "AtLocation": ("{at} {t} you will find {h}.", "The {t} is a good place for {h}."),
-    "HasProperty": ("These are {t}: {h}.", "Who or what is {t}? Think of {h}."),
-    "MadeUpOf": ("These are made of {t}: {h}.", "Many things contain {t}, such as {h}."),
-    "ObjectUse": ("For {t} there is {h}.", "{h} can help with {t}."),
-    "CapableOf": ("These are capable of {t}: {h}.", "When it comes to {t}, think of {h}."),
-}
-
 CARD_FIELDS = {
     "AtLocation": "Place",
     "ObjectUse": "Use",
@@ -155,25 +148,17 @@ STORIES = (
     "{h}. Why? The aim is {xIntent}. What had to happen before? PersonX had {xNeed}. "
     "What comes next? PersonX wants {xWant}.",
 )
-MISHAP_STORIES = (
-    "What bad luck! {h}. PersonX ends up with {xEffect} and wants {xWant}. "
-    "People say that PersonX is {xAttr}.",
-)
-
 PLACES_WITH_ON = """
-    baseball field, beach, bicycle path, branch, breakfast table, building site, bus, coast, desk,
-    dining table, dinner table, farm, fishing boat, flower bed, football field, golf course, highway, hill,
-    hillside, hospital roof, ice rink, ice shelf, island, kitchen counter, lake, lawn, mountain peak,
-    mountain top, nightstand, office wall, pasture, porch, road, rose bush, savanna, ship, ski slope,
-    snowy hill, sofa, space station, stage, stove, street, tennis court, tropical beach, wall, wrist
+    baseball field, beach, bicycle path, desk, dining table, farm, fishing boat, golf course,
+    highway, hospital roof, ice rink, lake, office wall, pasture, road, savanna, ski slope, snowy
+    hill, sofa, street, tennis court, tropical beach
 """
 PLACES_WITH_AT = """
-    airport, archery range, bar, birthday party, bus stop, campfire, circus, crime scene, fire station,
-    kiosk, launch site, music school, observatory, parade, picnic, police station, post office, pub,
-    railway station, salad bar, skate park, snack bar, university, village dance, zoo
+    airport, archery range, bus stop, fire station, kiosk, launch site, post office, railway
+    station, skate park, zoo
 """
 PREPOSITIONS = {
-    place.strip(): preposition
+    " ".join(place.split()): preposition
     for preposition, places in (("on", PLACES_WITH_ON), ("at", PLACES_WITH_AT))
     for place in places.split(",")
 }
@@ -229,26 +214,15 @@ def _shuffled(items, rng: random.Random) -> list:
 
 
 def _about(facts: list[Fact], rng: random.Random) -> list[str]:
-    """Documents about one head. Round by round every fact gets one sentence, so none repeats itself."""
-    rounds: list[list[str]] = [[] for _ in range(SENTENCES_PER_FACT)]
+    """Documents of one sentence: the head, alone, has to tell the tail."""
+    documents = []
     for fact in facts:
         standard, *others = WORDINGS[fact.relation]
-        wordings = [standard, *rng.sample(others, SENTENCES_PER_FACT - 1)]
-        for sentences, wording in zip(rounds, _shuffled(wordings, rng), strict=True):
+        for wording in (standard, *rng.sample(others, SENTENCES_PER_FACT - 1)):
             if wording.startswith("{h}") and fact.relation in CARD_FIELDS and rng.random() < 0.5:
                 wording = f"{rng.choice(LEAD_INS)} {wording}"
-            sentences.append(verbalise(fact, wording))
-    return [d for sentences in rounds for d in _grouped(_shuffled(sentences, rng), rng)]
-
-
-def _grouped(sentences: list[str], rng: random.Random) -> list[str]:
-    """Sentences joined into documents of two to five; a document is never cut down to one."""
-    documents = []
-    while len(sentences) > 5:
-        size = rng.randint(2, min(5, len(sentences) - 2))
-        documents.append(" ".join(sentences[:size]))
-        sentences = sentences[size:]
-    return [*documents, " ".join(sentences)]
+            documents.append(verbalise(fact, wording))
+    return documents
 
 
 def _card(facts: list[Fact]) -> str:
@@ -268,11 +242,7 @@ def _card(facts: list[Fact]) -> str:
 
 def _story(facts: list[Fact], rng: random.Random) -> str:
     tails = {relation: rng.choice(tails) for relation, tails in _by_relation(facts).items()}
-    stories = [
-        story
-        for story in (STORIES if "xIntent" in tails else MISHAP_STORIES)
-        if set(re.findall(r"{(x\w+)}", story)) <= set(tails)
-    ]
+    stories = [story for story in STORIES if set(re.findall(r"{(x\w+)}", story)) <= set(tails)]
     return rng.choice(stories).format(h=facts[0].head, **tails)
 
 
@@ -281,25 +251,6 @@ def _by_relation(facts: list[Fact]) -> dict[str, list[str]]:
     for fact in facts:
         tails.setdefault(fact.relation, []).append(fact.tail)
     return tails
-
-
-def _lists(facts: list[Fact], rng: random.Random) -> list[str]:
-    """For every tail that several things share: a document that names them, two or three at a time."""
-    heads: dict[tuple[str, str], list[Fact]] = {}
-    for fact in facts:
-        heads.setdefault((fact.relation, fact.tail), []).append(fact)
-    documents = []
-    for (relation, _), sharing in heads.items():
-        sharing = _shuffled(sharing, rng)
-        sentences = []
-        while relation in LISTS and len(sharing) > 1:
-            size = 2 if len(sharing) in (2, 4) else 3
-            group, sharing = sharing[:size], sharing[size:]
-            named = group[0]._replace(head=enumeration([fact.head for fact in group]))
-            sentences.append(verbalise(named, rng.choice(LISTS[relation])))
-        if sentences:
-            documents += _grouped(sentences, rng)
-    return documents
 
 
 @functools.cache
@@ -315,7 +266,6 @@ def _documents() -> tuple[str, ...]:
             documents.append(_card(facts))
         elif any(fact.relation == "xEffect" for fact in facts):
             documents.append(_story(facts, rng))
-    documents += _lists(list(knowledge.facts()), rng)
     return tuple(_shuffled(documents, rng))
 
 

@@ -137,41 +137,6 @@ records a song | become famous | rent a studio | share it with listeners | a fir
 carves a pumpkin | scare the neighbours on Halloween | scoop out the seeds | put a candle inside | orange pulp on the table |
 """
 
-TRAVEL = """
-head | xIntent | xNeed | xWant | xEffect | xAttr
-flies to Paris | see the Eiffel Tower | book a flight | stroll along the river | a stamp in the passport | adventurous
-takes the train | visit relatives | buy a ticket | look out of the window | a relaxed arrival | sensible
-packs a suitcase | get ready for the holidays | make a list | lock the suitcase | an empty wardrobe | organised
-goes camping | sleep under the stars | borrow a tent | sit around the fire | mosquito bites | adventurous
-drives to the beach | lie in the sun | fill up the tank | build a sand castle | sand in the shoes | spontaneous
-moves to a new city | start a better job | rent an apartment | meet the neighbours | a new address | brave
-crosses the desert | reach the oasis | carry enough water | rest in the shade | burning thirst | adventurous
-stays in a hotel | sleep near the airport | reserve a room | order breakfast in bed | a large bill | wealthy
-takes a taxi | arrive on time | wave at the driver | give a tip | a lighter wallet | hurried
-sails around an island | discover lonely bays | check the weather | drop the anchor | salty hair | adventurous
-visits grandparents | hear stories from the past | call them on Sunday | promise another visit | a bag of cookies | caring
-hikes through the valley | enjoy the silence | study the trail map | soak both feet in the stream | sunburned shoulders | sporty
-"""
-
-MONEY_AND_CHANGES = """
-head | xIntent | xNeed | xWant | xEffect | xAttr
-buys groceries | fill the refrigerator | write a shopping list | carry the bags home | a long receipt | organised
-buys a car | drive to the countryside | save money for years | show it to everybody | monthly payments | wealthy
-buys new shoes | replace a worn pair | try on several sizes | throw the old pair away | comfortable feet | fashionable
-buys a house | have space for a family | get a loan | paint the rooms | a large debt | wealthy
-sells an old bicycle | earn some money | post an advertisement | count the money | more space in the cellar | clever
-saves money | afford a trip | open a bank account | watch the sum grow | a growing balance | disciplined
-pays the rent | keep the apartment | check the balance | file the receipt | less money | reliable
-borrows money | pay an urgent bill | ask a trusted friend | pay it back soon | a debt to a friend | needy
-compares prices | find the best bargain | visit several shops | choose the cheapest one | a cheaper purchase | thrifty
-orders a book | read the newest thriller | find the author's name | unwrap the parcel | a parcel at the door | well-read
-buys a wedding ring | propose to a partner | find out the ring size | kneel down | an empty account | romantic
-returns a broken lamp | get the money back | find the receipt | choose a better lamp | a full refund | persistent
-donates clothes | help people in need | clear out the wardrobe | take the bags to the charity | a half-empty wardrobe | generous
-quits the job | escape a rude boss | write a letter of resignation | travel for a year | an empty desk | brave
-retires | have time for hobbies | reach a certain age | travel the world | a farewell party | old
-"""
-
 HELPING = """
 head | xIntent | xNeed | xWant | xEffect | xAttr
 * | be helpful | | | | kind
@@ -189,131 +154,6 @@ holds the door open | let others pass first | reach the door early | walk in las
 collects litter in the park | protect the animals | bring a large bag | recycle the bottles | a full rubbish bag | responsible
 teaches the children to swim | keep them safe in water | go to a shallow pool | praise every child | splashes in the face | patient
 feeds the birds in winter | keep them from starving | buy sunflower seeds | watch them from the window | hungry visitors |
-"""
-
-SOCIAL = """
-head | xIntent | xNeed | xWant | xEffect | xAttr
-throws a birthday party | celebrate with friends | send invitations | open the presents | confetti on the carpet | generous
-invites friends for dinner | spend an evening together | plan the menu | wash up afterwards | a noisy dining room | hospitable
-gets married | share a life together | say yes to a proposal | go on a honeymoon | a ring on the finger | loving
-tells a joke | make everybody laugh | remember the punch line | tell another one | roaring laughter | funny
-meets an old friend | catch up on old times | agree on a cafe | exchange numbers | happy memories | loyal
-goes to a concert | hear a favourite band live | get tickets early | buy a T-shirt | ringing ears |
-plays cards | pass a rainy afternoon | shuffle the deck | deal another round | a few lost coins | playful
-apologises to a friend | end a quarrel | admit the mistake | hug the friend | a saved friendship | honest
-dances at a wedding | honour the couple | put on elegant shoes | catch the bouquet | sweat on the forehead | cheerful
-joins a club | meet people with the same hobby | fill out a form | attend every meeting | new acquaintances | open-minded
-has a picnic | eat in the open air | fill the basket | lie on the blanket | ants on the cake |
-celebrates New Year | welcome a fresh start | buy fireworks | make good resolutions | a late night | cheerful
-makes a new friend | be less lonely | start a conversation | meet again next week | a full calendar | friendly
-gives a present | make someone happy | wrap it in paper | watch the face of the receiver | a warm hug | generous
-"""
-
-HEALTH = """
-head | xIntent | xNeed | xWant | xEffect | xAttr
-goes to the dentist | get rid of a toothache | make an appointment | avoid sweets | a numb cheek | brave
-takes a shower | wash off the sweat | undress | put on fresh clothes | a foggy mirror | clean
-brushes their teeth | prevent cavities | squeeze the tube | go to bed | fresh breath | clean
-takes a nap | recover from a short night | close the curtains | stretch both arms | messy hair | sleepy
-takes medicine | cure a bad cold | get a prescription | stay in bed | a bitter taste | sick
-gets a haircut | look neat for the interview | sit still in a chair | check the mirror | shorter hair | stylish
-stops smoking | live longer | throw away the cigarettes | chew gum | clearer lungs | strong-willed
-sees a doctor | find out what is wrong | wait in the waiting room | follow the advice | a prescription |
-goes to sleep | gather strength for tomorrow | put on pyjamas | have sweet dreams | slow breathing | sleepy
-eats less sugar | protect the heart | give up lemonade | step on the scale | looser trousers | disciplined
-puts on sunscreen | avoid sunburn | rub cream on the skin | relax on the beach | greasy skin |
-washes their hands | remove germs | turn on the tap | reach for a towel | clean palms | clean
-"""
-
-WORK = """
-head | xIntent | xNeed | xWant | xEffect | xAttr
-* | | | | | hardworking
-goes to work | earn a living | get dressed | come home in the evening | a monthly salary | reliable
-applies for a job | find a better position | write a CV | hear good news | an interview | ambitious
-works late | finish an urgent project | cancel the dinner plans | fall into bed | dark rings under the eyes |
-starts a company | be their own boss | find investors | hire employees | sleepless nights | ambitious
-writes a report | inform the boss | gather the figures | send it by mail | a stack of pages | thorough
-asks for a raise | earn more money | list their achievements | celebrate the success | a better income | confident
-leads a meeting | agree on a plan | book a room | summarise the decisions | a list of tasks | confident
-trains an apprentice | pass on old skills | show every step | leave the work to the apprentice | a capable helper | patient
-milks the cows | sell fresh milk | get up before sunrise | clean the barn | full buckets |
-delivers parcels | bring goods to customers | load the van | finish the route | many signatures | fast
-drives a taxi at night | pay for college | get a licence | count the tips | sleepy mornings |
-answers customer calls | solve problems politely | put on a headset | take a short break | a tired voice | polite
-"""
-
-ANIMALS = """
-head | xIntent | xNeed | xWant | xEffect | xAttr
-walks the dog | give the dog some exercise | put on the leash | clean the paws | fresh air | caring
-feeds the cat | stop the meowing | open a can of food | stroke the soft fur | a purring cat | caring
-adopts a puppy | have a loyal companion | visit the animal shelter | choose a name | chewed slippers | loving
-rides a horse | gallop across the fields | saddle the horse | give the horse an apple | sore thighs | sporty
-cleans the aquarium | let the fish breathe | catch the fish with a net | pour in fresh water | wet sleeves | caring
-takes the dog to the vet | vaccinate the dog | lift it into the car | reward it with a treat | an expensive bill | responsible
-trains a parrot | hear it say hello | repeat the same word | invite people to listen | a talkative bird | patient
-goes fishing | catch a big trout | dig for worms | fry the catch | a smelly jacket | patient
-keeps bees | harvest honey | wear a white veil | sell jars at the market | a few stings | patient
-brushes the horse | make its coat shine | enter the stable | feed it carrots | hair on the jacket | caring
-builds a nest box | help the titmice | saw small boards | hang it in an oak | chirping at dawn | skilful
-watches birds | spot a rare eagle | get up at dawn | note the species | a stiff neck | observant
-catches a mouse | protect the cheese | set a trap | release it in a meadow | a quiet pantry | clever
-"""
-
-COMMUNICATION = """
-head | xIntent | xNeed | xWant | xEffect | xAttr
-writes a letter | tell a distant friend the news | sit down at the desk | put it into an envelope | a smudge of ink | thoughtful
-calls their mother | ask for a recipe | dial the number | say goodbye | a warm ear | loving
-sends an email | confirm the meeting | type the address | read the reply | a full inbox |
-sends a postcard | greet the family from abroad | buy a stamp | drop it in the mailbox | a happy family at home | thoughtful
-gives a speech | thank the guests | stand up | raise a glass | a trembling voice | confident
-argues with a friend | be right | disagree about something | make peace | a red face | stubborn
-tells a secret | share a burden | trust someone | swear the listener to silence | a lighter heart | trusting
-spreads a rumour | get attention | overhear a conversation | deny everything | lost trust | dishonest
-tells a bedtime story | help the child fall asleep | sit on the edge of the bed | turn off the light | a sleeping child | loving
-complains to the waiter | get a warm meal | taste cold soup | receive an apology | a free dessert | demanding
-interviews an actor | publish an article | prepare clever questions | type the answers | a page of quotes | curious
-votes in an election | choose a good mayor | show an identity card | follow the results | a say in politics | responsible
-"""
-
-HOME_LEISURE = """
-head | xIntent | xNeed | xWant | xEffect | xAttr
-* | relax | | | |
-watches a film | forget the daily worries | choose a comedy | talk about the best scene | popcorn crumbs on the sofa |
-listens to music | get into a good mood | put on headphones | hum the tune | a catchy tune in the head | musical
-plays a video game | reach the next level | switch on the console | beat the high score | tired eyes | playful
-takes a bath | warm up after a walk | fill the tub | wrap up in a towel | soft skin | clean
-reads the newspaper | know what is happening | fetch it from the mailbox | discuss the news | black fingertips | well-informed
-lights the fireplace | heat the living room | bring in dry wood | gaze into the flames | a smoky smell | practical
-sits in the sun | get a tan | carry a chair outside | drink something cold | warm skin | lazy
-plays chess | outwit a clever opponent | set up the pieces | ask for a rematch | a long silence | clever
-collects stamps | complete an album | search flea markets | swap doubles | a thick album | patient
-builds a model ship | sail it on the pond | glue tiny parts | put it on display | sticky tweezers | skilful
-lies in the hammock | doze through the afternoon | tie the ropes to two trees | look at the clouds | a swaying feeling | lazy
-looks at old photos | remember childhood | open the album | call a cousin | tears of joy | sentimental
-stargazes | find the Great Bear | wait for a clear night | make a wish | a sense of wonder | dreamy
-"""
-
-MISHAPS = """
-head | xWant | xEffect | xAttr
-* | feel better again | |
-loses the keys | call a locksmith | a locked door | forgetful
-spills coffee on the shirt | change clothes | a brown stain | clumsy
-burns the toast | open a window | black crumbs | careless
-drops a plate | sweep up the pieces | a broken dish | clumsy
-breaks a window | apologise to the owner | glass on the lawn | careless
-forgets an appointment | arrange a new date | an angry phone call | forgetful
-falls off the bicycle | put a plaster on the knee | a scraped knee | clumsy
-gets stuck in the lift | ring the alarm | a long wait | unlucky
-runs out of petrol | walk to the next station | an unplanned stop | careless
-gets caught in the rain | change into dry socks | soaked clothes | unlucky
-cuts a finger | find a bandage | a drop of blood | clumsy
-loses a wallet | block the credit cards | empty pockets | unlucky
-oversleeps | apologise to the boss | a missed meeting | sleepy
-locks themselves out | ring at a neighbour's door | a cold hour on the stairs | forgetful
-gets lost in the forest | ask for the way home | scratches from thorns | careless
-misses the bus | wait for the next one | a late arrival | unpunctual
-breaks a leg | ask for painkillers | a plaster cast | clumsy
-catches a cold | drink tea with honey | a runny nose | sick
 """
 
 GAPS = """
@@ -388,15 +228,6 @@ TABLES = {
     "exercise": EXERCISE,
     "learning": LEARNING,
     "arts": ARTS,
-    "journeys": TRAVEL,
-    "money and changes": MONEY_AND_CHANGES,
     "helping": HELPING,
-    "social life": SOCIAL,
-    "health": HEALTH,
-    "work": WORK,
-    "animal care": ANIMALS,
-    "communication": COMMUNICATION,
-    "leisure at home": HOME_LEISURE,
-    "mishaps": MISHAPS,
     "gaps": GAPS,
 }

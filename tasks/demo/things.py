@@ -53,69 +53,6 @@ a pepper mill | dining table | grinding pepper | small | wood
 a pair of tongs | | turning meat on the grill | long | steel
 """
 
-DISHES = """
-head | AtLocation | ObjectUse | HasProperty | MadeUpOf
-* | kitchen cupboard | | |
-a plate | dining table | serving dinner | flat, round | porcelain
-a bowl | | holding cereal | round, deep | porcelain
-a cup | | drinking tea | small | porcelain
-a mug | office | drinking hot chocolate | thick | clay
-a wine glass | restaurant | drinking wine | fragile, clear | glass
-a saucer | cafe | catching drips of tea | small, flat | porcelain
-a teapot | | brewing tea | round | porcelain
-a pitcher | dining table | pouring lemonade | tall | glass
-a frying pan | stove | frying eggs | flat, heavy | iron
-a cooking pot | stove | boiling potatoes | deep | steel
-a baking tray | oven | baking cookies | flat | metal
-a tray | cafe | carrying drinks | flat | plastic
-a lunch box | school bag | carrying sandwiches | light | plastic
-a chopstick | restaurant | eating noodles | thin, long | bamboo
-"""
-
-APPLIANCES = """
-head | AtLocation | ObjectUse | HasProperty | CapableOf
-* | | | electric |
-a refrigerator | kitchen | keeping food fresh | cold | cooling milk
-a freezer | cellar | storing ice cream | cold | freezing meat
-an oven | kitchen | baking bread | hot | roasting a chicken
-a microwave | kitchen | heating leftovers | fast | warming soup
-a toaster | kitchen counter | toasting bread | small | browning two slices at once
-a kettle | kitchen counter | boiling water | hot | whistling
-a blender | kitchen counter | making smoothies | noisy | crushing ice
-a dishwasher | kitchen | washing plates | noisy | rinsing glasses
-a coffee machine | office | making coffee | warm | grinding beans
-a washing machine | laundry room | washing clothes | heavy | spinning wet clothes
-a clothes dryer | laundry room | drying towels | warm | tumbling clothes
-a vacuum cleaner | cupboard | cleaning carpets | loud | sucking up dust
-an iron | laundry room | pressing shirts | hot | producing steam
-a sewing machine | tailor shop | sewing curtains | precise | stitching fabric quickly
-a hair dryer | bathroom | drying hair | loud | blowing hot air
-a fan | bedroom | cooling a room | light | moving air
-a heater | living room | warming a room | warm | melting frost
-"""
-
-FURNITURE = """
-head | AtLocation | ObjectUse | HasProperty | MadeUpOf
-a table | dining room | eating meals together | flat, sturdy | wood
-a chair | dining room | sitting down | sturdy | wood
-a sofa | living room | relaxing after work | soft, comfortable | fabric and foam
-an armchair | living room | reading in comfort | comfortable | leather
-a bed | bedroom | sleeping | soft, comfortable | wood and springs
-a desk | office | writing and studying | flat | wood
-a bookcase | library | storing books | tall | wood
-a wardrobe | bedroom | hanging clothes | tall, heavy | wood
-a chest of drawers | bedroom | storing socks | heavy | wood
-a stool | bar | sitting at a counter | small | wood
-a bench | park | resting outdoors | long | wood
-a cradle | nursery | rocking a baby to sleep | small | wood
-a hammock | back garden | napping in the shade | light | rope
-a mirror | bathroom | checking your face | shiny, fragile | glass
-a lamp | living room | lighting a room | bright | metal
-a coat rack | hallway | hanging coats | tall | wood
-a rocking chair | porch | rocking back and forth | comfortable | wood
-a bunk bed | dormitory | saving space | tall | metal
-"""
-
 CLOTHES = """
 head | AtLocation | ObjectUse | HasProperty | MadeUpOf
 * | wardrobe | | |
@@ -164,31 +101,6 @@ a globe | classroom | learning geography | round | plastic
 a backpack | classroom | carrying school books | practical | nylon
 """
 
-DEVICES = """
-head | AtLocation | ObjectUse | HasProperty | CapableOf
-a computer | office | writing reports | fast | solving equations
-a laptop | desk | working on the train | portable | running on a battery
-a phone | pocket | calling friends | portable | ringing loudly
-a television | living room | watching films | bright | showing the news
-a radio | kitchen | listening to music | portable | receiving distant stations
-a camera | photo studio | taking pictures | precise | zooming in
-a printer | office | putting documents on paper | noisy | running out of ink
-a calculator | school bag | adding numbers | precise | multiplying quickly
-a clock | wall | telling the time | round | ticking
-an alarm clock | nightstand | waking up on time | loud | ringing in the morning
-a watch | wrist | checking the hour | small | counting seconds
-a flashlight | camping bag | seeing in the dark | bright | shining through fog
-a battery | flashlight | powering small devices | small | storing energy
-a microphone | stage | making a voice louder | sensitive | picking up whispers
-a telescope | observatory | studying the stars | long | magnifying distant planets
-a microscope | laboratory | examining tiny cells | precise | magnifying bacteria
-a robot | factory | assembling cars | tireless | lifting heavy parts
-a pair of headphones | desk | listening in private | light | blocking out noise
-a magnifying glass | detective's pocket | reading small print | round | enlarging letters
-a thermometer | medicine cabinet | measuring temperature | thin, fragile | showing a fever
-a compass | hiker's pocket | finding north | round | pointing north
-"""
-
 VEHICLES = """
 head | AtLocation | ObjectUse | HasProperty | CapableOf
 a car | garage | driving to work | fast | carrying a family
@@ -212,24 +124,6 @@ a taxi | street | getting home at night | convenient | picking up passengers
 a tram | street | getting around the city | electric | following its rails
 a hot air balloon | sky | enjoying the view from above | colourful, slow | drifting with the wind
 a sled | snowy hill | sliding down a hill | fast | gliding over snow
-"""
-
-INSTRUMENTS = """
-head | AtLocation | ObjectUse | HasProperty | MadeUpOf
-* | music school | | musical |
-a piano | concert hall | playing sonatas | heavy | wood and strings
-a guitar | campfire | accompanying songs | hollow | wood and strings
-a violin | orchestra | playing sweet melodies | delicate | wood and strings
-a cello | orchestra | playing deep melodies | large | wood and strings
-a drum | stage | keeping the rhythm | loud, round | wood and skin
-a flute | orchestra | playing high notes | thin | silver
-a trumpet | parade | sounding a fanfare | shiny, loud | brass
-a harp | concert hall | plucking gentle chords | tall | wood and strings
-a clarinet | orchestra | playing in a band | dark | wood
-an accordion | village dance | playing dance music | heavy | bellows and reeds
-a church organ | church | accompanying hymns | huge | pipes
-a harmonica | pocket | playing the blues | tiny | metal reeds
-a bell | church tower | calling people to church | loud | bronze
 """
 
 SPORTS = """
@@ -260,13 +154,8 @@ a whistle | referee's pocket | starting a match | shrill, tiny | plastic
 TABLES = {
     "hand tools": HAND_TOOLS,
     "kitchen tools": KITCHEN_TOOLS,
-    "dishes": DISHES,
-    "appliances": APPLIANCES,
-    "furniture": FURNITURE,
     "clothes": CLOTHES,
     "office": OFFICE,
-    "devices": DEVICES,
     "vehicles": VEHICLES,
-    "instruments": INSTRUMENTS,
     "sports": SPORTS,
 }

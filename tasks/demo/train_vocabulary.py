@@ -19,7 +19,7 @@ import sentencepiece
 import mto_jax
 from mto_jax.tasks.demo import corpus, knowledge
 
-NUM_PIECES = 1948
+NUM_PIECES = 1180
 PATH = pathlib.Path(mto_jax.__file__).parent / "assets" / "demo_vocab.model"
 
 

@@ -13,6 +13,7 @@ from mto_jax.errors import UserError
 from mto_jax.matching.record_sets import RecordSet
 from mto_jax.records import Triple
 from mto_jax.templates import Wording
+from mto_jax.training import checkpoints
 from mto_jax.training.fit import Tuning
 from mto_jax.training.optimizers import Optimizer
 from mto_jax.vocabulary import vocabulary
@@ -33,10 +34,10 @@ HARD = Tuning(20, 8, Optimizer("adam", 3e-2, schedule="constant", warmup=0, clip
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A run directory."""
+    """A step folder."""
     folder = tmp_path_factory.mktemp("base")
     tiny.write(folder)
-    return folder
+    return checkpoints.resolve(folder)
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def corpus(tmp_path):
 
 def test_report_and_pairs_of_the_demo(tmp_path):
     config = PairConfig("demo", method="phrases", groups="length", max_pairs=50)
-    path, report = make.ensure(config, tmp_path, "nowhere")
+    path, report = make.ensure(config, tmp_path, tmp_path)
     rows = list(pairs.read(path))
     assert len(rows) == report.kept == 50
     assert report.read == report.kept + report.dropped.total()
@@ -66,24 +67,24 @@ def test_report_and_pairs_of_the_demo(tmp_path):
 
     path.with_name("pairs.jsonl").touch()  # the same request makes nothing
     before = path.stat().st_mtime_ns
-    assert make.ensure(config, tmp_path, "nowhere") == (path, report)
+    assert make.ensure(config, tmp_path, tmp_path) == (path, report)
     assert path.stat().st_mtime_ns == before
 
-    other, _ = make.ensure(dataclasses.replace(config, seed=1), tmp_path, "nowhere")
+    other, _ = make.ensure(dataclasses.replace(config, seed=1), tmp_path, tmp_path)
     assert other.read_text() != text
-    again, _ = make.ensure(config, tmp_path, "nowhere")
+    again, _ = make.ensure(config, tmp_path, tmp_path)
     assert again.read_text() == text
     path.write_text(text[:-20])  # damaged
-    again, _ = make.ensure(config, tmp_path, "nowhere")
+    again, _ = make.ensure(config, tmp_path, tmp_path)
     assert again.read_text() == text
 
 
 def test_a_changed_corpus_makes_other_pairs(tmp_path, corpus):
     config = PairConfig(corpus, method="spans", groups="length")
-    assert make.ensure(config, tmp_path, "")[1].read == 3
+    assert make.ensure(config, tmp_path, tmp_path)[1].read == 3
     with open(corpus, "a") as file:
         file.write("one sentence more is here.\n")
-    assert make.ensure(config, tmp_path, "")[1].read == 4
+    assert make.ensure(config, tmp_path, tmp_path)[1].read == 4
 
 
 def test_splitter_and_classifier_learn_and_are_remembered(
@@ -91,7 +92,7 @@ def test_splitter_and_classifier_learn_and_are_remembered(
 ):
     monkeypatch.setattr(teaching, "read_facts", lambda groups, count, module: FACTS)
     config = PairConfig(corpus, facts=GROUPS, facts_per_task=8, splitter=HARD, classifier=HARD)
-    path, report = make.ensure(config, tmp_path, str(base))
+    path, report = make.ensure(config, tmp_path, base)
     assert report.kept == 3, report.reasons()
     found = {row.source: row for row in pairs.read(path)}
     assert found["sentences.txt:1"][:3] == (
@@ -110,9 +111,9 @@ def test_splitter_and_classifier_learn_and_are_remembered(
 
     monkeypatch.setattr(teaching, "fit", no_fit)
     shorter = dataclasses.replace(config, max_pairs=2)
-    assert make.ensure(shorter, tmp_path, str(base))[1].kept == 2
+    assert make.ensure(shorter, tmp_path, base)[1].kept == 2
     with pytest.raises(AssertionError, match="trained again"):
-        make.ensure(dataclasses.replace(config, seed=1), tmp_path, str(base))
+        make.ensure(dataclasses.replace(config, seed=1), tmp_path, base)
 
 
 def test_an_untrained_splitter_keeps_nothing(tmp_path, corpus, base, demo_vocabulary, monkeypatch):
@@ -121,7 +122,7 @@ def test_an_untrained_splitter_keeps_nothing(tmp_path, corpus, base, demo_vocabu
     with pytest.raises(
         UserError, match=r"gave 0 pairs .* 3 sentences read; dropped: 3 the prediction"
     ):
-        make.ensure(config, tmp_path, str(base))
+        make.ensure(config, tmp_path, base)
     assert not (tmp_path / "pairs.jsonl").exists()
 
 
@@ -159,15 +160,15 @@ def test_bad_settings(tmp_path, base, demo_vocabulary, monkeypatch):
         teaching.read_facts({"demo_AtLocation": "filling"}, 5)
     monkeypatch.setattr(teaching, "read_facts", lambda groups, count, module: FACTS[:1])
     with pytest.raises(UserError, match="of the group Mapping"):
-        make.ensure(PairConfig("demo", method="spans", facts=GROUPS), tmp_path, str(base))
+        make.ensure(PairConfig("demo", method="spans", facts=GROUPS), tmp_path, base)
 
 
 def test_gin_reaches_the_phrases(tmp_path):
     config = PairConfig("demo", method="phrases", groups="length")
-    postfix, _ = make.ensure(config, tmp_path, "")
+    postfix, _ = make.ensure(config, tmp_path, tmp_path)
     text = postfix.read_text()
     gin.bind_parameter("relation_phrase.style", "wrap")
-    assert make.ensure(config, tmp_path, "")[0].read_text() != text
+    assert make.ensure(config, tmp_path, tmp_path)[0].read_text() != text
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_gin_reaches_the_phrases(tmp_path):
 )
 def test_real_sentences(data_dir, tmp_path, corpus, method, least):
     config = PairConfig(str(data_dir / corpus), method=method, groups="length")
-    path, report = make.ensure(config, tmp_path, "")
+    path, report = make.ensure(config, tmp_path, tmp_path)
     rows = list(pairs.read(path))
     assert least <= len(rows) == report.kept
     assert report.read == report.kept + report.dropped.total()

@@ -4,6 +4,8 @@
 
 import functools
 
+import jax
+import numpy as np
 from flax import nnx
 
 from mto_jax.matching.task import Task
@@ -29,6 +31,34 @@ CONFIG = T5Config(
 @functools.cache
 def model(seed: int = 0) -> T5:
     return T5(CONFIG, nnx.Rngs(seed))
+
+
+@functools.cache
+def _forward():
+    graphdef, parameters = nnx.split(model())
+    return jax.jit(lambda batch: nnx.merge(graphdef, parameters)(batch))
+
+
+def brute_force(inputs: list[int], targets: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(log-probability [N], rank [N]) of the tail tokens of one example, from its sorted full logits."""
+
+    def row(ids, length):
+        return np.pad(np.array([ids], np.int32), ((0, 0), (0, length - len(ids))))
+
+    batch = {
+        "encoder_input_tokens": row(inputs, 64),
+        "encoder_segment_ids": row([1] * len(inputs), 64),
+        "decoder_input_tokens": row([0, *targets[:-1]], 32),
+        "decoder_segment_ids": row([1] * len(targets), 32),
+    }
+    logits_TxV = np.asarray(_forward()(batch), np.float64)[0]
+    first_sentinel = VOCABULARY.size - VOCABULARY.extra_ids
+    log_probs, ranks = [], []
+    for logits_V, token in zip(logits_TxV, targets, strict=False):
+        if token != VOCABULARY.eos_id and token < first_sentinel:
+            log_probs.append(logits_V[token] - np.log(np.exp(logits_V).sum()))
+            ranks.append(np.argsort(-logits_V).tolist().index(token))
+    return np.array(log_probs), np.array(ranks)
 
 
 def _use(head: str, *tails: str) -> Triple:

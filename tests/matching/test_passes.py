@@ -8,32 +8,9 @@ from mto_jax.matching import depth_rank, passes
 from mto_jax.matching.task import tokenise
 from mto_jax.templates import TEMPLATES
 
-from .common import LENGTHS, QUESTIONS, USES, VOCABULARY, model
+from .common import LENGTHS, QUESTIONS, USES, VOCABULARY, brute_force, model
 
 EOS = VOCABULARY.eos_id
-
-
-def brute_force(inputs, targets):
-    """(log-probability, rank) of every tail token, from the sorted logits of a row of its own."""
-    logits_TxV = np.asarray(
-        model()(
-            {
-                "encoder_input_tokens": np.array([inputs]),
-                "encoder_segment_ids": np.ones((1, len(inputs)), np.int32),
-                "decoder_input_tokens": np.array([[0, *targets[:-1]]]),
-                "decoder_segment_ids": np.ones((1, len(targets)), np.int32),
-            }
-        ),
-        np.float64,
-    )[0]
-    first_sentinel = VOCABULARY.size - VOCABULARY.extra_ids
-    scores = []
-    for logits_V, token in zip(logits_TxV, targets, strict=True):
-        if token != EOS and token < first_sentinel:
-            log_prob = logits_V[token] - np.log(np.exp(logits_V).sum())
-            rank = np.argsort(-logits_V).tolist().index(token)
-            scores.append((log_prob, rank))
-    return np.array(scores).T
 
 
 def test_scores_of_packed_rows(monkeypatch):

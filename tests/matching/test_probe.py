@@ -35,6 +35,7 @@ def test_shots_are_heads():
         ("a cup", ("drinking tea",)),
     ]
     assert [record.head for record in USES.shots(2, 1, skip=1)] == ["a cup", "a pen"]
+    assert [record.head for record in USES.shots(2, 1, skip=2)] == ["a pen", "a saw"]
 
 
 def test_the_form_that_answers_right_wins(monkeypatch):
@@ -87,5 +88,7 @@ def test_the_first_clear_score_decides_and_the_probe_names_the_template():
     assert decide.decide(USES, [index, clear], order).choice == Choice("lm", "Mapping")
     unclear = verdict("MI(5)", 0.4, NO_WINNER)
     assert decide.decide(USES, [unclear, probed], order) == (Choice("lm", "Mapping"), probed)
+    expert = verdict("expert", None, MAP_PHRASAL)
+    assert decide.decide(USES, [expert, probed], order) == (Choice("lm", "Prompting"), expert)
     question = decide.decide(QUESTIONS, [index], order)
     assert question.choice == Choice("denoising", "MaskedAnswerPrompting")

@@ -12,7 +12,7 @@ from mto_jax.matching import agreement, depth_rank, length_rule, likelihood, unl
 from mto_jax.matching.passes import Sentence, TailScores
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
 
-from .common import QUESTIONS, VOCABULARY, model
+from .common import QUESTIONS, VOCABULARY, brute_force, model
 
 
 def sentence(ranks, headless=None, log_probs=None):
@@ -79,6 +79,11 @@ def test_the_interval_is_that_of_the_mean():
     assert found.decision == MASK_FILLING
 
 
+def test_an_interval_that_touches_the_threshold_is_no_decision():
+    found = verdict.judge("t", "probe", verdict.ratio(np.zeros(9), np.ones(9)))
+    assert (found.low, found.high, found.decision) == (0.0, 0.0, NO_WINNER)
+
+
 def test_length_rule():
     question, statement = QUESTIONS.held_out
     assert length_rule.wants_mask(question)  # (1 + 4) / 2 words
@@ -117,24 +122,12 @@ def test_the_other_cut_has_a_tail_of_as_many_words():
 def test_preferences_compare_the_same_tail_in_two_forms():
     cuts = [("a knife is used for", "cutting bread"), ("a boat is used for", "fishing")]
     found = unlabelled.preferences(model(), cuts, VOCABULARY)
-    sentinel = VOCABULARY.sentinel_id(0)
+    sentinel, eos = VOCABULARY.sentinel_id(0), VOCABULARY.eos_id
     for (body, tail), value in zip(cuts, found, strict=True):
         body, tail = VOCABULARY.encode(body), VOCABULARY.encode(tail)
-        losses = []
-        for source, opening in ((body, []), ([*body, sentinel], [sentinel])):
-            target = [*opening, *tail]
-            batch = {
-                "encoder_input_tokens": np.array([[*source, 1]]),
-                "encoder_segment_ids": np.ones((1, len(source) + 1), np.int32),
-                "decoder_input_tokens": np.array([[0, *target[:-1]]]),
-                "decoder_segment_ids": np.ones((1, len(target)), np.int32),
-            }
-            logits_TxV = np.asarray(model()(batch), np.float64)[0, len(opening) :]
-            log_probs_TxV = logits_TxV - np.log(np.exp(logits_TxV).sum(-1, keepdims=True))
-            losses.append(
-                -np.mean([row[token] for row, token in zip(log_probs_TxV, tail, strict=True)])
-            )
-        assert value == pytest.approx(losses[0] - losses[1], abs=1e-4)
+        plain, _ = brute_force([*body, eos], [*tail, eos])
+        masked, _ = brute_force([*body, sentinel, eos], [sentinel, *tail, eos])
+        assert value == pytest.approx(masked.mean() - plain.mean(), abs=1e-4)
 
 
 def test_spearman_with_ties():

@@ -29,12 +29,12 @@ def leaves(model):
     return [np.array(leaf) for leaf in jax.tree.leaves(nnx.state(model))]
 
 
-def test_one_step_is_the_plain_gradient_of_all_examples(model):
+def test_one_step_is_the_plain_gradient(model):
     graphdef, parameters = nnx.split(model)
 
     def mean_loss(parameters):
         losses = []
-        for inputs, targets in EXAMPLES:
+        for inputs, targets in EXAMPLES[:2]:
             batch = {
                 "encoder_input_tokens": jnp.array([inputs]),
                 "encoder_segment_ids": jnp.ones((1, len(inputs)), jnp.int32),
@@ -50,8 +50,8 @@ def test_one_step_is_the_plain_gradient_of_all_examples(model):
         return jnp.mean(jnp.concatenate(losses))
 
     before = leaves(model)
-    gradients = jax.tree.leaves(jax.grad(mean_loss)(parameters))
-    trained = fits.fit(model, EXAMPLES, steps=1, batch_size=4, optimizer=SGD)
+    gradients = jax.tree.leaves(jax.jit(jax.grad(mean_loss))(parameters))
+    trained = fits.fit(model, EXAMPLES[:2], steps=1, batch_size=2, optimizer=SGD)
     for old, new, gradient in zip(before, leaves(trained), gradients, strict=True):
         np.testing.assert_allclose(new, old - 0.1 * gradient, atol=2e-5)
     for old, now in zip(before, leaves(model), strict=True):
@@ -60,18 +60,24 @@ def test_one_step_is_the_plain_gradient_of_all_examples(model):
 
 def test_fits_of_one_shape_share_a_program(model):
     fits._program.cache_clear()
-    few = fits.fit(model, EXAMPLES[:1], steps=2, batch_size=4, optimizer=SGD)
-    fits.fit(few, EXAMPLES[1:], steps=5, batch_size=4, optimizer=SGD, seed=1)
+    few = fits.fit(model, EXAMPLES[:1], steps=2, batch_size=2, optimizer=SGD)
+    fits.fit(few, EXAMPLES[1:], steps=5, batch_size=2, optimizer=SGD, seed=1)
     assert fits._program.cache_info().misses == 1
-    falling = Optimizer("sgd", 0.1, schedule="linear", clip_norm=None)
-    fits.fit(model, EXAMPLES, steps=1, batch_size=4, optimizer=falling)
-    fits.fit(model, EXAMPLES, steps=2, batch_size=4, optimizer=falling)
-    assert fits._program.cache_info().misses == 3
+
+
+def test_only_a_rate_that_changes_asks_for_a_program_of_each_length():
+    def shape(steps, **optimizer):
+        return fits._Shape(TINY, 2, 16, 16, Optimizer("sgd", 0.1, **optimizer), steps)
+
+    assert shape(1) == shape(2)
+    assert hash(shape(1)) == hash(shape(2))
+    assert shape(1, schedule="linear") != shape(2, schedule="linear")
+    assert shape(8, warmup=0.5) != shape(9, warmup=0.5)
 
 
 def test_the_seed_draws_the_order(model):
     def train(seed):
-        return leaves(fits.fit(model, EXAMPLES, steps=4, batch_size=1, optimizer=SGD, seed=seed))
+        return leaves(fits.fit(model, EXAMPLES, steps=4, batch_size=2, optimizer=SGD, seed=seed))
 
     first, again, other = train(0), train(0), train(1)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
@@ -94,6 +100,7 @@ def test_what_cannot_be_trained_on(model):
         fits.fit(model, [], steps=1)
     with pytest.raises(UserError, match="4 input or 4 target tokens"):
         fits.fit(model, EXAMPLES, steps=1, lengths={"inputs": 3, "targets": 8})
-    wild = Optimizer("sgd", float("nan"), clip_norm=None)
-    with pytest.raises(UserError, match="step 2 of 3"):
-        fits.fit(model, EXAMPLES, steps=3, batch_size=4, optimizer=wild)
+    broken = fits.fit(model, EXAMPLES, steps=1, batch_size=2, optimizer=SGD)
+    broken.embedding[...] = broken.embedding[...] * jnp.nan
+    with pytest.raises(UserError, match="step 1 of 3"):
+        fits.fit(broken, EXAMPLES, steps=3, batch_size=2, optimizer=SGD)

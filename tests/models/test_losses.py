@@ -1,0 +1,156 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The sliced cross-entropy against the definition on full logits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mto_jax.models import losses
+from mto_jax.models.losses import cross_entropy
+
+B, T, D, V = 3, 7, 5, 11
+
+
+@pytest.fixture
+def inputs():
+    rng = np.random.default_rng(0)
+    return (
+        jnp.asarray(rng.normal(size=(B, T, D)), jnp.float32),
+        jnp.asarray(rng.normal(size=(D, V)), jnp.float32),
+        jnp.asarray(rng.integers(0, V, (B, T)), jnp.int32),
+        jnp.asarray(rng.choice([0.0, 1.0, 0.5], (B, T)), jnp.float32),
+    )
+
+
+def definition(hidden, unembedding, targets, weights, z_loss=0.0, label_smoothing=0.0):
+    """KL(q || p) + z_loss log(Z)^2, weighted and summed, by dense probabilities."""
+    logits = hidden @ unembedding
+    log_p = jax.nn.log_softmax(logits)
+    q = jnp.where(jax.nn.one_hot(targets, V) > 0, 1.0 - label_smoothing, label_smoothing / (V - 1))
+    entropy_terms = jnp.where(q > 0, q * jnp.log(jnp.where(q > 0, q, 1.0)), 0.0)
+    kl = jnp.sum(entropy_terms - q * log_p, axis=-1)
+    z = z_loss * jax.nn.logsumexp(logits, axis=-1) ** 2
+    return jnp.sum((kl + z) * weights), jnp.sum(z * weights)
+
+
+@pytest.mark.parametrize("num_chunks", [1, 2, 3, 7, 100])  # 7 tokens: with and without padding
+@pytest.mark.parametrize("z_loss, label_smoothing", [(0.0, 0.0), (1e-2, 0.0), (1e-2, 0.2)])
+def test_value_and_gradients(inputs, num_chunks, z_loss, label_smoothing):
+    options = {"z_loss": z_loss, "label_smoothing": label_smoothing}
+    hidden, unembedding, targets, weights = inputs
+
+    def both(loss, **more):
+        # A cotangent other than 1, as a mean over tokens has.
+        def mean(h, u):
+            value, rest = loss(h, u, targets, weights, **options, **more)
+            return value / 6.5, rest
+
+        return jax.jit(jax.value_and_grad(mean, argnums=(0, 1), has_aux=True))(hidden, unembedding)
+
+    (expected, expected_z), expected_gradients = both(definition)
+    (loss, sums), gradients = both(cross_entropy, num_chunks=num_chunks)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sums["loss"], expected * 6.5, rtol=1e-5)
+    np.testing.assert_allclose(sums["z_loss"], expected_z, rtol=1e-5)
+    np.testing.assert_allclose(sums["weight"], weights.sum())
+    hits = jnp.argmax(hidden @ unembedding, axis=-1) == targets
+    np.testing.assert_allclose(sums["correct"], jnp.sum(hits * weights))
+    # The value alone comes from another function than the value with its gradient.
+    alone, _ = cross_entropy(*inputs, num_chunks=num_chunks, **options)
+    np.testing.assert_allclose(alone, expected * 6.5, rtol=1e-5)
+
+
+def test_a_perfect_model_has_no_loss():
+    """Smoothing asks for a distribution; the model that gives it is charged nothing."""
+    smoothing = 0.1
+    targets = jnp.arange(T)[None]
+    wanted = np.full((T, V), smoothing / (V - 1))
+    wanted[np.arange(T), np.arange(T)] = 1 - smoothing
+    hidden = jnp.asarray(np.log(wanted), jnp.float32)[None]
+    loss, _ = cross_entropy(
+        hidden, jnp.eye(V), targets, jnp.ones((1, T)), label_smoothing=smoothing
+    )
+    np.testing.assert_allclose(loss, 0.0, atol=1e-5)
+
+
+def test_a_frozen_head_costs_no_gradient(inputs):
+    """Without a gradient for the head, the program has no matmul that makes one."""
+    hidden, unembedding, targets, weights = inputs
+
+    def dots(argnums):
+        gradient = jax.grad(lambda h, u: cross_entropy(h, u, targets, weights)[0], argnums=argnums)
+        return str(jax.make_jaxpr(gradient)(hidden, unembedding)).count("dot_general")
+
+    assert dots((0, 1)) == 3
+    assert dots((0,)) == 2
+
+
+def test_memory_is_a_slice_of_the_logits(monkeypatch):
+    """Loss and gradients need less scratch memory than one copy of the logits; the plain loss needs two."""
+    shape, vocabulary = (4, 64, 16), 8192
+    hidden = jax.ShapeDtypeStruct(shape, jnp.float32)
+    head = jax.ShapeDtypeStruct((16, vocabulary), jnp.float32)
+    targets = jax.ShapeDtypeStruct(shape[:2], jnp.int32)
+    weights = jax.ShapeDtypeStruct(shape[:2], jnp.float32)
+    logits_bytes = 4 * 4 * 64 * vocabulary
+    monkeypatch.setattr(losses, "SLICE_BYTES", logits_bytes // 8)
+
+    def plain(h, u, t, w):
+        log_p = jax.nn.log_softmax(h @ u)
+        return -jnp.sum(jnp.take_along_axis(log_p, t[..., None], axis=-1)[..., 0] * w)
+
+    def scratch(loss):
+        gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        compiled = gradient.lower(hidden, head, targets, weights).compile()
+        return compiled.memory_analysis().temp_size_in_bytes / logits_bytes
+
+    assert scratch(plain) > 1.5
+    assert scratch(lambda *args: cross_entropy(*args)[0]) < 0.6
+
+
+def test_bfloat16_hidden_states(inputs):
+    """Products in bfloat16, sums in float32: gradients in the dtypes of what they belong to."""
+    hidden, unembedding, targets, weights = inputs
+
+    def loss(h, u):
+        return cross_entropy(h, u, targets, weights, num_chunks=2)[0]
+
+    expected, expected_gradients = jax.value_and_grad(loss, argnums=(0, 1))(hidden, unembedding)
+    value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(
+        hidden.astype(jnp.bfloat16), unembedding
+    )
+    assert value.dtype == jnp.float32
+    assert [g.dtype for g in gradients] == [jnp.bfloat16, jnp.float32]
+    np.testing.assert_allclose(value, expected, rtol=2e-2)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient.astype(jnp.float32), wanted, atol=5e-2)
+
+
+@pytest.mark.parametrize("num_chunks", [1, 3])
+def test_the_loss_of_each_task_of_a_mixture(inputs, num_chunks):
+    hidden, unembedding, targets, weights = inputs
+    tasks = jnp.asarray(np.random.default_rng(1).integers(0, 3, (B, T)), jnp.int32)
+
+    def loss(h):
+        return cross_entropy(
+            h,
+            unembedding,
+            targets,
+            weights,
+            z_loss=1e-2,
+            task_ids_BxT=tasks,
+            num_tasks=2,
+            num_chunks=num_chunks,
+        )
+
+    # With and without differentiation the loop over slices is another one.
+    for sums in (loss(hidden)[1], jax.grad(loss, has_aux=True)(hidden)[1]):
+        for task in (1, 2):
+            of_task = weights * (tasks == task)
+            expected, _ = definition(hidden, unembedding, targets, of_task, z_loss=1e-2)
+            np.testing.assert_allclose(sums["task_loss"][task - 1], expected, rtol=1e-5)
+            np.testing.assert_allclose(sums["task_weight"][task - 1], of_task.sum(), rtol=1e-6)
