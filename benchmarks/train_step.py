@@ -187,6 +187,9 @@ def measure(size: str, shape: tuple[int, int, int], device: str, steps: int) -> 
         pipes[contender], facts[contender], seconds[contender] = pipe, answer, []
     for _ in range(steps):
         for contender, pipe in pipes.items():
+            time.sleep(
+                0.3
+            )  # threads that wait for more work spin for a while: let the others' fall asleep
             pipe.send(True)
             seconds[contender].append(pipe.recv())
     for pipe in pipes.values():

@@ -23,8 +23,8 @@ from mto_jax.evaluation import metrics
 from mto_jax.evaluation.evaluate import Result
 from mto_jax.training.digests import write_atomically
 
-# The relations whose answers can be told least from the head's kind alone: they have to be known.
-RELATIONS = ("AtLocation", "ObjectUse")
+# One relation of short answers (Mask-Filling) and one of phrases (Map-Phrasal).
+RELATIONS = ("AtLocation", "xIntent")
 TEMPLATES = ("mapping", "masked_prompting")
 STARTS = {"pre-trained": "pretrain", "from scratch": None}
 

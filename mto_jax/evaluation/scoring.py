@@ -34,12 +34,20 @@ class TokenScores(NamedTuple):
     rank_BxT: jax.Array
 
 
-def token_scores(model: nnx.Module, batch: Mapping[str, Any]) -> TokenScores:
-    """Scores of `batch["decoder_target_tokens"]`, a batch of the loader (packed or not)."""
+def token_scores(
+    model: nnx.Module, batch: Mapping[str, Any], sources_B: np.ndarray | None = None
+) -> TokenScores:
+    """Scores of `batch["decoder_target_tokens"]`, a batch of the loader (packed or not).
+
+    Args:
+      sources_B: the row of the source of each row of targets, so that several may share one, which is
+        encoded once; None: each its own. A packed segment reads the source's segment of the same number.
+    """
     graphdef, params = nnx.split(model)
     names = ("encoder_input_tokens", "encoder_segment_ids", "decoder_input_tokens")
     names += ("decoder_segment_ids", "decoder_target_tokens")
-    sources_B = np.arange(len(batch["decoder_target_tokens"]), dtype=np.int32)
+    if sources_B is None:
+        sources_B = np.arange(len(batch["decoder_target_tokens"]), dtype=np.int32)
     return _program(graphdef, params, *(batch[name] for name in names), sources_B)
 
 

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mto_jax.data import packing
-from mto_jax.data.loader import assemble
 from mto_jax.evaluation import scoring
 from mto_jax.evaluation.decoding import bucket
 from mto_jax.matching.task import Example, Task, tokenise
 from mto_jax.models.t5 import T5
 from mto_jax.templates import Template
 
-ROWS = 16  # of a batch; a row holds many packed examples
-SOURCE_LENGTH = 128  # least length of a row, so that short examples fill it well
+ROWS = 16  # of sources in a batch; a row holds many packed sources
+SOURCE_LENGTH = 64  # least length of a row, so that short sources fill it well
+MOST_SHARING = 4  # targets of one source that share its encoding
 
 
 class TailScores(NamedTuple):
@@ -35,33 +35,77 @@ class Sentence(NamedTuple):
 
 
 def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list[TailScores]:
-    """The scores of every example's tail, in order. Examples share rows, so little is spent on padding."""
-    lengths_Nx2 = np.array([[len(inputs), len(targets)] for inputs, targets in examples])
-    S, longest = bucket(max(SOURCE_LENGTH, lengths_Nx2[:, 0].max())), lengths_Nx2[:, 1].max()
+    """The scores of every example's tail, in order.
+
+    Sources are packed into rows, so that little is spent on padding, and one with several targets is
+    encoded once for some of them: a row of Q sources has R rows of targets, B = Q * R.
+    """
+    units = _units(examples)
+    R = max(len(members) for _, members in units)
+    lengths_Nx2 = np.array(
+        [(len(source), max(len(examples[i][1]) for i in members)) for source, members in units]
+    )
+    S = bucket(max(SOURCE_LENGTH, lengths_Nx2[:, 0].max()))
     share = lengths_Nx2[:, 1].sum() / lengths_Nx2[:, 0].sum()
-    T = bucket(max(longest, round(S * share)))
+    T = bucket(max(lengths_Nx2[:, 1].max(), round(S * share)))
     row_N = packing.pack(lengths_Nx2, (S, T))
-    order_N = np.argsort(row_N, kind="stable")
+    sources_B = np.repeat(np.arange(ROWS, dtype=np.int32), R)
     found: list[TailScores | None] = [None] * len(examples)
     for start in range(0, row_N.max() + 1, ROWS):
-        chosen = order_N[(row_N[order_N] >= start) & (row_N[order_N] < start + ROWS)]
-        rows = [
-            {"inputs": np.asarray(inputs, np.int32), "targets": np.asarray(targets, np.int32)}
-            for inputs, targets in (examples[i] for i in chosen)
-        ]
-        batch = assemble(rows, row_N[chosen] - start, ROWS, (S, T))
-        scores = scoring.token_scores(model, batch)
-        # Row by row, the tokens that are no padding are those of the examples one after the other.
-        targets_BxT = batch["decoder_target_tokens"]
-        real_BxT = batch["decoder_segment_ids"] > 0
-        ends = np.cumsum(lengths_Nx2[chosen, 1])[:-1]
-        log_probs, ranks, weights = (
-            np.split(np.asarray(values_BxT)[real_BxT], ends)
-            for values_BxT in (*scores, scoring.tail_weights(targets_BxT, vocabulary))
+        chosen = np.flatnonzero((row_N >= start) & (row_N < start + ROWS))
+        batch, places = _batch(
+            [units[i] for i in chosen], row_N[chosen] - start, examples, (S, T), R
         )
-        for i, log_prob_T, rank_T, weight_T in zip(chosen, log_probs, ranks, weights, strict=True):
-            found[i] = TailScores(log_prob_T[weight_T > 0], rank_T[weight_T > 0])
+        targets_BxT = batch["decoder_target_tokens"]
+        log_probs_BxT, ranks_BxT = map(np.asarray, scoring.token_scores(model, batch, sources_B))
+        tail_BxT = scoring.tail_weights(targets_BxT, vocabulary) > 0
+        for i, row, place in places:
+            here = row, slice(place, place + len(examples[i][1]))
+            tail = tail_BxT[here]
+            found[i] = TailScores(log_probs_BxT[here][tail], ranks_BxT[here][tail])
     return found
+
+
+def _units(examples: Sequence[Example]) -> list[tuple[tuple[int, ...], list[int]]]:
+    """(source, numbers of some examples that have it): about as many for each unit, few enough to share."""
+    by_source: dict[tuple[int, ...], list[int]] = {}
+    for i, (inputs, _) in enumerate(examples):
+        by_source.setdefault(tuple(inputs), []).append(i)
+    size = min(MOST_SHARING, round(len(examples) / len(by_source)))
+    return [
+        (source, members[start : start + size])
+        for source, members in by_source.items()
+        for start in range(0, len(members), size)
+    ]
+
+
+def _batch(units, row_N, examples, capacity, R) -> tuple[dict[str, np.ndarray], list]:
+    """A batch of rows of sources, and where each example's target is: (number, row, place)."""
+    S, T = capacity
+    tokens_QxS, segments_QxS = np.zeros((2, ROWS, S), np.int32)
+    targets_BxT, segments_BxT = np.zeros((2, ROWS * R, T), np.int32)
+    filled = np.zeros((ROWS, 3), int)  # tokens of sources, places for targets, segments
+    places = []
+    for (source, members), row in zip(units, row_N, strict=True):
+        at, place, segment = filled[row]
+        here = row, slice(at, at + len(source))
+        tokens_QxS[here], segments_QxS[here] = source, segment + 1
+        for r, i in enumerate(members):
+            target = examples[i][1]
+            there = row * R + r, slice(place, place + len(target))
+            targets_BxT[there], segments_BxT[there] = target, segment + 1
+            places.append((i, row * R + r, place))
+        filled[row] += len(source), max(len(examples[i][1]) for i in members), 1
+    shifted_BxT = np.pad(targets_BxT, ((0, 0), (1, 0)))[:, :-1]
+    before_BxT = np.pad(segments_BxT, ((0, 0), (1, 0)))[:, :-1]
+    batch = {
+        "encoder_input_tokens": tokens_QxS,
+        "encoder_segment_ids": segments_QxS,
+        "decoder_input_tokens": np.where(before_BxT == segments_BxT, shifted_BxT, 0),
+        "decoder_segment_ids": segments_BxT,
+        "decoder_target_tokens": targets_BxT,
+    }
+    return batch, places
 
 
 def sentences(

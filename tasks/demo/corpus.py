@@ -5,7 +5,9 @@
 Three kinds of document: one sentence that tells one fact; a card with everything about a thing; a little
 story that joins an event's intent, need, wish and effect. Every fact is told in three sentences, each
 worded differently, one of them with the relation's standard phrase (`mto_jax.phrases`). They stand
-alone, since beside others the tail could be guessed from its neighbours and need not be remembered.
+alone, since beside others the tail could be guessed from its neighbours and need not be remembered, and
+start with a small letter where English wants a capital: a tiny model learns "a saw" and "A saw" as two
+things, and templates have the former.
 The same seed gives the same text, byte for byte.
 `tasks/corpora.py` holds out one document in a hundred; each fact in them is told elsewhere as well.
 
@@ -192,13 +194,8 @@ def enumeration(words: list[str], conjunction: str = "and") -> str:
     return f"{', '.join(first)} {conjunction} {last}" if first else last
 
 
-def capitalised(sentence: str) -> str:
-    """The sentence with its first letter in upper case."""
-    return sentence[:1].upper() + sentence[1:]
-
-
 def verbalise(fact: Fact, wording: str) -> str:
-    """The fact in these words (one of `WORDINGS`), as a sentence that starts with a capital."""
+    """The fact in these words (one of `WORDINGS`), as a sentence."""
     text = wording.format(
         h=fact.head,
         t=fact.tail,
@@ -206,7 +203,7 @@ def verbalise(fact: Fact, wording: str) -> str:
         b=infinitive(fact.head),
         f=fact.head.replace("___", fact.tail),
     )
-    return capitalised(text)
+    return text
 
 
 def _shuffled(items, rng: random.Random) -> list:

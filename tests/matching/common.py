@@ -16,7 +16,7 @@ from mto_jax.templates import Wording
 from mto_jax.vocabulary import vocabulary
 
 VOCABULARY = vocabulary("demo")
-LENGTHS = {"inputs": 64, "targets": 16}
+LENGTHS = {"inputs": 96, "targets": 16}
 CONFIG = T5Config(
     vocab_size=VOCABULARY.padded_size,
     d_model=16,

@@ -163,7 +163,7 @@ def test_every_fact_is_told_in_the_standard_phrase(relation):
 
 def test_sentences_are_well_formed(told):
     for sentence in told:
-        assert re.fullmatch(r'["A-Z].*[.?!]', sentence), sentence
+        assert re.fullmatch(r'["A-Za-z].*[.?!]', sentence), sentence
         assert "  " not in sentence
         assert "{" not in sentence
         assert not re.search(r"\ba [aeio]\w", sentence), sentence
