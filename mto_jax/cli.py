@@ -18,6 +18,7 @@ VERBS = {
     "train": "pre-train, adapt or fine-tune a T5; resumes where it stopped",
     "evaluate": "decode a data set with a checkpoint and score the predictions",
     "infer": "predict for the lines of a file or of standard input",
+    "match": "find the pre-training objective and the template that each task wants",
     "adapt": "make task-like pairs from unlabelled sentences and train a T5 on with them",
     "convert": "convert a checkpoint between Hugging Face, T5X and ours, or say what it is",
 }

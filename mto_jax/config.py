@@ -4,9 +4,10 @@
 
 import ast
 import importlib
-import logging
+import inspect
 import pathlib
 import re
+import tokenize
 from collections.abc import Sequence
 
 import gin
@@ -29,12 +30,14 @@ CONFIGURABLE_MODULES = (
     "mto_jax.evaluation.decoding",
     "mto_jax.tasks.adaptation",
     "mto_jax.adaptation.make",
+    "mto_jax.matching.mapping",
     "mto_jax.interop",
     "mto_jax.prepare",
     "mto_jax.train",
     "mto_jax.evaluate",
     "mto_jax.infer",
     "mto_jax.adapt",
+    "mto_jax.match",
     "mto_jax.convert",
     "mto_jax.quickstart",
 )
@@ -82,13 +85,15 @@ def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str =
     """
     for module in CONFIGURABLE_MODULES:
         importlib.import_module(module)
-    logging.getLogger().addFilter(lambda record: "Path not found" not in record.getMessage())
+    # Only files: gin would also look for Python packages called like a path's folder, and fail on a
+    # folder of that name without __init__.py, such as the user's runs/.
+    gin.config._FILE_READERS[1:] = []
     for path in [*search_paths.split(","), str(gin_directory())]:
         if path:
             gin.add_config_file_search_path(path)
     try:
         gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
-    except (ValueError, OSError, SyntaxError, ImportError) as error:
+    except (ValueError, OSError, SyntaxError, ImportError, tokenize.TokenError) as error:
         raise _explain(error) from error
     _check_macros()
     gin.finalize()
@@ -117,16 +122,14 @@ def _explain(error: Exception) -> errors.UserError:
     place = f" ({where[1] or 'a --gin flag'}, line {where[2]})" if where else ""
     if match := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)(?:\(\))?'", text):
         name = match[1].rsplit("/", 1)[-1]
-        selectors = gin.config._REGISTRY.keys()  # gin offers no public list of its configurables.
-        known = {s.rsplit(".", 1)[-1] for s in selectors}
+        # gin offers no public list of its configurables.
+        known = {selector.rsplit(".", 1)[-1] for selector, _ in gin.config._REGISTRY.items()}
         return errors.UserError(f"{errors.unknown('gin configurable', name, known)}{place}")
     if match := re.search(r"Configurable '(.+)' doesn't have a parameter named '(.+)'", text):
-        known = gin.config._REGISTRY.get_match(match[1])
-        names = gin.config._get_cached_arg_spec(known.wrapped) if known else None
-        names = [*names.args, *names.kwonlyargs] if names else []
+        names = inspect.signature(gin.get_configurable(match[1])).parameters
         return errors.UserError(
             f"{errors.unknown(f'parameter of {match[1]!r} called', match[2], names)}{place}"
         )
     if match := re.search(r"Unable to open file: (.+)\. Searched", text):
-        return errors.unknown("gin file", match[1], bundled())
+        return errors.unknown("gin file", match[1].removeprefix(f"{gin_directory()}/"), bundled())
     return errors.UserError(f"The gin configuration does not parse: {text}")

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gin files, flags and what a user reads when one of them is wrong."""
 
+import re
+
 import gin
 import pytest
 
@@ -59,11 +61,15 @@ def test_wrong_names_are_told_with_the_nearest_one(tmp_path, text, message):
 
 
 def test_every_gin_file_that_comes_along_parses():
-    for name in config.bundled():
+    texts = {name: (config.gin_directory() / name).read_text() for name in config.bundled()}
+    required = re.findall(r"^(\w+) = %gin\.REQUIRED$", "\n".join(texts.values()), re.MULTILINE)
+    for name in texts:
         gin.clear_config()
-        required = [
-            line.split(" = ")[0]
-            for line in (config.gin_directory() / name).read_text().splitlines()
-            if line.endswith("%gin.REQUIRED")
-        ]
         config.load([name], [f"{macro} = 'given'" for macro in required])
+
+
+def test_a_folder_of_the_users_does_not_hide_the_files_that_come_along(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()  # a namespace package, for Python
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    config.load(["runs/infer.gin"], ["MODEL_DIR = 'given'"])

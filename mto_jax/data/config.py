@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import gin
 
 from mto_jax import errors
+from mto_jax.matching import mapping
 
 
 @gin.configurable
@@ -18,7 +19,8 @@ class DatasetConfig:
     """One SeqIO task or mixture, at given lengths.
 
     Attributes:
-      mixture_or_task_name: name in SeqIO's registry, e.g. "demo_span_corruption".
+      mixture_or_task_name: name in SeqIO's registry, e.g. "demo_span_corruption"; or a data set's bare
+        name, "atomic_xIntent", which `mapping.tasks` gives its template.
       task_feature_lengths: the most tokens of each feature, {"inputs": S, "targets": T}; longer
         examples are trimmed while preparing (and counted).
       split: split of the task.
@@ -43,6 +45,8 @@ class DatasetConfig:
     limit: int | None = None
 
     def __post_init__(self):
+        name = mapping.resolve_task(self.mixture_or_task_name)
+        object.__setattr__(self, "mixture_or_task_name", name)
         lengths = dict(self.task_feature_lengths)
         if set(lengths) != {"inputs", "targets"} or not all(
             isinstance(n, int) and n > 0 for n in lengths.values()
