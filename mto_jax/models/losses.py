@@ -135,8 +135,15 @@ def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
     hidden_NxBxTxD, unembedding_DxV = hidden.value, unembedding.value
     dtype = hidden_NxBxTxD.dtype
     head_DxV = unembedding_DxV.astype(dtype)
+    # Each of the G devices that share the batch adds up the gradient of the head of its own rows; were the
+    # sum over devices part of the loop, every slice would pay for it.
+    B = hidden_NxBxTxD.shape[1]
+    G = shard_count(("batch",), (B,))
 
-    def body(d_head_DxV, slices):
+    def by_device(x_BxTxD):
+        return x_BxTxD.reshape(G, B // G, *x_BxTxD.shape[1:])
+
+    def body(d_head_GxDxV, slices):
         hidden_BxTxD, targets_BxT, weights_BxT = slices
         found, d_logits_BxTxV = _slice(
             z_loss, smoothing, hidden_BxTxD, head_DxV, targets_BxT, weights_BxT
@@ -146,14 +153,19 @@ def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
         if hidden.perturbed:
             d_hidden_BxTxD = jnp.einsum("BTV,DV->BTD", d_logits_BxTxV, head_DxV)
         if unembedding.perturbed:
-            d_head_DxV += jnp.einsum(
-                "BTD,BTV->DV", hidden_BxTxD, d_logits_BxTxV, preferred_element_type=jnp.float32
+            d_head_GxDxV += jnp.einsum(
+                "GBTD,GBTV->GDV",
+                by_device(hidden_BxTxD),
+                by_device(d_logits_BxTxV),
+                preferred_element_type=jnp.float32,
             )
-        return d_head_DxV, (found, d_hidden_BxTxD)
+            d_head_GxDxV = constrain(d_head_GxDxV, ("batch", None, "vocab"))
+        return d_head_GxDxV, (found, d_hidden_BxTxD)
 
-    d_head_DxV = jnp.zeros(unembedding_DxV.shape) if unembedding.perturbed else None
+    d_head_GxDxV = jnp.zeros((G, *head_DxV.shape)) if unembedding.perturbed else None
     slices = (hidden_NxBxTxD, targets.value, weights.value)
-    d_head_DxV, (found, d_hidden_NxBxTxD) = jax.lax.scan(body, d_head_DxV, slices)
+    d_head_GxDxV, (found, d_hidden_NxBxTxD) = jax.lax.scan(body, d_head_GxDxV, slices)
+    d_head_DxV = None if d_head_GxDxV is None else d_head_GxDxV.sum(axis=0)
     loss, sums, token_loss_NxBxT = found
     found = *jax.tree.map(lambda x: x.sum(axis=0), (loss, sums)), token_loss_NxBxT
     return found, (d_hidden_NxBxTxD, d_head_DxV)

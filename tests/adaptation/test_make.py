@@ -29,7 +29,7 @@ FACTS = [
 ]
 GROUPS = {"places": "Filling", "reasons": "Mapping"}
 SENTENCES = "thing 1 is found in the sea.\nthing 2 comes to see it all again.\nthing 3 is found in the sea.\n"
-HARD = Tuning(20, 8, Optimizer("adam", 3e-2, schedule="constant", warmup=0, clip_norm=1.0))
+HARD = Tuning(40, 8, Optimizer("adam", 1e-2, schedule="linear", warmup=0, clip_norm=1.0))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@
 import itertools
 import os
 import signal
+import time
 
 import jax
 import numpy as np
@@ -100,6 +101,8 @@ def test_a_signal_saves_and_stops(number):
 
     def change(count, rows):
         if count == 3:
+            while signal.getsignal(number) is before:  # the feed runs ahead of the loop
+                time.sleep(0.001)
             os.kill(os.getpid(), number)
 
     state, stopped, _, _, saves = run(change, steps=500)
