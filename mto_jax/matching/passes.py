@@ -45,9 +45,10 @@ def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list
     lengths_Nx2 = np.array(
         [(len(source), max(len(examples[i][1]) for i in members)) for source, members in units]
     )
-    S = bucket(max(SOURCE_LENGTH, lengths_Nx2[:, 0].max()))
+    longest_source, longest_target = lengths_Nx2.max(axis=0).tolist()
+    S = bucket(max(SOURCE_LENGTH, longest_source))
     share = lengths_Nx2[:, 1].sum() / lengths_Nx2[:, 0].sum()
-    T = bucket(max(lengths_Nx2[:, 1].max(), round(S * share)))
+    T = bucket(max(longest_target, round(S * share)))
     row_N = packing.pack(lengths_Nx2, (S, T))
     sources_B = np.repeat(np.arange(ROWS, dtype=np.int32), R)
     found: list[TailScores | None] = [None] * len(examples)

@@ -26,6 +26,18 @@ def test_scores_of_packed_rows(monkeypatch):
             np.testing.assert_array_equal(scores.rank_N, ranks)
 
 
+def test_a_tail_longer_than_its_share_of_a_row(monkeypatch):
+    monkeypatch.setattr(passes, "SOURCE_LENGTH", 16)
+    rng = np.random.default_rng(0)
+    examples = [([5, EOS], [*rng.integers(3, 90, 12).tolist(), EOS]), ([6, 7, EOS], [8, EOS])]
+    examples += [([9] * 14 + [EOS], [4, EOS])]
+    found = passes.tail_scores(model(), examples, VOCABULARY)
+    for (inputs, targets), scores in zip(examples, found, strict=True):
+        log_probs, ranks = brute_force(inputs, targets)
+        np.testing.assert_allclose(scores.log_prob_N, log_probs, atol=1e-4)
+        np.testing.assert_array_equal(scores.rank_N, ranks)
+
+
 def test_sentences_are_grouped_by_head_and_know_the_headless_ranks():
     template = TEMPLATES["MaskedPrompting"]
     heads = passes.sentences(model(), USES, template, VOCABULARY, LENGTHS)
