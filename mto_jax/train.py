@@ -118,6 +118,7 @@ def train(
         "training": {"optimizer": optimizer.name, "trainable": trainable},
     }
     check_identity(folder, identity)
+    check_there(initial_checkpoint_path)
 
     # ------------------------------------------------------------------------ data
     prepared = loader.ensure(train_dataset)
@@ -386,6 +387,15 @@ def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
             f"MODEL_DIR {folder} holds another model: {'; '.join(different)}. Choose a new MODEL_DIR "
             f"(with INITIAL_CHECKPOINT_PATH = '{folder}' to start from its parameters where the "
             "model is the same), or give the configuration of that run."
+        )
+
+
+def check_there(path: str | None) -> None:
+    """A local INITIAL_CHECKPOINT_PATH exists: told now and not after the data are prepared."""
+    if path is not None and not path.startswith(interop.PREFIX) and not os.path.exists(path):
+        raise UserError(
+            f"INITIAL_CHECKPOINT_PATH {path} is not there. Give the directory of a run, a step folder of "
+            "one, a checkpoint of Hugging Face or T5X, hf://org/name, or None to start from scratch."
         )
 
 
