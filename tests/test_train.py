@@ -19,6 +19,7 @@ from tensorboard.compat.proto import event_pb2
 from tensorboard.compat.tensorflow_stub import errors
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
+from mto_jax import train
 from mto_jax.data.config import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.training import checkpoints
@@ -234,3 +235,10 @@ def test_killed_and_stopped_and_resumed_is_bit_for_bit_left_alone(data, tmp_path
     steps = [step for step, _ in losses_other]
     assert steps == sorted(set(steps))
     assert losses_other[-1] == losses[-1]
+
+
+def test_a_missing_initial_checkpoint_is_told_before_any_work():
+    with pytest.raises(UserError, match="INITIAL_CHECKPOINT_PATH runs/nowhere is not there"):
+        train.check_there("runs/nowhere")
+    train.check_there("hf://org/name")
+    train.check_there(None)
