@@ -6,9 +6,6 @@ TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# Large memory pages: training on a CPU takes and returns much memory every step. Linux only, harmless elsewhere.
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
-
 .PHONY: quickstart test lint format clean
 
 quickstart: $(VENV)/.installed  ## pre-train, fine-tune and evaluate a tiny T5, then print the table

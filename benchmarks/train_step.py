@@ -9,9 +9,6 @@
 Every contender is a process of its own, so that their thread pools do not meet; the steps of all contenders
 alternate, and the median counts, so that a busy machine slows all alike. Each runs its own best way: ours as
 `mto train` compiles it, PyTorch eager and under torch.compile (on a GPU with autocast, SDPA and fused AdamW).
-
---huge_pages has the C library ask for large memory pages (GLIBC_TUNABLES=glibc.malloc.hugetlb=1) in all of
-them: on CPU, programs that take and return hundreds of MB a step spend a fifth of their time on small ones.
 """
 
 import argparse
@@ -220,10 +217,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="rows of a batch")
     parser.add_argument("--lengths", type=int, nargs=2, metavar=("SOURCE", "TARGET"))
     parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--huge_pages", action="store_true")
     flags = parser.parse_args()
-    if flags.huge_pages:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
     defaults = DEFAULTS[flags.device]
     for size in flags.sizes or defaults:
         rows, *lengths = defaults.get(size, next(iter(defaults.values())))
