@@ -20,16 +20,14 @@ import gin
 import jax
 import rich.console
 
-from mto_jax import cli
+from mto_jax import cli, pretrained
 from mto_jax import train as training
 from mto_jax.adaptation import make
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.make import PairConfig
 from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
-from mto_jax.models.config import T5Config
 from mto_jax.tasks import adaptation as tasks
-from mto_jax.training import checkpoints
 from mto_jax.training.digests import write_atomically
 from mto_jax.training.performance import use_compilation_cache
 
@@ -67,8 +65,8 @@ def adapt(
 
     Args:
       model_dir: the run directory.
-      initial_checkpoint_path: run directory or step folder of the model to adapt; splitter and
-        classifier start from it too.
+      initial_checkpoint_path: run directory or step folder of the model to adapt, or any other
+        checkpoint (`pretrained.locate`); splitter and classifier start from it too.
       objective: "lm", "denoising", "mixed", "in_place_denoising", "in_place_mixed", or "none": nothing
         is trained, the base checkpoint is the result.
       pairs: how sentences become pairs.
@@ -100,7 +98,8 @@ def adapt(
     tasks.adaptation_pairs({}, replay, replay_share)  # checks the share before any work
 
     use_compilation_cache()
-    base = checkpoints.resolve(initial_checkpoint_path)
+    base = pretrained.locate(initial_checkpoint_path)
+    pretrained.adopt_vocabulary(base)
     folder = pathlib.Path(model_dir)
     path = _pairs(pairs, pathlib.Path(pairs_dir) if pairs_dir else folder / "adaptation", base)
     task, bindings = OBJECTIVES[objective]
@@ -109,13 +108,7 @@ def adapt(
     steps = train_steps or math.ceil(epochs * count / (1 - share) / batch_size)
     _claim(folder, {"objective": objective, "replay": replay, "replay_share": share}, path)
 
-    model = T5Config.from_dict(checkpoints.description(base)["model"])
-    bound = gin.get_bindings("T5Config")
-    sizes = {
-        field: value
-        for field, value in dataclasses.asdict(model).items()
-        if field not in training.RUNTIME_FIELDS or field not in bound
-    }
+    sizes = dataclasses.asdict(pretrained.config_of(base))
     with gin.unlock_config():
         for name, value in {
             "adaptation_pairs.files": {NAME: str(path.absolute())},

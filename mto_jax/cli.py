@@ -11,17 +11,24 @@ from collections.abc import Sequence
 
 from mto_jax import config, errors
 
-# One line a verb: what a user reads in `mto --help`. The module `mto_jax.VERB` holds the function VERB.
+# One line a verb: what a user reads in `mto --help`. The module `mto_jax.VERB` holds the function VERB,
+# unless `_MODULES` names another.
 VERBS = {
     "quickstart": "the whole way in minutes on a CPU: a tiny T5 pre-trained, tuned, evaluated",
     "prepare": "turn SeqIO tasks into tokenised ArrayRecord files that training reads",
     "train": "pre-train, adapt or fine-tune a T5; resumes where it stopped",
     "evaluate": "decode a data set with a checkpoint and score the predictions",
     "infer": "predict for the lines of a file or of standard input",
+    "try": "type a head or a question and see what a model answers under every template",
     "match": "find the pre-training objective and the template that each task wants",
+    "tune": "tune many prompts, LoRAs, ... at once on a frozen model, and ask each",
+    "tables": "compute a grid of experiments, cell by cell, and print its tables and figures",
     "adapt": "make task-like pairs from unlabelled sentences and train a T5 on with them",
+    "prompts": "list adapters, show what is in them, the words they are near, how alike they are",
     "convert": "convert a checkpoint between Hugging Face, T5X and ours, or say what it is",
 }
+# `try` is a word of Python's and can name neither a module nor a function.
+_MODULES = {"try": "trial"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,11 +61,12 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
     try:
         # Under `python -m mto_jax.VERB` that module runs as __main__; a second import under its real
         # name would make two configurables of one.
+        name = _MODULES.get(verb, verb)
         started = sys.modules["__main__"]
-        if getattr(getattr(started, "__spec__", None), "name", None) == f"mto_jax.{verb}":
-            sys.modules[f"mto_jax.{verb}"] = started
-        module = importlib.import_module(f"mto_jax.{verb}")
-        function = getattr(module, verb)
+        if getattr(getattr(started, "__spec__", None), "name", None) == f"mto_jax.{name}":
+            sys.modules[f"mto_jax.{name}"] = started
+        module = importlib.import_module(f"mto_jax.{name}")
+        function = getattr(module, name)
         arguments, gin_bindings = _parse(verb, module, function, argv)
         _start_distributed(arguments)
         config.load(arguments.pop("gin_file"), gin_bindings, arguments.pop("gin_search_paths"))
@@ -76,16 +84,20 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
 
 def fail(error: Exception) -> None:
     """Print `error` as one paragraph on standard error and exit with status 2."""
-    text = str(error).split("\n  In call to configurable")[0]  # gin's trace says nothing to a user
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {message(error)}", file=sys.stderr)
     sys.exit(2)
+
+
+def message(error: Exception) -> str:
+    """The text of `error` without gin's trace, which says nothing to a user."""
+    return str(error).split("\n  In call to configurable")[0]
 
 
 def _parse(verb, module, function, argv):
     parser = argparse.ArgumentParser(
         prog=f"mto {verb}",
         description=inspect.getdoc(module),
-        epilog=_parameters(verb, function),
+        epilog=_parameters(function),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -128,15 +140,17 @@ def _parse(verb, module, function, argv):
     return vars(known), bindings
 
 
-def _parameters(verb: str, function) -> str:
+def _parameters(function) -> str:
     """The gin parameters of a verb, with their defaults, as the end of its help text."""
+    verb = function.__name__
     lines = [f"parameters (bind with --gin.{verb}.NAME=VALUE or in a gin file):"]
     for name, parameter in inspect.signature(function).parameters.items():
         default = parameter.default
         shown = "required" if default is parameter.empty else f"default {default!r}"
         lines.append(f"  {verb}.{name}  ({shown})")
     documentation = inspect.getdoc(function)
-    runs = "\n".join(f"  {name}" for name in config.bundled("runs"))
+    files = [*config.bundled("runs"), *config.bundled("tables")]
+    runs = "\n".join(f"  {name}" for name in files)
     return "\n".join(lines) + f"\n\n{documentation}\n\ngin files that come along:\n{runs}"
 
 

@@ -5,29 +5,44 @@
 mto evaluate --gin_file=runs/evaluate.gin --gin.MODEL_DIR=runs/a
 """
 
+import argparse
 import contextlib
 import dataclasses
-import json
+import datetime
 import pathlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import gin
+import jax
 import rich.console
 import rich.progress
 import rich.table
 
-from mto_jax import cli, errors
-from mto_jax import vocabulary as vocabulary_lib
+import mto_jax
+from mto_jax import cli, errors, interop, pretrained
 from mto_jax.data import loader
 from mto_jax.data.config import DatasetConfig
+from mto_jax.evaluation import report as report_lib
+from mto_jax.evaluation import results as results_lib
 from mto_jax.evaluation.decoding import Decoding
-from mto_jax.evaluation.evaluate import Result, check_vocabulary, evaluate_dataset, load_model
+from mto_jax.evaluation.evaluate import Result, check_vocabulary, evaluate_dataset
+from mto_jax.models import t5
 from mto_jax.training import checkpoints as checkpoints_lib
 from mto_jax.training.digests import damage, write_atomically
 from mto_jax.training.performance import use_compilation_cache
+from mto_jax.vocabulary import Vocabulary
 
-_CHOICES = ("best", "newest", "all")
+_SEVERAL = ("all", "new")
+_CHOICES = ("best", "newest", *_SEVERAL)
+
+
+def add_flags(parser: argparse._ActionsContainer) -> None:
+    """The flags of `mto evaluate` besides gin's."""
+    parser.add_argument(
+        "--report", action="store_true", default=None, help="also write report.html for each step"
+    )
 
 
 @gin.configurable
@@ -39,20 +54,24 @@ def evaluate(
     decoding: Decoding | None = None,
     batch_size: int = 32,
     output_dir: str | None = None,
+    report: bool = False,
 ) -> dict[int, list[Result]]:
     """Evaluate checkpoints on data sets; print a table and write the predictions.
 
     Writes `predictions-TASK-SPLIT.jsonl` (a row an example: input, references, prediction, scores) and
-    `metrics.json`, each at once or not at all.
+    `metrics.json`, each at once or not at all. What is there already, of the same checkpoint, data and decoding,
+    is taken from there.
 
     Args:
-      model_dir: a run directory, or one step folder of it.
+      model_dir: a run directory, one step folder of it, or any other checkpoint (`pretrained.locate`).
       datasets: what to evaluate on; a mixture is evaluated task by task.
-      checkpoints: of a run directory: "best" (by the run's dev metric, else the newest), "newest", "all", or
-        the number of a step.
+      checkpoints: of a run directory: "best" (by the run's dev metric, else the newest), "newest", "all",
+        "new" (those without results for all the data sets), or the number of a step.
       decoding: how to decode; by default `Decoding()` as gin has it.
       batch_size: examples at once.
-      output_dir: where to write; by default MODEL_DIR/evaluation. Each step has a folder in it.
+      output_dir: where to write; by default MODEL_DIR/evaluation, or ./evaluation/NAME for a checkpoint
+        of another program. Each step has a folder in it.
+      report: also write `report.html` there, a page to look at in a browser.
 
     Returns:
       The results of every task, by step.
@@ -67,38 +86,101 @@ def evaluate(
             "evaluate.datasets is empty: bind it to one or more data sets, for example "
             "evaluate.datasets = [@DatasetConfig()]."
         )
-    vocabulary = vocabulary_lib.vocabulary()
     step_dirs = find_checkpoints(model_dir, checkpoints)
+    vocabulary = pretrained.adopt_vocabulary(step_dirs[-1])
     tasks = [task for dataset in datasets for task in loader.ensure(dataset).tasks]
+    titles = [f"{task.name} ({task.split})" for task in tasks]
     for task in tasks:
         check_vocabulary(task, vocabulary)
-    results = {}
+    results: dict[int, list[Result]] = {}
+    places = {}
     for step_dir in step_dirs:
-        model = load_model(step_dir, vocabulary)
-        found = []
-        for task in tasks:
-            with progress_bar(f"{task.name} ({task.split})", task.num_examples) as advance:
-                found.append(
-                    evaluate_dataset(
-                        model, task, vocabulary, decoding, batch_size=batch_size, progress=advance
-                    )
+        step = pretrained.step_of(step_dir)
+        folder = pathlib.Path(output_dir or _output_dir(step_dir), str(step))
+        digest = pretrained.digest(step_dir)
+        origins = [results_lib.origin(digest, task, decoding) for task in tasks]
+        found = [results_lib.read(folder, *both) for both in zip(tasks, origins, strict=True)]
+        missing = [i for i, result in enumerate(found) if result is None]
+        if checkpoints == "new" and not missing:
+            continue
+        if len(missing) < len(tasks):
+            print(f"{len(tasks) - len(missing)} of {len(tasks)} results are taken from {folder}")
+        model = pretrained.load_model(step_dir, vocabulary) if missing else None
+        for i in missing:
+            with progress_bar(titles[i], tasks[i].num_examples) as advance:
+                found[i] = evaluate_dataset(
+                    model, tasks[i], vocabulary, decoding, batch_size=batch_size, progress=advance
                 )
-        root = pathlib.Path(output_dir) if output_dir else step_dir.parent.parent / "evaluation"
-        folder = root / step_dir.name
-        _write(folder, step_dir, decoding, found)
-        rich.console.Console().print(_table(f"{model_dir}, step {step_dir.name}", found))
+            results_lib.write(folder, pretrained.title(step_dir), step, found[i], origins[i])
+        rich.console.Console().print(_table(f"{model_dir}, step {step}", found))
         print(f"predictions and metrics are in {folder}")
-        results[int(step_dir.name)] = found
+        results[step], places[step] = found, (step_dir, folder)
+    if not results:
+        print(f"nothing new in {model_dir}: {len(step_dirs)} checkpoints are evaluated already")
+    for step, (step_dir, folder) in places.items() if report else ():
+        facts = _facts(step_dir, step, results[step], vocabulary, decoding)
+        title = f"{model_dir}, step {step:,}"
+        page = report_lib.page(title, facts, results[step], results, step, gin.config_str())
+        write_atomically(folder / "report.html", page)
+        print(f"the report is {folder / 'report.html'}")
     return results
+
+
+def _facts(
+    step_dir: pathlib.Path,
+    step: int,
+    found: Sequence[Result],
+    vocabulary: Vocabulary,
+    decoding: Decoding,
+) -> dict[str, str]:
+    """What a reader of the report wants to know first."""
+    config = pretrained.config_of(step_dir)
+    size = sum(leaf.size for leaf in jax.tree.leaves(t5.abstract(config)[1]))
+    layers = f"{config.num_encoder_layers} + {config.num_decoder_layers} layers"
+    changed = [
+        f"{field.name}={getattr(decoding, field.name)!r}"
+        for field in dataclasses.fields(decoding)
+        if getattr(decoding, field.name) != field.default or field.name in ("method", "max_length")
+    ]
+    return {
+        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "model": f"{pretrained.title(step_dir)}, step {step:,}",
+        "size": f"{size / 1e6:,.1f} million parameters, {layers}, d_model {config.d_model}",
+        "vocabulary": f"{vocabulary.path}, {vocabulary.size:,} ids",
+        "data": ", ".join(f"{r.title}: {len(r.rows):,} examples" for r in found),
+        "decoding": ", ".join(changed),
+        "written": f"{datetime.datetime.now():%Y-%m-%d %H:%M}, MTO-JAX {mto_jax.__version__}",
+    }
+
+
+def find_checkpoint(model_dir: str, which: str | int) -> pathlib.Path:
+    """The one step folder that "best", "newest" or the number of a step means.
+
+    Raises:
+      UserError: there is no such checkpoint, or several are asked for.
+    """
+    if which in _SEVERAL:
+        raise errors.UserError(
+            f"The checkpoint is {which!r}, but it must be one: 'best', 'newest' or the number of a step."
+        )
+    return find_checkpoints(model_dir, which)[-1]
 
 
 def find_checkpoints(model_dir: str, which: str | int) -> list[pathlib.Path]:
     """The step folders that `evaluate.checkpoints` means; damaged ones are reported and left out.
 
+    An adapter folder or a checkpoint of another program is one, whichever is asked for but a step by its number.
+
     Raises:
       UserError: there is no such checkpoint, or only damaged ones.
     """
     which = int(which) if str(which).isdigit() else which
+    if not pretrained.is_run(model_dir):
+        if which not in _CHOICES:
+            raise errors.UserError(
+                f"{model_dir} is no run directory, so it has no step {which}: name the checkpoint itself."
+            )
+        return [pretrained.locate(model_dir)]
     if isinstance(which, int):
         steps = {int(path.name): path for path in checkpoints_lib.steps(model_dir)}
         if which not in steps:
@@ -107,7 +189,7 @@ def find_checkpoints(model_dir: str, which: str | int) -> list[pathlib.Path]:
     if which not in _CHOICES:
         raise errors.unknown("choice of checkpoints", which, (*_CHOICES, "the number of a step"))
     good = []
-    for step_dir in checkpoints_lib.steps(model_dir) if which == "all" else ():
+    for step_dir in checkpoints_lib.steps(model_dir) if which in _SEVERAL else ():
         problem = damage(step_dir)
         if problem is None:
             good.append(step_dir)
@@ -115,6 +197,14 @@ def find_checkpoints(model_dir: str, which: str | int) -> list[pathlib.Path]:
             print(f"checkpoint {step_dir} is damaged and left out: {problem}", file=sys.stderr)
     prefer = "best" if which == "best" else "newest"
     return good or [checkpoints_lib.resolve(model_dir, prefer)]
+
+
+def _output_dir(path: pathlib.Path) -> pathlib.Path:
+    """Beside the steps of a run; the results of foreign checkpoints stay in the working directory."""
+    if not pretrained.is_run(path):
+        name = pretrained.title(path).removeprefix(interop.PREFIX).partition("@")[0]
+        return pathlib.Path("evaluation", pathlib.Path(name).name)
+    return path.parent.parent / "evaluation"
 
 
 @contextlib.contextmanager
@@ -129,31 +219,6 @@ def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int]
     with rich.progress.Progress(*columns, console=rich.console.Console(stderr=True)) as bar:
         task = bar.add_task(description, total=total)
         yield lambda count: bar.advance(task, count)
-
-
-def _write(
-    folder: pathlib.Path, step_dir: pathlib.Path, decoding: Decoding, results: Sequence[Result]
-) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for result in results:
-        write_atomically(folder / f"predictions-{result.task}-{result.split}.jsonl", result.jsonl())
-    summary = {
-        "checkpoint": str(step_dir),
-        "step": int(step_dir.name),
-        "decoding": dataclasses.asdict(decoding),
-        "results": [
-            {
-                "task": result.task,
-                "split": result.split,
-                "examples": len(result.rows),
-                "metrics": {
-                    name: dataclasses.asdict(interval) for name, interval in result.metrics.items()
-                },
-            }
-            for result in results
-        ],
-    }
-    write_atomically(folder / "metrics.json", json.dumps(summary, indent=1) + "\n")
 
 
 def _table(title: str, results: Sequence[Result]) -> rich.table.Table:

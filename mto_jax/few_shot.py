@@ -8,6 +8,7 @@ the order of the file, and a larger sample contains the smaller one of the same 
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import gin
@@ -37,8 +38,11 @@ def tenth(head: str) -> int:
 
 
 def normal(text: str) -> str:
-    """A text as it is compared between splits: case and spaces do not matter."""
-    return " ".join(text.casefold().split())
+    """A text as it is compared between splits: case, spaces and forms of a character do not matter.
+
+    T5's vocabulary reads text in Unicode's form NFKC, so texts that differ in it alone are one to a model.
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def training_records(

@@ -22,11 +22,10 @@ from typing import Any, BinaryIO
 
 import gin
 
-from mto_jax import cli, errors
-from mto_jax import vocabulary as vocabulary_lib
-from mto_jax.evaluate import find_checkpoints, progress_bar
+from mto_jax import cli, errors, pretrained
+from mto_jax.evaluate import find_checkpoint, progress_bar
 from mto_jax.evaluation.decoding import Decoding, decode
-from mto_jax.evaluation.evaluate import answer, load_model
+from mto_jax.evaluation.evaluate import answer
 from mto_jax.training.digests import write_atomically
 from mto_jax.training.performance import use_compilation_cache
 
@@ -61,7 +60,7 @@ def infer(
     While a job runs, its rows are in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there.
 
     Args:
-      model_dir: a run directory, or one step folder of it.
+      model_dir: a run directory, one step folder of it, or any other checkpoint (`pretrained.locate`).
       input_file: one input a line, or .jsonl; "-" is standard input (one a line).
       output_file: "-" is standard output.
       checkpoint: of a run directory: "best", "newest" or the number of a step.
@@ -75,15 +74,13 @@ def infer(
     """
     use_compilation_cache()
     decoding = decoding or Decoding()
-    vocabulary = vocabulary_lib.vocabulary()
     # A whole file is read once before any work, so that a bad line is found now and not in an hour.
     total = None if input_file == "-" else sum(1 for _ in read_inputs(input_file))
     if total == 0:
         raise errors.UserError(f"{input_file} is empty: it must hold one input a line.")
-    if checkpoint == "all":
-        raise errors.UserError("infer.checkpoint must be one: 'best', 'newest' or a step.")
-    step_dir = find_checkpoints(model_dir, checkpoint)[-1]
-    model = load_model(step_dir, vocabulary)
+    step_dir = find_checkpoint(model_dir, checkpoint)
+    vocabulary = pretrained.adopt_vocabulary(step_dir)
+    model = pretrained.load_model(step_dir, vocabulary)
     cut = 0
 
     def predict(records: list[dict], first_index: int, advance: Callable[[int], None]):

@@ -22,11 +22,9 @@ from typing import Any
 import gin
 import rich.console
 
-from mto_jax import cli, records, templates
-from mto_jax import vocabulary as vocabularies
+from mto_jax import cli, pretrained, records, templates
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluate import progress_bar
-from mto_jax.evaluation.evaluate import load_model
 from mto_jax.matching import classifier as classifiers
 from mto_jax.matching import passes, report
 from mto_jax.matching.agreement import agreements
@@ -41,8 +39,7 @@ from mto_jax.matching.task import Task, rivals, tokenise
 from mto_jax.matching.unlabelled import cut_at, unlabelled
 from mto_jax.matching.verdict import Verdict
 from mto_jax.readers import lines
-from mto_jax.training import checkpoints
-from mto_jax.training.digests import DIGEST, write_atomically
+from mto_jax.training.digests import write_atomically
 from mto_jax.training.fit import Tuning
 from mto_jax.training.performance import use_compilation_cache
 
@@ -75,7 +72,8 @@ def match(
 
     Args:
       tasks: names of data sets without a template, e.g. ["atomic_xIntent", "commonsenseqa"].
-      initial_checkpoint_path: the model: a run directory or a step folder.
+      initial_checkpoint_path: the model: a run directory, a step folder, or any other checkpoint
+        (`pretrained.locate`).
       output_dir: where everything is written.
       task_feature_lengths: most tokens of inputs and targets.
       module: user module(s) that register tasks, comma-separated.
@@ -107,8 +105,8 @@ def match(
         if name not in SCORES:
             raise unknown("score (match.scores) called", name, SCORES)
     use_compilation_cache()
-    vocabulary = vocabularies.vocabulary()
-    step_dir = checkpoints.resolve(initial_checkpoint_path)
+    checkpoint = pretrained.locate(initial_checkpoint_path)
+    vocabulary = pretrained.adopt_vocabulary(checkpoint)
     groups = _check_groups(classifier_groups) if "classifier" in scores else {}
     wanted = [Wanted(task, "train", max(shots * seeds, *examples, 1)) for task in tasks]
     wanted += [Wanted(task, "validation", heads, references) for task in tasks]
@@ -123,7 +121,7 @@ def match(
         Task(one.task, one.kind, one.wording, one.records, other.records)
         for one, other in zip(train, held_out, strict=True)
     ]
-    model = load_model(step_dir, vocabulary)
+    model = pretrained.load_model(checkpoint, vocabulary)
     lengths = dict(task_feature_lengths)
 
     def ranks(shots: int, task: Task) -> list[Verdict]:
@@ -195,7 +193,7 @@ def match(
     }
     chosen = [(n, *s) for score in scores for n, s in methods[score].items()]
     folder = pathlib.Path(output_dir)
-    identity = [(step_dir / DIGEST).read_text(), vocabulary.digest, _source_digest()]
+    identity = [pretrained.digest(checkpoint), vocabulary.digest, _source_digest()]
     cells = _Cells(folder / "scores", identity)
     verdicts: list[Verdict] = []
     with progress_bar("match", len(chosen) * len(todo)) as advance:
@@ -210,7 +208,7 @@ def match(
         for task in todo
         if (mine := [verdict for verdict in verdicts if verdict.task == task.name])
     }
-    _write(folder, str(step_dir), verdicts, decisions)
+    _write(folder, pretrained.title(checkpoint), verdicts, decisions)
     return verdicts
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The words for each ATOMIC-2020 relation, in the two sets that circulate.
+"""The words for each ATOMIC-2020 relation, in the two sets that circulate, and for each of ConceptNet.
 
 A *postfix* phrase follows the head; a *wrap* phrase has the head inside, where the word `H` stands.
 """
@@ -59,6 +59,45 @@ WRAP = {
     "xReason": "H The reason for PersonX doing this is",
     "MadeUpOf": "H is made up of",
     "HinderedBy": "H is hindered by",
+}
+
+# The 34 relations of ConceptNet-100K, the most frequent first; the paper has no words for them, these are
+# ours, and those of ATOMIC's postfix set where a relation is the same.
+CONCEPTNET = {
+    "IsA": "is a",
+    "AtLocation": POSTFIX["AtLocation"],
+    "UsedFor": POSTFIX["ObjectUse"],
+    "CapableOf": POSTFIX["CapableOf"],
+    "HasProperty": POSTFIX["HasProperty"],
+    "HasSubevent": "and while doing that you",
+    "HasPrerequisite": "but before that you need to",
+    "Causes": POSTFIX["Causes"],
+    "HasA": "has",
+    "ReceivesAction": "can be",
+    "MotivatedByGoal": "because you want to",
+    "DefinedAs": "is defined as",
+    "Desires": POSTFIX["Desires"],
+    "PartOf": "is a part of",
+    "NotDesires": POSTFIX["NotDesires"],
+    "NotCapableOf": "is not capable of",
+    "CausesDesire": "makes you want to",
+    "HasFirstSubevent": "and first of all you",
+    "HasLastSubevent": "and last of all you",
+    "MadeOf": POSTFIX["MadeUpOf"],
+    "NotHasProperty": "does not have the property of",
+    "SymbolOf": "is a symbol of",
+    "NotIsA": "is not a",
+    "CreatedBy": "is created by",
+    "NotHasA": "does not have",
+    "RelatedTo": "is related to",
+    "InstanceOf": "is an instance of",
+    "InheritsFrom": "is a kind of",
+    "DesireOf": "has the desire of",
+    "NotMadeOf": "is not made of",
+    "LocationOfAction": "is done at",
+    "LocatedNear": "is located near",
+    "HasPainIntensity": "has the pain intensity",
+    "HasPainCharacter": "has the pain character",
 }
 
 STYLES = {"postfix": POSTFIX, "wrap": WRAP}

@@ -1,15 +1,20 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way in a few minutes on a CPU: pre-train a tiny T5, tune it few-shot, evaluate, print a table.
+"""The whole method in a few minutes on a CPU: pre-train a tiny T5, match two relations to their objective, adapt,
+tune with the aligned and with the misaligned template, evaluate, print a table.
 
 Every stage is an ordinary `mto` command, which is printed before it runs. What is done already is not
 done again: stop it and start it as you like.
 """
 
 import collections
+import dataclasses
 import itertools
+import json
 import pathlib
 import shlex
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import gin
 import matplotlib
@@ -18,15 +23,34 @@ import numpy as np
 import rich.console
 import rich.table
 
-from mto_jax import cli, config, evaluate, train
-from mto_jax.evaluation import metrics
+from mto_jax import adapt, cli, config, evaluate, match, train, tune
+from mto_jax.evaluation import metrics, statistics
 from mto_jax.evaluation.evaluate import Result
+from mto_jax.matching import mapping
+from mto_jax.templates import TEMPLATES, Template
 from mto_jax.training.digests import write_atomically
+from mto_jax.tuning import results as tuning_results
 
-# One relation of short answers (Mask-Filling) and one of phrases (Map-Phrasal).
-RELATIONS = ("AtLocation", "xIntent")
-TEMPLATES = ("mapping", "masked_prompting")
-STARTS = {"pre-trained": "pretrain", "from scratch": None}
+# One relation of short answers and one of phrases, with the group that the paper puts them in.
+RELATIONS = {"AtLocation": "Mask-Filling", "xIntent": "Map-Phrasal"}
+STARTS = {"pre-trained": "pretrain", "adapted": "adapted"}
+VERBS = {
+    "train": train.train,
+    "match": match.match,
+    "adapt": adapt.adapt,
+    "evaluate": evaluate.evaluate,
+    "tune": tune.tune,
+}
+
+Cell = tuple[str, str, str]  # relation, start, template
+
+
+class Outcome(NamedTuple):
+    """What a model answered to the test heads of a relation."""
+
+    rouge_N: np.ndarray  # ROUGE-L of each head
+    exact_match: float
+    references: list[list[str]]
 
 
 def add_flags(parser) -> None:
@@ -35,7 +59,7 @@ def add_flags(parser) -> None:
 
 @gin.configurable
 def quickstart(output_dir: str = "runs/quickstart") -> None:
-    """Pre-train, fine-tune on two relations with two templates each, evaluate on heads unseen in tuning.
+    """Pre-train, match, adapt, tune on two relations with two templates each, evaluate on heads unseen in tuning.
 
     Writes table.md and figure.png into OUTPUT_DIR, beside one run directory for each model.
 
@@ -43,95 +67,169 @@ def quickstart(output_dir: str = "runs/quickstart") -> None:
       output_dir: where everything goes, prepared data included.
     """
     folder = pathlib.Path(output_dir)
+    pretrained, adapted = (str(folder / place) for place in STARTS.values())
+    tasks = [f"demo_{relation}" for relation in RELATIONS]
     common = {"DatasetConfig.prepared_dir": str(folder / "prepared")}
-    stage("train", "demo_pretrain", {"MODEL_DIR": str(folder / "pretrain"), **common})
+    stage("train", ["demo_pretrain"], {"MODEL_DIR": pretrained, **common})
+    start = {"INITIAL_CHECKPOINT_PATH": pretrained}
+    matched = {**start, "TASKS": tasks, "OUTPUT_DIR": str(folder / "match")}
+    stage("match", ["demo_match"], {**matched, "match.scores": ["expert", "ranks", "probe"]})
+    stage("adapt", ["demo_adapt"], {**start, "OBJECTIVE": "mixed", "MODEL_DIR": adapted, **common})
 
-    results: dict[tuple[str, str, str], Result] = {}
-    constants: dict[str, float] = {}
-    for relation, template, (start, origin) in itertools.product(
-        RELATIONS, TEMPLATES, STARTS.items()
-    ):
-        task = f"demo_{relation}_{template}"
-        run = folder / f"{task}-{start.replace(' ', '_')}"
-        macros = {"MODEL_DIR": str(run), "MIXTURE_OR_TASK_NAME": task, **common}
-        initial = str(folder / origin) if origin else None
-        stage("train", "demo_finetune", {**macros, "INITIAL_CHECKPOINT_PATH": initial})
-        (found,) = stage("evaluate", "demo_evaluate", macros).values()
-        results[relation, template, start] = found[0]
-        constants.setdefault(relation, constant_answer(found[0]))
+    gin.clear_config()
+    config.load([str(folder / "match" / "mapping.gin")])
+    aligned = {relation: mapping.choice_of(f"demo_{relation}") for relation in RELATIONS}
+    results: dict[Cell, Outcome] = {}
+    for relation, (label, origin) in itertools.product(RELATIONS, STARTS.items()):
+        first = TEMPLATES[aligned[relation].template]
+        for template in (first, rival(first)):
+            task = f"demo_{relation}_{template.snake_name}"
+            run = {"MODEL_DIR": str(folder / f"{task}-{origin}"), "MIXTURE_OR_TASK_NAME": task}
+            initial = {"INITIAL_CHECKPOINT_PATH": str(folder / origin)}
+            stage("train", ["demo_finetune"], {**run, **initial, **common})
+            (found,) = stage("evaluate", ["demo_evaluate"], {**run, **common}).values()
+            results[relation, label, template.name] = outcome(found[0])
+    prompts = {**start, "TASKS": tasks, "OUTPUT_DIR": str(folder / "prompts")}
+    tuned = stage("tune", ["demo_prompt_tune"], prompts)
+    asked = sorted((folder / "prompts" / "frozen").glob("*.json"))
+    frozen = [tuning_results.Result(**json.loads(path.read_text())) for path in asked]
+    for one in (*frozen, *tuned):
+        relation = one.task.removeprefix("demo_")
+        references = next(o.references for cell, o in results.items() if cell[0] == relation)
+        label = "prompt-tuned, frozen" if one.adapter else "frozen"
+        found = Outcome(np.array(one.scores), one.values["exact_match"], references)
+        results[relation, label, one.template] = found
 
-    table = report(results, constants)
+    table = report(results, {relation: choice.template for relation, choice in aligned.items()})
     write_atomically(folder / "table.md", table)
-    figure(results, constants).savefig(folder / "figure.png", dpi=150)
+    figure(results).savefig(folder / "figure.png", dpi=150)
     print(f"\nThe table is in {folder / 'table.md'}, its figure in {folder / 'figure.png'}.")
 
 
-def stage(verb: str, gin_file: str, macros: dict):
-    """Run `mto VERB --gin_file=runs/GIN_FILE.gin --gin.MACRO=...` in this process; returns its result."""
-    flags = [f"--gin.{name}={value}" for name, value in macros.items()]
-    print(f"\n$ mto {verb} --gin_file=runs/{gin_file}.gin {shlex.join(flags)}", flush=True)
+def stage(verb: str, gin_files: Sequence[str], macros: Mapping):
+    """Run `mto VERB --gin_file=runs/FILE.gin --gin.MACRO=...` in this process; returns its result."""
+    files = [f"runs/{name}.gin" for name in gin_files]
+    flags = [f"--gin_file={name}" for name in files]
+    flags += [f"--gin.{name}={value}" for name, value in macros.items()]
+    print(f"\n$ mto {verb} {shlex.join(flags)}", flush=True)
     gin.clear_config()
-    config.load([f"runs/{gin_file}.gin"], [f"{name} = {value!r}" for name, value in macros.items()])
-    return {"train": train.train, "evaluate": evaluate.evaluate}[verb]()
+    config.load(files, [f"{name} = {value!r}" for name, value in macros.items()])
+    return VERBS[verb]()
 
 
-def constant_answer(result: Result) -> float:
+def rival(template: Template) -> Template:
+    """The template that differs in nothing but the sentinel."""
+    wanted = dataclasses.replace(template, name="", masked=not template.masked)
+    return next(t for t in TEMPLATES.values() if dataclasses.replace(t, name="") == wanted)
+
+
+def outcome(result: Result) -> Outcome:
+    """Of what `mto evaluate` found."""
+    return Outcome(
+        np.array([row["scores"]["rougeL"] for row in result.rows]),
+        result.metrics["exact_match"].value,
+        [row["references"] for row in result.rows],
+    )
+
+
+def constant_answer(references: list[list[str]]) -> float:
     """ROUGE-L of the best single answer given to every head: what knowing nothing of the head is worth.
 
     Best of the twenty commonest references of the test set itself, so no constant guess can do
     much better.
     """
-    references = [row["references"] for row in result.rows]
     common = collections.Counter(text for texts in references for text in texts).most_common(20)
     return max(metrics.rouge(references, [text] * len(references))["rougeL"] for text, _ in common)
 
 
-def report(results: dict[tuple[str, str, str], Result], constants: dict[str, float]) -> str:
-    """The table: printed for a person, returned as Markdown."""
-    columns = ["relation", "template", "start", "ROUGE-L", "exact match"]
-    rows = [
-        [relation, template, start, str(found.metrics["rougeL"]), str(found.metrics["exact_match"])]
-        for (relation, template, start), found in results.items()
-    ]
-    rows += [
-        [relation, "(best constant answer)", "-", f"{value:.3f}", ""]
-        for relation, value in constants.items()
-    ]
-    rows.sort(key=lambda row: RELATIONS.index(row[0]))
-    table = rich.table.Table(*columns, title="Heads never seen in tuning, with 95 % intervals")
-    for row in rows:
-        table.add_row(*row)
-    rich.console.Console().print(table)
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+def report(results: Mapping[Cell, Outcome], aligned: Mapping[str, str]) -> str:
+    """The tables, scores and effects: printed for a person, returned as Markdown.
+
+    Args:
+      aligned: the matched template of each relation.
+    """
+    rows, effects = [], []
+    for relation, group in RELATIONS.items():
+        mine = {cell[1:]: found for cell, found in results.items() if cell[0] == relation}
+        for (start, template), found in mine.items():
+            masked = TEMPLATES[template].masked == TEMPLATES[aligned[relation]].masked
+            shown = f"{template} ({'aligned' if masked else 'misaligned'})"
+            exact = f"{found.exact_match:.3f}"
+            rows.append([relation, group, start, shown, str(interval(found)), exact])
+        constant = constant_answer(next(iter(mine.values())).references)
+        rows.append([relation, group, "-", "(best constant answer)", f"{constant:.3f}", ""])
+        effects += [[relation, *effect] for effect in compared(mine, aligned[relation])]
+    scores = ["relation", "group", "start", "template", "ROUGE-L", "exact match"]
+    text = ""
+    for title, head, lines in (
+        ("Heads never seen in tuning, ROUGE-L with 95 % intervals", scores, rows),
+        ("What makes a difference", ["relation", "compared", "ROUGE-L", "verdict"], effects),
+    ):
+        table = rich.table.Table(*head, title=title)
+        for line in lines:
+            table.add_row(*line)
+        rich.console.Console().print(table)
+        marked = [head, ["---"] * len(head), *lines]
+        text += "".join("| " + " | ".join(line) + " |\n" for line in marked) + "\n"
+    return text
 
 
-def figure(
-    results: dict[tuple[str, str, str], Result], constants: dict[str, float]
-) -> matplotlib.figure.Figure:
-    """ROUGE-L as bars with intervals, a group for each relation."""
-    picture = matplotlib.figure.Figure(figsize=(7, 3.6), layout="constrained")
-    axes = picture.subplots()
-    bars = list(itertools.product(TEMPLATES, STARTS))
-    width = 0.8 / len(bars)
-    places = np.arange(len(RELATIONS))
-    for i, (template, start) in enumerate(bars):
-        found = [results[relation, template, start].metrics["rougeL"] for relation in RELATIONS]
-        values = np.array([interval.value for interval in found])
-        errors = np.array([[f.value - f.low, f.high - f.value] for f in found]).T
-        color = matplotlib.colormaps["tab20"](
-            2 * TEMPLATES.index(template) + (start != "pre-trained")
+def interval(found: Outcome) -> statistics.Interval:
+    """ROUGE-L over the heads."""
+    return statistics.bootstrap(statistics.mean({"rougeL": found.rouge_N}))["rougeL"]
+
+
+def compared(results: Mapping[tuple[str, str], Outcome], aligned: str) -> list[list[str]]:
+    """[what, difference, verdict]: of alignment from each start, of adaptation, of a soft prompt.
+
+    Args:
+      results: of one relation, by start and template.
+    """
+    starts = dict.fromkeys(start for start, _ in results)
+    fits = {
+        (start, TEMPLATES[template].masked == TEMPLATES[aligned].masked): found
+        for (start, template), found in results.items()
+    }
+    pairs = {
+        f"aligned less misaligned, {start}": ((start, True), (start, False)) for start in starts
+    }
+    pairs["adapted less pre-trained, aligned"] = (("adapted", True), ("pre-trained", True))
+    pairs["soft prompt less none, frozen, aligned"] = (
+        ("prompt-tuned, frozen", True),
+        ("frozen", True),
+    )
+    rows = []
+    for name, sides in pairs.items():
+        one, other = (statistics.mean({"rougeL": fits[side].rouge_N}) for side in sides)
+        found = statistics.compare(one, other)["rougeL"]
+        shown = f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        rows.append([name, shown, f"p = {found.p:.3f}" if found.significant else "not significant"])
+    return rows
+
+
+def figure(results: Mapping[Cell, Outcome]) -> matplotlib.figure.Figure:
+    """ROUGE-L as bars with intervals, a panel for each relation."""
+    picture = matplotlib.figure.Figure(figsize=(8.5, 4), layout="constrained")
+    panels = picture.subplots(1, len(RELATIONS), sharey=True)
+    starts = list(dict.fromkeys(start for _, start, _ in results))
+    for axes, (relation, group) in zip(panels, RELATIONS.items(), strict=True):
+        mine = {cell[1:]: found for cell, found in results.items() if cell[0] == relation}
+        bars = list(map(interval, mine.values()))
+        values = np.array([bar.value for bar in bars])
+        errors = np.array([[bar.value - bar.low, bar.high - bar.value] for bar in bars]).T
+        colors = [matplotlib.colormaps["tab10"](starts.index(start)) for start, _ in mine]
+        axes.bar(range(len(bars)), values, 0.8, yerr=errors, capsize=3, color=colors)
+        constant = constant_answer(next(iter(mine.values())).references)
+        axes.axhline(constant, color="k", linestyle=":", linewidth=1)
+        axes.set_xticks(
+            range(len(bars)), [t for _, t in mine], rotation=35, ha="right", fontsize="small"
         )
-        at = places + (i - (len(bars) - 1) / 2) * width
-        axes.bar(
-            at, values, width, yerr=errors, capsize=3, color=color, label=f"{template}, {start}"
-        )
-    for place, relation in zip(places, RELATIONS, strict=True):
-        axes.plot([place - 0.4, place + 0.4], [constants[relation]] * 2, "k:", linewidth=1)
-    axes.plot([], [], "k:", linewidth=1, label="best constant answer")
-    axes.set_xticks(places, RELATIONS)
-    axes.set_ylabel("ROUGE-L on unseen heads")
-    axes.legend(fontsize="small")
+        axes.set_title(f"{relation} ({group})", fontsize="medium")
+    for i, start in enumerate(starts):
+        panels[0].bar(0, 0, color=matplotlib.colormaps["tab10"](i), label=start)
+    panels[0].plot([], [], "k:", linewidth=1, label="best constant answer")
+    panels[0].legend(fontsize="small")
+    panels[0].set_ylabel("ROUGE-L on unseen heads")
     return picture
 
 

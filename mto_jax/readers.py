@@ -8,11 +8,13 @@ import gzip
 import json
 import os
 import pathlib
+import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mto_jax.errors import UserError
-from mto_jax.records import Generation, LabelledText, MultipleChoice, Record, Triple
+from mto_jax.records import Generation, LabelledText, MultipleChoice, Record, Triple, tidy
 
 Row = dict[str, Any]
 
@@ -37,27 +39,48 @@ def data_path(relative: str) -> pathlib.Path:
     return pathlib.Path(folder) / path
 
 
-def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line without its end) of a UTF-8 text file, unpacked when it ends in .gz.
+def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
+    """(line number from 1, line as it is) of a file, each checked to be UTF-8; unpacked when it ends in .gz.
 
     Raises:
-        UserError: no such file, an empty file, or a line that is not UTF-8.
+        UserError: no such file, a folder, a file without the right to read it, a line that is not UTF-8, a
+            damaged or truncated .gz.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; expected a file.")
+    if not path.exists():
         raise UserError(f"There is no file {path}. Check the path.")
-    opener = gzip.open if path.suffix == ".gz" else open
     number = 0
-    with opener(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}, line {number}: not valid UTF-8 (byte {error.start + 1} of the line). "
-                    "Save the file as UTF-8."
-                ) from None
-            yield number, text.rstrip("\r\n")
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                line.decode()
+                yield number, line
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}, line {number}: byte {error.start + 1} of the line "
+            f"(0x{error.object[error.start]:02x}) is not valid UTF-8. Save the file as UTF-8, for "
+            "example with iconv -t UTF-8, or mend the line."
+        ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path} is not a whole gzip file ({error}; after line {number}). Copy it again, or drop "
+            "the suffix .gz if it is plain text."
+        ) from None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+
+
+def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line without its end and without a byte order mark) of a text file.
+
+    Raises:
+        UserError: see `raw_lines`; an empty file.
+    """
+    number = 0
+    for number, raw in raw_lines(path):
+        yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     if number == 0:
         raise UserError(f"{path} is empty. Expected at least one row.")
 
@@ -67,30 +90,48 @@ def rows(
 ) -> Iterator[tuple[int, Row]]:
     """(line number, fields by name) of every row of a table.
 
-    The format follows the suffix (before .gz): .jsonl and .json hold an object per line; .csv is
-    comma-separated with quotes; .tsv and .txt are tab-separated and quotes are ordinary text.
+    The format follows the suffix (before .gz): .jsonl holds an object per line; .json the same or one
+    list of objects; .csv is comma-separated with quotes; .tsv and .txt are tab-separated and quotes
+    are ordinary text.
 
     Args:
         path: the file.
-        columns: the names of the columns; None takes them from the first line. Not used for JSON.
+        columns: the names of the columns; None takes them from the first line. Not used for JSON. A
+            tab-separated file of one named column is plain text: a tab is no end of a field.
 
     Raises:
-        UserError: see `lines`; a row with another number of fields; a line that is no JSON object.
+        UserError: see `lines`; no row; a column named twice; a row with another number of fields; a quote
+            that does not end; what is no JSON object.
     """
     path = pathlib.Path(path)
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if suffix in (".jsonl", ".json"):
-        yield from _json_rows(path)
-        return
-    if suffix not in (".csv", ".tsv", ".txt"):
+        table = _json_rows(path) if suffix == ".jsonl" else _json_list_or_rows(path)
+    elif suffix == ".csv":
+        table = _named(path, _csv_cells(path), columns)
+    elif suffix in (".tsv", ".txt"):
+        table = _named(path, _tab_cells(path, columns), columns)
+    else:
         raise UserError(
             f"{path}: the format of a table is known by its suffix, .tsv, .csv, .jsonl or .txt (also "
             f"followed by .gz), not '{suffix}'. Rename the file."
         )
-    separated = _csv_cells(path) if suffix == ".csv" else _tab_cells(path)
-    for number, cells in separated:
+    number = 0
+    for number, row in table:
+        yield number, row
+    if number == 0:
+        raise UserError(f"{path} has no rows. Expected at least one (below a header line, if any).")
+
+
+def _named(path, table: Iterator[tuple[int, list[str]]], columns) -> Iterator[tuple[int, Row]]:
+    for number, cells in table:
         if columns is None:
             columns = cells
+            twice = [name for name in columns if columns.count(name) > 1]
+            if twice:
+                raise UserError(
+                    f"{path}, line {number}: the header names the column '{twice[0]}' twice. Rename one."
+                )
         elif len(cells) != len(columns):
             raise UserError(
                 f"{path}, line {number}: {len(cells)} fields, expected {len(columns)} ({', '.join(columns)})."
@@ -99,17 +140,26 @@ def rows(
             yield number, dict(zip(columns, cells, strict=True))
 
 
-def _tab_cells(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
+def _tab_cells(path: pathlib.Path, columns) -> Iterator[tuple[int, list[str]]]:
+    most_tabs = 0 if columns is not None and len(columns) == 1 else -1
     for number, line in lines(path):
         if line:
-            yield number, line.split("\t")
+            yield number, line.split("\t", most_tabs)
 
 
 def _csv_cells(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
-    table = csv.reader(line + "\n" for _, line in lines(path))
-    for cells in table:
-        if cells:
-            yield table.line_num, cells
+    table = csv.reader((line + "\n" for _, line in lines(path)), strict=True)
+    start = 1
+    try:
+        for cells in table:
+            if cells:
+                yield table.line_num, cells
+            start = table.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {start}: the row that begins here has bad quotes ({error}). Write a quote "
+            'inside a quoted field twice: "".'
+        ) from None
 
 
 def _json_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
@@ -120,9 +170,34 @@ def _json_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number}: expected a JSON object, found {line[:60]!r}.")
-        yield number, row
+        yield number, _object(row, f"{path}, line {number}")
+
+
+def _json_list_or_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
+    """One list of objects over any number of lines; what does not open with "[" is an object per line."""
+    opening = next((line.lstrip()[0] for _, line in lines(path) if line.strip()), "")
+    if opening != "[":
+        yield from _json_rows(path)
+        return
+    text = "\n".join(line for _, line in lines(path))
+    try:
+        count = len(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error}).") from None
+    decoder, between = json.JSONDecoder(), re.compile(r"[\s,\[]*")
+    number, end = 1, 0
+    for _ in range(count):  # once more one by one, for the line on which each object begins
+        start = between.match(text, end).end()
+        number += text.count("\n", end, start)
+        row, stop = decoder.raw_decode(text, start)
+        yield number, _object(row, f"{path}, line {number}")
+        number, end = number + text.count("\n", start, stop), stop
+
+
+def _object(row: Any, place: str) -> Row:
+    if not isinstance(row, dict):
+        raise UserError(f"{place}: expected a JSON object, found {json.dumps(row)[:60]}.")
+    return row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,8 +228,13 @@ class RecordFile:
     def check(self) -> None:
         """Raises a UserError if there is no file."""
         if not self.exists():
+            first = data_path(self.names[0])
             raise UserError(
-                f"There is no file {data_path(self.names[0])}"
+                (
+                    f"{first} is a folder; expected a file"
+                    if first.is_dir()
+                    else f"There is no file {first}"
+                )
                 + "".join(f" (nor {name})" for name in self.names[1:])
                 + ". Check MTO_DATA_DIR and the path."
             )
@@ -170,8 +250,11 @@ class RecordFile:
             try:
                 record = self.build(row)
             except UserError as error:
-                raise UserError(f"{path}, line {number}: {error}") from None
-            except (KeyError, IndexError, TypeError) as error:
+                column, names = self.beside
+                missing = column and not beside and column not in row
+                hint = f" There is no file {names[0]} with it, either." if missing else ""
+                raise UserError(f"{path}, line {number}: {error}{hint}") from None
+            except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
                 raise UserError(
                     f"{path}, line {number}: the row does not have the expected form ({error!r}). It has "
                     f"the fields: {', '.join(row)}."
@@ -204,7 +287,7 @@ def cell(row: Row, field: str, column: str) -> Any:
         )
     value = row[column]
     if isinstance(value, str):
-        value = value.strip()
+        value = tidy(value).strip()
     if value in ("", [], None):
         raise UserError(
             f"the field '{field}' (column '{column}') is empty. Fill it or remove the row."
@@ -253,7 +336,7 @@ class LabelledTextRow:
 
     def __call__(self, row: Row) -> LabelledText:
         raw = str(cell(row, "label", self.label))
-        words = dict(self.labels)
+        words = {tidy(said): word for said, word in self.labels}
         if raw not in words:
             raise UserError(
                 f"the field 'label' (column '{self.label}') is {raw!r}, which is not in the label set: "
@@ -311,9 +394,10 @@ def answer_number(answer: Any, choices: Sequence[str], first: int = 0) -> int:
     Raises:
         UserError: it names none of the choices.
     """
-    text = str(answer).strip()
+    text = tidy(str(answer)).strip()
+    choices = [tidy(choice) for choice in choices]
     if text in choices and not isinstance(answer, int):  # a number of JSON is never a text
-        return list(choices).index(text)
+        return choices.index(text)
     letters = [chr(ord("A") + i) for i in range(len(choices))]
     numbers = [str(first + i) for i in range(len(choices))]
     for names in (letters, numbers):

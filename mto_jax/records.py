@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The four kinds of record that a template can render: plain data, checked when built.
+"""The four kinds of record that a template can render: plain data, tidied and checked when built.
 
 A record knows two things beside its fields: its `head`, by which few-shot sampling draws and by which
 train and test are kept apart, and its `references`, the gold answers that evaluation compares with.
@@ -8,13 +8,32 @@ train and test are kept apart, and its `references`, the gold answers that evalu
 
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from mto_jax.errors import UserError
 
+# Soft hyphen, zero-width space, word joiner, byte order mark: seen by nobody, but part of a text.
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 
-def _require(record, *fields: str) -> None:
-    for field in fields:
+
+def tidy(text: str) -> str:
+    """The text in Unicode's composed form (NFC), without invisible characters: what looks alike is equal.
+
+    >>> tidy("cafe\\u0301\\u200b") == "caf\\u00e9"
+    True
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+
+
+def _settle(record, *required: str) -> None:
+    """Makes every text of the record tidy, and raises a UserError if a required one is empty."""
+    for field, value in vars(record).items():
+        if isinstance(value, str):
+            object.__setattr__(record, field, tidy(value))
+        elif isinstance(value, tuple) and all(isinstance(text, str) for text in value):
+            object.__setattr__(record, field, tuple(map(tidy, value)))
+    for field in required:
         value = getattr(record, field)
         texts = value if isinstance(value, tuple) else (value,)
         if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
@@ -34,7 +53,7 @@ class Triple:
     tails: tuple[str, ...]
 
     def __post_init__(self):
-        _require(self, "task", "head", "tails")
+        _settle(self, "task", "head", "tails")
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -56,7 +75,7 @@ class MultipleChoice:
     fact: str = ""
 
     def __post_init__(self):
-        _require(self, "task", "question", "choices")
+        _settle(self, "task", "question", "choices")
         if not 0 <= self.answer < len(self.choices):
             raise UserError(
                 f"The answer {self.answer} of the question {self.question!r} is not among its "
@@ -83,7 +102,7 @@ class LabelledText:
     text2: str = ""
 
     def __post_init__(self):
-        _require(self, "task", "text", "label")
+        _settle(self, "task", "text", "label")
 
     @property
     def head(self) -> str:
@@ -103,7 +122,7 @@ class Generation:
     targets: tuple[str, ...]
 
     def __post_init__(self):
-        _require(self, "task", "source", "targets")
+        _settle(self, "task", "source", "targets")
 
     @property
     def head(self) -> str:

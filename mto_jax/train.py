@@ -23,16 +23,17 @@ import gin
 import jax
 import numpy as np
 
-from mto_jax import cli, interop
+from mto_jax import cli, interop, pretrained
 from mto_jax import vocabulary as vocabularies
 from mto_jax.data import loader
 from mto_jax.data.config import DatasetConfig
 from mto_jax.data.manifest import Prepared
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.decoding import Decoding
-from mto_jax.evaluation.evaluate import evaluate_dataset
+from mto_jax.evaluation.evaluate import Result, evaluate_dataset
 from mto_jax.models import flops
-from mto_jax.models.config import T5Config
+from mto_jax.models.adapters import NONE, Adapters, is_adapter
+from mto_jax.models.config import RUNTIME_FIELDS, T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training import checkpoints, loop, performance, sharding
 from mto_jax.training import state as states
@@ -41,8 +42,8 @@ from mto_jax.training.digests import write_atomically
 from mto_jax.training.metrics_writer import MetricsWriter, NoWriter
 from mto_jax.training.optimizers import Optimizer
 
-# These change how a model computes, not what it is: a run may go on with other values.
-RUNTIME_FIELDS = ("dropout_rate", "dtype", "remat", "attention", "scan_unroll")
+SAMPLES = 8  # predictions of each dev set that TensorBoard shows
+Table = list[list[str]]  # the first row is the head
 
 
 @gin.configurable
@@ -56,7 +57,8 @@ def train(
     eval_datasets: Sequence[DatasetConfig] = (),
     optimizer: Optimizer | None = None,
     initial_checkpoint_path: str | None = None,
-    trainable: str | Sequence[str] = "all",
+    adapters: Adapters | None = None,
+    trainable: str | Sequence[str] | None = None,
     seed: int = 0,
     pack: bool = True,
     microbatches: int = 1,
@@ -81,7 +83,10 @@ def train(
       optimizer: None means `Optimizer()`, as gin binds it.
       initial_checkpoint_path: where to take the parameters from while `model_dir` has no checkpoint
         yet: a run directory, a step folder, a folder of Hugging Face or T5X, or "hf://org/name".
-      trainable: "all", or patterns of parameter names, e.g. ["decoder.*", "*norm.scale"].
+      adapters: a soft prompt, LoRA, ... to train in place of the model. What is frozen and came from
+        INITIAL_CHECKPOINT_PATH is not stored in the checkpoints of the run: they name it as their base.
+      trainable: "all", "adapters", or patterns of parameter names, e.g. ["decoder.*", "*norm.scale"]; None
+        means the adapters, or all of a model that has none.
       seed: of initialisation, dropout and the order of the data.
       pack: put several examples into a row.
       microbatches: cut a batch into so many, one after another, to save memory.
@@ -91,8 +96,8 @@ def train(
       checkpoint_period: steps between checkpoints; None saves only at the end (and where evaluated).
       keep: newest checkpoints that stay.
       keep_best: best checkpoints that stay besides, by `best_metric`.
-      best_metric: e.g. "dev/loss" or "dev/demo_AtLocation_mapping/rougeL"; None: the first dev
-        set's loss.
+      best_metric: e.g. "dev/demo_AtLocation_mapping/loss" or "dev/demo_AtLocation_mapping/rougeL"; None:
+        the first dev set's loss.
       log_period: steps between lines of the log.
       num_workers: processes that read data; 0 reads in a thread.
       wandb_project: also log to Weights & Biases.
@@ -108,22 +113,30 @@ def train(
     sharding.check_batch(batch_size, mesh, microbatches)
     sharding.check_batch(eval_batch_size, mesh)
     vocabulary = vocabularies.vocabulary()
-    check_vocabulary(model, vocabulary)
+    trainable = trainable or ("adapters" if adapters else "all")
+    adapters = adapters or NONE
+    check_vocabulary(model, adapters, vocabulary)
     transformation = optimizer.build(train_steps)
     identity = {
         "model": dataclasses.asdict(model),
         "vocabulary": {
-            "name": gin.get_bindings("vocabulary").get("name", "t5"),
+            "name": vocabularies.bound_name(),
             "digest": vocabulary.digest,
         },
         "training": {"optimizer": optimizer.name, "trainable": trainable},
     }
+    if adapters != NONE:
+        identity["adapters"] = dataclasses.asdict(adapters)
     check_identity(folder, identity)
-    check_there(initial_checkpoint_path)
+    if initial_checkpoint_path is not None and not checkpoints.steps(model_dir):
+        check_initial(initial_checkpoint_path, model, vocabulary)
 
     # ------------------------------------------------------------------------ data
     prepared = loader.ensure(train_dataset)
     dev_sets = [loader.ensure(dataset) for dataset in eval_datasets]
+    check_best_metric(best_metric, dev_sets)
+    for one in (prepared, *dev_sets):
+        check_soft_tokens(one, model, adapters)
     mixed = len(prepared.tasks) > 1
     batches = loader.train_iterator(
         prepared,
@@ -137,7 +150,7 @@ def train(
     )
 
     # ------------------------------------------------------------------------ model and step
-    plan = states.blueprint(functools.partial(T5, model))
+    plan = states.blueprint(functools.partial(T5, model, adapters=adapters))
     names = states.trainable_names(list(plan.abstract), trainable)
     target = states.abstract_state(plan, names, transformation, mesh)
     checkpoints.check_space(model_dir, target)
@@ -159,17 +172,23 @@ def train(
     newest = checkpoints.newest_good(model_dir, set_aside=True)
     if newest is not None:
         tell(f"resuming from {newest}")
-        state, place = checkpoints.restore(newest, target)
+        base = checkpoints.base_of(newest)
+        frozen = pretrained.base_parameters(base, target.frozen, initial_checkpoint_path)
+        state, place = checkpoints.restore(newest, target, frozen)
         batches.set_state(place)
     else:
-        if initial_checkpoint_path is not None:
+        parameters, base = {}, None
+        if initial_checkpoint_path is None:
+            tell(f"starting from scratch (seed {seed})")
+        else:
             tell(f"starting from the parameters of {initial_checkpoint_path}")
             parameters = initial_parameters(initial_checkpoint_path, model, target)
-            if set(parameters) != set(plan.abstract):  # a partial restore, by its rules
-                parameters = {**plan.initialise(jax.random.key(seed), mesh), **parameters}
-        else:
-            tell(f"starting from scratch (seed {seed})")
-            parameters = plan.initialise(jax.random.key(seed), mesh)
+            if target.frozen and target.frozen.keys() <= parameters.keys():
+                frozen = {name: parameters[name] for name in target.frozen}
+                path = str(pretrained.locate(initial_checkpoint_path))
+                base = {"path": path, "fingerprints": states.fingerprints(frozen)}
+        fresh = plan.abstract.keys() - parameters.keys()  # all, an adapter, or what rules leave out
+        parameters |= plan.initialise(jax.random.key(seed), mesh, fresh)
         state = states.start(target, parameters, transformation, seed)
     start_step = int(state.step)
     if start_step >= train_steps:
@@ -184,12 +203,18 @@ def train(
     # ------------------------------------------------------------------------ outputs
     best_metric = best_metric or (f"dev/{dev_sets[0].name}/loss" if dev_sets else None)
     checkpointer = checkpoints.Checkpointer(
-        model_dir, identity, keep=keep, keep_best=keep_best, best_metric=best_metric
+        model_dir,
+        identity,
+        keep=keep,
+        keep_best=keep_best,
+        best_metric=best_metric,
+        base=base,
     )
     cleanup.callback(checkpointer.close)
     writer: Any = NoWriter()
     if jax.process_index() == 0:
         write_atomically(folder / "model.json", json.dumps(identity, indent=2) + "\n")
+        vocabulary.save(folder)
         write_atomically(folder / "config.gin", gin.config_str())
         write_atomically(folder / "operative_config.gin", gin.operative_config_str())
         table = states.parameter_table(plan, names, mesh)
@@ -227,10 +252,13 @@ def train(
         checkpointer.check()
 
     def evaluate(step, state):
-        measured = evaluator({**state.frozen, **state.trainable})
+        measured, samples = evaluator({**state.frozen, **state.trainable})
         writer.write(step, measured)
+        writer.write_tables(step, samples)
         for name, value in measured.items():
             writer.say(f"  {name} {value:.4f}")
+        if best_metric not in measured:  # no reason to lose the run, but the user must know
+            writer.say(f"  warning: train.best_metric {best_metric} is not among these")
         metrics.update(measured)
         return measured
 
@@ -269,18 +297,25 @@ class Evaluator:
         self.batch_size, self.vocabulary = batch_size, vocabulary
         self.step = jax.jit(steps.evaluation_step(loss), out_shardings=sharding.replicated(mesh))
 
-    def __call__(self, parameters: states.Parameters) -> dict[str, float]:
-        """{"dev/NAME/loss": ..., ...} for each dev set; for a mixture, for each of its tasks too."""
-        metrics = {}
+    def __call__(self, parameters: states.Parameters) -> tuple[dict[str, float], dict[str, Table]]:
+        """Metrics, {"dev/NAME/loss": ..., ...}, and a table of sample predictions for each task.
+
+        A mixture has a loss of its own beside those of its tasks.
+        """
+        metrics, samples = {}, {}
         for prepared in self.dev_sets:
             total: dict[str, float] = {}
             for task in prepared.tasks:
                 sums = self._sums(task, parameters)
                 metrics |= means(f"dev/{task.name}", sums)
-                metrics |= self._answers(task, parameters)
+                result = self._answers(task, parameters)
+                if result is not None:
+                    values = result.values()
+                    metrics |= {f"dev/{task.name}/{name}": value for name, value in values.items()}
+                    samples[f"dev/{task.name}/predictions"] = sample_table(result)
                 total = {name: total.get(name, 0.0) + value for name, value in sums.items()}
             metrics |= means(f"dev/{prepared.name}", total)
-        return metrics
+        return metrics, samples
 
     def _sums(self, task: Prepared, parameters: states.Parameters) -> dict[str, float]:
         total = None
@@ -289,18 +324,26 @@ class Evaluator:
             total = sums if total is None else jax.tree.map(np.add, total, sums)
         return {name: float(value) for name, value in total.items()}
 
-    def _answers(self, task: Prepared, parameters: states.Parameters) -> dict[str, float]:
+    def _answers(self, task: Prepared, parameters: states.Parameters) -> Result | None:
         # On several hosts a decoded batch lies on many of them: `mto evaluate` does it there.
         if not task.metrics or jax.process_count() > 1:
-            return {}
-        result = evaluate_dataset(
+            return None
+        return evaluate_dataset(
             self.plan.merge(parameters),
             task,
             self.vocabulary,
             Decoding(),
             batch_size=self.batch_size,
         )
-        return {f"dev/{task.name}/{name}": value for name, value in result.values().items()}
+
+
+def sample_table(result: Result) -> Table:
+    """The first predictions of a dev set, always the same examples: how answers change with training."""
+    rows = [
+        [row["input"], " / ".join(row["references"]), row["raw_prediction"]]
+        for row in result.rows[:SAMPLES]
+    ]
+    return [["input", "references", "prediction"], *rows]
 
 
 def means(prefix: str, sums: Mapping[str, float]) -> dict[str, float]:
@@ -351,8 +394,15 @@ def line(measured: Mapping[str, float]) -> str:
     return text
 
 
-def check_vocabulary(model: T5Config, vocabulary: vocabularies.Vocabulary) -> None:
-    """Every id of the vocabulary has a row in the embedding."""
+def check_vocabulary(
+    model: T5Config, adapters: Adapters, vocabulary: vocabularies.Vocabulary
+) -> None:
+    """Every id of the vocabulary has a row in the embedding, and soft tokens begin right after them."""
+    if adapters.prompt_rows and model.vocab_size != vocabulary.padded_size:
+        raise UserError(
+            f"A soft prompt needs T5Config.vocab_size = {vocabulary.padded_size}, the padded size of the "
+            f"vocabulary {vocabulary.path}, where soft tokens begin; it is {model.vocab_size}."
+        )
     if model.vocab_size < vocabulary.size:
         raise UserError(
             f"The vocabulary {vocabulary.path} has {vocabulary.size} ids, but T5Config.vocab_size is "
@@ -391,27 +441,36 @@ def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def check_there(path: str | None) -> None:
-    """A local INITIAL_CHECKPOINT_PATH exists: told now and not after the data are prepared."""
-    if path is not None and not path.startswith(interop.PREFIX) and not os.path.exists(path):
+def check_best_metric(name: str | None, dev_sets: Sequence[Prepared]) -> None:
+    """`train.best_metric` is one that the dev sets can have: told before training, as far as it is known."""
+    tasks = {task.name: task for prepared in dev_sets for task in prepared.tasks}
+    places = {**tasks, **{prepared.name: prepared for prepared in dev_sets}}
+    known = [f"dev/{place}/{value}" for place in places for value in ("loss", "accuracy")]
+    measured = tuple(f"dev/{task.name}/" for task in tasks.values() if task.metrics)
+    if name is not None and name not in known and not name.startswith(measured):
+        raise unknown(
+            "dev metric (train.best_metric)", name, [*known, *(f"{m}..." for m in measured)]
+        )
+
+
+def check_initial(path: str, model: T5Config, vocabulary: vocabularies.Vocabulary) -> None:
+    """INITIAL_CHECKPOINT_PATH is there and fits: told now and not after the data are prepared.
+
+    Who takes over a part by rules (load_checkpoint.assignment_map) may change the vocabulary.
+    """
+    if not path.startswith(interop.PREFIX) and not os.path.exists(path):
         raise UserError(
             f"INITIAL_CHECKPOINT_PATH {path} is not there. Give the directory of a run, a step folder of "
             "one, a checkpoint of Hugging Face or T5X, hf://org/name, or None to start from scratch."
         )
-
-
-def initial_parameters(path: str, model: T5Config, target: states.TrainState) -> states.Parameters:
-    """Parameters of a run directory or a step folder, of Hugging Face or T5X, placed for training.
-
-    Raises:
-      UserError: no good checkpoint there, or it is of a model of another shape.
-    """
-    wanted = {**target.frozen, **target.trainable}
-    if interop.is_foreign(path):
-        shardings = {name: value.sharding for name, value in wanted.items()}
-        return interop.load(path, config=model, shardings=shardings)[1]
-    step_dir = checkpoints.resolve(path)
-    there = T5Config.from_dict(checkpoints.description(step_dir)["model"])
+    found = pretrained.locate(path)
+    there = pretrained.config_of(found)
+    rules = interop.Options().assignment_map
+    if not rules:
+        pretrained.check_vocabulary(found, there, vocabulary)
+    if interop.is_foreign(found):
+        interop.open_checkpoint(found, like=model).assign(model, rules)
+        return
     different = [
         f"{field.name} is {getattr(there, field.name)!r} there and {getattr(model, field.name)!r} here"
         for field in dataclasses.fields(T5Config)
@@ -423,7 +482,39 @@ def initial_parameters(path: str, model: T5Config, target: states.TrainState) ->
             f"INITIAL_CHECKPOINT_PATH {path} is of another model: {'; '.join(different)}. Give T5Config "
             "those values (or include the gin file of that model)."
         )
-    return checkpoints.restore_parameters(step_dir, wanted)
+
+
+def check_soft_tokens(prepared: Prepared, model: T5Config, adapters: Adapters) -> None:
+    """The prompt has a row for each soft token of the tasks (as their first examples have them)."""
+    for task in prepared.tasks:
+        _, examples = next(loader.eval_batches(task, batch_size=1))
+        row = (
+            max(int(np.max(examples[0][side])) for side in ("inputs", "targets")) - model.vocab_size
+        )
+        if row >= adapters.prompt_rows:
+            raise UserError(
+                f"{task.name} ({task.split}) has the soft token {row}, but the model's prompt has "
+                f"{adapters.prompt_rows} rows. Bind train.adapters = @Adapters() and Adapters.prompt_rows = "
+                f"{row + 1} (as runs/prompt_tune.gin does), or take a template without a soft prompt."
+            )
+
+
+def initial_parameters(path: str, model: T5Config, target: states.TrainState) -> states.Parameters:
+    """Parameters of a run directory or a step folder, of Hugging Face or T5X, placed for training.
+
+    Parameters of adapters are among them only where the checkpoint has them.
+
+    Raises:
+      UserError: no good checkpoint there, or it does not fit (see `check_initial`).
+    """
+    wanted = {**target.frozen, **target.trainable}
+    found = pretrained.locate(path)
+    if interop.is_foreign(found):
+        shardings = {name: value.sharding for name, value in wanted.items()}
+        return interop.load(found, config=model, shardings=shardings)[1]
+    names = pretrained.names_of(found)
+    wanted = {n: v for n, v in wanted.items() if n in names or not is_adapter(n)}
+    return pretrained.parameters_of(found, wanted)
 
 
 def timed(function, *arguments) -> tuple[Any, float]:

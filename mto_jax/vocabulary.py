@@ -23,7 +23,8 @@ from sentencepiece import sentencepiece_model_pb2
 
 from mto_jax.errors import UserError
 
-MODEL_FILE = "spiece.model"  # its name in a Hugging Face repository or folder
+MODEL_FILE = "spiece.model"  # its name in a Hugging Face repository, and in a run directory
+DEFAULT = "t5"
 # SentencePiece holds a sentinel as "space + <extra_id_k>", so it finds only those at the start of a word.
 _GLUED_SENTINEL = re.compile(r"(?<=[^ ])(?=<extra_id_\d+>)")
 
@@ -104,6 +105,12 @@ class Vocabulary:
         """Rows of the embedding table: `size` rounded up to a multiple of 128 (32 128 for T5)."""
         return -(-self.size // 128) * 128
 
+    def save(self, folder: pathlib.Path) -> None:
+        """Write the model file into `folder` as spiece.model."""
+        temporary = folder / f".{MODEL_FILE}.{os.getpid()}"
+        temporary.write_bytes(self._model_file)
+        temporary.replace(folder / MODEL_FILE)
+
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the model file and the number of sentinels: equal digests give equal ids."""
@@ -120,6 +127,19 @@ class Vocabulary:
     def soft_id(self, i: int) -> int:
         """Id of row `i` of the soft-prompt table: past the vocabulary, `padded_size + i`."""
         return self.padded_size + i
+
+    def piece(self, i: int) -> str:
+        """The piece of an id below `size` as SentencePiece writes it, "▁" for a space."""
+        return self._processor.IdToPiece(i)
+
+    def frequent_ids(self, count: int) -> list[int]:
+        """Ids of the `count` most frequent pieces of text (of all, if there are fewer), the most frequent first.
+
+        SentencePiece scores them by frequency; control symbols, bytes and sentinels are none of them.
+        """
+        pieces = self._proto.pieces
+        ids = [i for i, piece in enumerate(pieces) if piece.type == piece.NORMAL]
+        return sorted(ids, key=lambda i: -pieces[i].score)[:count]
 
     def encode(self, text: str) -> list[int]:
         """Token ids without EOS. `<extra_id_k>` becomes its sentinel wherever it stands.
@@ -154,18 +174,25 @@ def load(path: str, extra_ids: int = 100) -> Vocabulary:
 
 
 @gin.configurable
-def vocabulary(name: str = "t5") -> Vocabulary:
+def vocabulary(name: str | None = None) -> Vocabulary:
     """The vocabulary of this run.
 
     Args:
-      name: "t5" (from `$MTO_DATA_DIR/vocab/t5_sentencepiece.model`, else from the Hugging Face hub);
+      name: "t5" (from `$MTO_DATA_DIR/vocab/t5_sentencepiece.model`, else from the Hugging Face hub or,
+        with HF_HUB_OFFLINE=1, from its cache alone);
         "demo", the small one in this package; "hf://org/model"; the path of a SentencePiece `.model`
-        file, or of a folder that holds `spiece.model`.
+        file, or of a folder that holds `spiece.model`. None means "t5", but verbs that read a model
+        take that of the model (`pretrained.adopt_vocabulary`).
 
     Raises:
       UserError: no such name, file or repository, or the hub cannot be reached.
     """
-    return load(_find(name))
+    return load(_find(name or DEFAULT))
+
+
+def bound_name() -> str:
+    """What `vocabulary.name` is in gin, for the record."""
+    return gin.get_bindings("vocabulary").get("name") or DEFAULT
 
 
 def _find(name: str) -> str:
@@ -193,14 +220,20 @@ def _find(name: str) -> str:
 def _download(repository: str) -> str:
     import huggingface_hub
 
+    cached = huggingface_hub.try_to_load_from_cache(repository, MODEL_FILE)
+    if isinstance(cached, str):
+        return cached
     try:
+        # Ask once whether the hub is there: the client itself would try for half a minute.
+        huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
         return huggingface_hub.hf_hub_download(repository, MODEL_FILE)
     except Exception as error:  # the hub client raises errors of several HTTP libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"Cannot get {MODEL_FILE} of {repository!r} from the Hugging Face hub ({reason}). Without a "
-            "connection, set vocabulary.name (macro VOCABULARY) to a SentencePiece file, or set "
-            "MTO_DATA_DIR to a folder with vocab/t5_sentencepiece.model."
+            f"Cannot get {MODEL_FILE} of {repository!r} from the Hugging Face hub ({reason}); it is not in "
+            "the hub's cache on this machine either. Without a connection, set MTO_DATA_DIR to a folder "
+            "with vocab/t5_sentencepiece.model, or vocabulary.name (macro VOCABULARY) to the path of a "
+            f"SentencePiece .model file or of a folder with {MODEL_FILE}."
         ) from error
 
 

@@ -6,8 +6,9 @@
     adaptation_pairs.replay = "c4_span_corruption"
 
 in a gin file gives `omcs_lm`, `omcs_denoising`, `omcs_in_place_denoising`, `omcs_mixed`, and as many mixtures
-`omcs_lm_replay`, ... with a share of the task named by `replay`. `mto adapt` binds both by itself. The
-format of the files is that of `mto_jax.adaptation.pairs`. No TensorFlow before `register` is called.
+`omcs_lm_replay`, ... with a share of the task named by `replay`, which may be one of the user's. `mto
+adapt` binds both by itself. The format of the files is that of `mto_jax.adaptation.pairs`. No TensorFlow
+before `register` is called.
 """
 
 import os
@@ -20,9 +21,9 @@ import gin
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.pairs import Pair
 from mto_jax.errors import UserError, unknown
-from mto_jax.objectives import OBJECTIVES, PAIR, preprocessor
+from mto_jax.objectives import OBJECTIVES, PAIR
+from mto_jax.tasks.registry import add_mixture, add_objectives
 from mto_jax.tasks.text_source import SPLITS, held_out_hash
-from mto_jax.vocabulary import features, vocabulary
 
 PAIR_OBJECTIVES = tuple(name for name, row in OBJECTIVES.items() if set(PAIR) <= set(row.fields))
 
@@ -66,12 +67,9 @@ def split_pairs(pairs: Iterable[Pair]) -> dict[str, list[Pair]]:
 
 
 def register() -> None:
-    """Register the tasks and mixtures of `adaptation_pairs`; the files are read when they are used."""
-    files, replay, share = adaptation_pairs()
-    for name, path in files.items():
+    """Register the tasks of `adaptation_pairs`; the files are read when they are used."""
+    for name, path in adaptation_pairs()[0].items():
         register_pairs(name, path)
-    if replay is not None:
-        _register_replay(files, replay, share)
 
 
 def register_pairs(name: str, path: str) -> list[str]:
@@ -82,22 +80,29 @@ def register_pairs(name: str, path: str) -> list[str]:
     Raises:
       UserError: there is no such file.
     """
-    import seqio
-
     if not os.path.isfile(path):
         raise UserError(f"There is no file of pairs {path} (adaptation_pairs.files['{name}']).")
-    source = _source(path)
-    output_features = features(vocabulary())
-    tasks = [f"{name}_{objective}" for objective in PAIR_OBJECTIVES]
-    for task, objective in zip(tasks, PAIR_OBJECTIVES, strict=True):
-        seqio.TaskRegistry.remove(task)
-        seqio.TaskRegistry.add(
-            task,
-            source=source,
-            preprocessors=[preprocessor(objective)],
-            output_features=output_features,
-        )
-    return tasks
+    return add_objectives(name, _source(path), PAIR_OBJECTIVES)
+
+
+def register_mixtures() -> None:
+    """Register every task of `adaptation_pairs` with its replayed share.
+
+    Raises:
+      UserError: the task to replay is not known, not even by the user's modules.
+    """
+    import seqio
+
+    files, replay, share = adaptation_pairs()
+    if replay is None:
+        return
+    known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+    if replay not in known:
+        raise unknown("task to replay (adaptation_pairs.replay)", replay, known)
+    for name in files:
+        for objective in PAIR_OBJECTIVES:
+            task = f"{name}_{objective}"
+            add_mixture(f"{task}_replay", {task: 1 - share, replay: share})
 
 
 def _source(path: str):
@@ -115,19 +120,3 @@ def _source(path: str):
     result = seqio.FunctionDataSource(dataset, splits=SPLITS)
     result.input_files = [path]
     return result
-
-
-def _register_replay(files: Iterable[str], replay: str, share: float) -> None:
-    import seqio
-
-    from mto_jax.tasks import corpora
-
-    corpora.register()  # it comes after this module in the alphabet
-    known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
-    if replay not in known:
-        raise unknown("task to replay", replay, known)
-    for name in files:
-        for objective in PAIR_OBJECTIVES:
-            task = f"{name}_{objective}"
-            seqio.MixtureRegistry.remove(f"{task}_replay")
-            seqio.MixtureRegistry.add(f"{task}_replay", [(task, 1 - share), (replay, share)])

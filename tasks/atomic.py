@@ -10,15 +10,15 @@ The phrases are postfix or wrap ones: `relation_phrase.style`.
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 from collections.abc import Iterator
 
 from mto_jax import phrases, readers
 from mto_jax.errors import UserError
-from mto_jax.records import Triple
+from mto_jax.records import Triple, tidy
 from mto_jax.tasks import register as tasks
+from mto_jax.tasks.facts import Relation
 
 FILES = {"train": "train", "validation": "dev", "test": "test"}
 FILES_2019 = {"train": "trn", "validation": "dev", "test": "tst"}
@@ -34,51 +34,14 @@ RELATIONS_2019 = (
     "xWant",
 )
 
-Facts = dict[str, list[Triple]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Relation:
-    """The triples of one relation in one split."""
-
-    relation: str
-    split: str
-
-    def paths(self) -> list[pathlib.Path]:
-        return [readers.data_path(f"atomic2020/{FILES[self.split]}.tsv")]
-
-    def __call__(self) -> list[Triple]:
-        (path,) = self.paths()
-        return _facts(path, path.stat().st_mtime if path.exists() else 0.0).get(self.relation, [])
-
-
-@dataclasses.dataclass(frozen=True)
-class Relation2019:
-    """The triples of one relation in one split of the original ATOMIC."""
-
-    relation: str
-    split: str
-
-    def paths(self) -> list[pathlib.Path]:
-        path = readers.data_path(f"atomic_v4/v4_atomic_{FILES_2019[self.split]}.csv")
-        packed = path.with_suffix(".csv.gz")
-        return [packed if packed.exists() else path]
-
-    def __call__(self) -> list[Triple]:
-        (path,) = self.paths()
-        return _facts_2019(path, path.stat().st_mtime if path.exists() else 0.0)[self.relation]
-
 
 def _triple(relation: str, head: str, tail: str) -> Triple:
     # The official files have tails that are empty, where an annotator named none: count them as such.
     return Triple(relation, relation, head.strip(), (tail.strip() or "none",))
 
 
-@functools.lru_cache(maxsize=3)
-def _facts(path: pathlib.Path, modified: float) -> Facts:
-    """All triples of a file by relation; read once for the tasks of all relations."""
-    del modified  # only for the cache: a changed file is read again
-    facts: Facts = {}
+def read(path: pathlib.Path) -> Iterator[Triple]:
+    """All triples of a file of ATOMIC-2020."""
     for number, row in readers.rows(path, columns=("head", "relation", "tail")):
         relation = row["relation"]
         if relation not in phrases.POSTFIX:
@@ -86,27 +49,23 @@ def _facts(path: pathlib.Path, modified: float) -> Facts:
                 f"{path}, line {number}: the field 'relation' is {relation!r}, which has no phrase. Expected "
                 f"one of the 23 relations of ATOMIC-2020: {', '.join(phrases.RELATIONS)}."
             )
-        if not row["head"].strip():
+        if not tidy(row["head"]).strip():
             raise UserError(f"{path}, line {number}: the field 'head' is empty. Remove the row.")
-        facts.setdefault(relation, []).append(_triple(relation, row["head"], row["tail"]))
-    return facts
+        yield _triple(relation, row["head"], tidy(row["tail"]))
 
 
-@functools.lru_cache(maxsize=3)
-def _facts_2019(path: pathlib.Path, modified: float) -> Facts:
-    del modified
-    facts: Facts = {relation: [] for relation in RELATIONS_2019}
+def read_2019(path: pathlib.Path) -> Iterator[Triple]:
+    """All triples of a file of the original ATOMIC."""
     for number, row in readers.rows(path):
         for relation in RELATIONS_2019:
-            facts[relation] += _annotations(path, number, row, relation)
-    return facts
+            yield from _annotations(path, number, row, relation)
 
 
 def _annotations(
     path: pathlib.Path, number: int, row: readers.Row, relation: str
 ) -> Iterator[Triple]:
     for field in ("event", relation):
-        if not row.get(field, "").strip():
+        if not tidy(row.get(field, "")).strip():
             raise UserError(f"{path}, line {number}: the field '{field}' is missing or empty.")
     try:
         tails = json.loads(row[relation])
@@ -114,15 +73,17 @@ def _annotations(
         raise UserError(
             f"{path}, line {number}: the field '{relation}' is no JSON list ({error})."
         ) from None
+    if not isinstance(tails, list) or not all(isinstance(tail, str) for tail in tails):
+        raise UserError(f"{path}, line {number}: the field '{relation}' is no JSON list of texts.")
     for tail in tails:
-        yield _triple(relation, row["event"], tail)
+        yield _triple(relation, row["event"], tidy(tail))
 
 
 def register() -> None:
     """Registers all relations under all templates for triples; reads no file."""
     for prefix, relations, reader in (
-        ("atomic", phrases.RELATIONS, Relation),
-        ("atomic2019", RELATIONS_2019, Relation2019),
+        ("atomic", phrases.RELATIONS, relation_2020),
+        ("atomic2019", RELATIONS_2019, relation_2019),
     ):
         for relation in relations:
             tasks.register_records(
@@ -131,6 +92,17 @@ def register() -> None:
                 splits={split: reader(relation, split) for split in FILES},
                 phrase=_Phrase(relation),
             )
+
+
+def relation_2020(relation: str, split: str) -> Relation:
+    """The reader of one relation of ATOMIC-2020 in one split."""
+    return Relation(relation, (f"atomic2020/{FILES[split]}.tsv",), read)
+
+
+def relation_2019(relation: str, split: str) -> Relation:
+    """The reader of one relation of the original ATOMIC in one split."""
+    name = f"atomic_v4/v4_atomic_{FILES_2019[split]}.csv"
+    return Relation(relation, (name, f"{name}.gz"), read_2019)
 
 
 @dataclasses.dataclass(frozen=True)

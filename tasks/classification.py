@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping
 
+from mto_jax.evaluation import label_metrics, metrics
 from mto_jax.readers import LabelledTextRow, RecordFile, Row, data_path, lines
 from mto_jax.records import LabelledText
 from mto_jax.tasks import register as tasks
@@ -271,6 +272,15 @@ SETS = {
         tfds="super_glue/wsc.fixed",
     ),
 }
+# Those of GLUE and SuperGLUE beside accuracy.
+MORE_METRICS = {
+    "cola": (label_metrics.matthews,),
+    "mrpc": (label_metrics.label_f1,),
+    "qqp": (label_metrics.label_f1,),
+    "stsb": (label_metrics.correlation,),
+    "cb": (label_metrics.label_f1,),
+    "multirc": (label_metrics.label_f1,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -338,6 +348,7 @@ def register() -> None:
             names=texts.names,
             labels=tuple(dict.fromkeys(texts.labels.values())),
             related=texts.related,
+            metric_fns=(metrics.accuracy, *MORE_METRICS.get(name, ())),
         )
     tasks.register_records(
         "imdb",

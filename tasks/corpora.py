@@ -13,9 +13,9 @@ import re
 import seqio
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.objectives import OBJECTIVES, preprocessor
+from mto_jax.objectives import OBJECTIVES
 from mto_jax.tasks import text_source
-from mto_jax.vocabulary import features, vocabulary
+from mto_jax.tasks.registry import add_mixture, add_objectives
 
 # Held out where TFDS holds nothing out: as many documents as of a large text file.
 TFDS_CORPORA = {
@@ -62,23 +62,12 @@ def register_corpus(name: str, source: seqio.DataSource) -> None:
 
     A task of the same name is replaced.
     """
-    output_features = features(vocabulary())
-    for objective, row in OBJECTIVES.items():
-        if row.fields == ("text",):
-            task = f"{name}_{objective}"
-            seqio.TaskRegistry.remove(task)
-            seqio.TaskRegistry.add(
-                task,
-                source=source,
-                preprocessors=[preprocessor(objective)],
-                output_features=output_features,
-            )
-    # What a T5 that is to be matched to tasks wants to have seen: both kinds of objective.
-    mixture = f"{name}_pretrain"
-    seqio.MixtureRegistry.remove(mixture)
-    seqio.MixtureRegistry.add(
-        mixture, [f"{name}_span_corruption", f"{name}_prefix_lm"], default_rate=1
+    add_objectives(
+        name, source, [key for key, row in OBJECTIVES.items() if row.fields == ("text",)]
     )
+    # What a T5 that is to be matched to tasks wants to have seen: both kinds of objective.
+    halves = (f"{name}_span_corruption", f"{name}_prefix_lm")
+    add_mixture(f"{name}_pretrain", dict.fromkeys(halves, 1.0))
 
 
 def _demo_documents() -> list[bytes]:

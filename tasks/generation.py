@@ -1,16 +1,21 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Free generation: CommonGen, a sentence from a set of concepts.
+"""Free generation: CommonGen, a sentence from a set of concepts; DialogSum, a summary of a dialogue.
 
-Files, in MTO_DATA_DIR: commongen/commongen.{train,dev}.src_alpha.txt and .tgt.txt, which belong together line
-by line. The test sentences are hidden: "test" is the dev set.
+Files, in MTO_DATA_DIR, as their authors have them:
+    commongen/commongen.{train,dev}.src_alpha.txt and .tgt.txt     which belong together line by line
+    dialogsum/dialogsum.{train,dev,test}.jsonl                     dialogue, and summary or summary1, 2, 3
+
+The test sentences of CommonGen are hidden: its "test" is the dev set.
 """
 
-from mto_jax.readers import GenerationRow, RecordFile
+from mto_jax.evaluation import caption_metrics, metrics
+from mto_jax.readers import GenerationRow, RecordFile, Row, cell
+from mto_jax.records import Generation
 from mto_jax.tasks import register as tasks
 
 
-def _split(part: str) -> RecordFile:
+def _commongen(part: str) -> RecordFile:
     return RecordFile(
         (f"commongen/commongen.{part}.src_alpha.txt",),
         GenerationRow("commongen"),
@@ -19,11 +24,42 @@ def _split(part: str) -> RecordFile:
     )
 
 
+def dialogsum(row: Row) -> Generation:
+    """A dialogue with its summary; test dialogues have three."""
+    columns = [column for column in ("summary1", "summary2", "summary3") if column in row]
+    summaries = [cell(row, "target", column) for column in columns or ["summary"]]
+    return Generation("dialogsum", cell(row, "source", "dialogue"), tuple(dict.fromkeys(summaries)))
+
+
+def _dialogsum(part: str) -> RecordFile:
+    return RecordFile((f"dialogsum/dialogsum.{part}.jsonl",), dialogsum)
+
+
 def register() -> None:
-    """Registers CommonGen under all templates for generation; reads no file."""
+    """Registers both sets under all templates for generation; reads no file."""
     tasks.register_records(
         "commongen",
         kind="generation",
-        splits={"train": _split("train"), "validation": _split("dev"), "test": _split("dev")},
+        splits={
+            "train": _commongen("train"),
+            "validation": _commongen("dev"),
+            "test": _commongen("dev"),
+        },
         phrase="concepts: H",
+        metric_fns=(
+            metrics.rouge,
+            metrics.bleu,
+            caption_metrics.meteor_stem,
+            caption_metrics.cider,
+        ),
+    )
+    tasks.register_records(
+        "dialogsum",
+        kind="generation",
+        splits={
+            "train": _dialogsum("train"),
+            "validation": _dialogsum("dev"),
+            "test": _dialogsum("test"),
+        },
+        phrase="dialogue: H summary:",
     )

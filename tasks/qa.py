@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Multiple-choice questions: CommonsenseQA (1 and 2), OpenBookQA, PIQA, SocialIQA, COPA, WinoGrande, ReCoRD.
+"""Multiple-choice questions: CommonsenseQA (1 and 2), OpenBookQA, PIQA, SocialIQA, COPA, WinoGrande, ReCoRD,
+HellaSwag, ARC, StrategyQA.
 
 Local files lie in MTO_DATA_DIR, in the format of their authors; what has a TFDS name comes from there when
 there is no file. Where the labels of the test set are hidden, "test" is the validation set.
@@ -17,29 +18,69 @@ YES_NO = ("yes", "no")
 
 
 @dataclasses.dataclass(frozen=True)
-class NestedRow:
-    """The form of CommonsenseQA and OpenBookQA: {"question": {"stem", "choices": [...]}, "answerKey"}."""
+class LabelledChoices:
+    """A question whose choices have labels, one of which is the "answerKey": CommonsenseQA, OpenBookQA, ARC.
+
+    The authors write {"question": {"stem": ..., "choices": [{"label": ..., "text": ...}, ...]}, ...}. Other
+    copies have the question as a text and, beside it, {"choices": {"label": [...], "text": [...]}}.
+    """
 
     task: str
     with_fact: bool = False
 
     def __call__(self, row: Row) -> MultipleChoice:
         question = cell(row, "question", "question")
-        choices = cell(question, "choices", "choices")
-        labels = [choice["label"] for choice in choices]
-        texts = tuple(choice["text"].strip() for choice in choices)
+        nested = question if isinstance(question, dict) else {**row, "stem": question}
+        labelled = cell({"choices": _labelled(nested)}, "choices", "choices")
+        labels, texts = zip(*labelled, strict=True)
         key = cell(row, "answer", "answerKey")
         answer = labels.index(key) if key in labels else answer_number(key, texts)
         fact = cell(row, "fact", "fact1") if self.with_fact else ""
-        return MultipleChoice(
-            self.task, cell(question, "question", "stem"), texts, answer, fact=fact
-        )
+        stem = cell(nested, "question", "stem")
+        return MultipleChoice(self.task, stem, texts, answer, fact=fact)
 
 
-def commonsenseqa2(row: Row) -> MultipleChoice:
-    """A statement or question with the answer yes or no."""
-    answer = answer_number(cell(row, "answer", "answer"), YES_NO)
-    return MultipleChoice("commonsenseqa2", cell(row, "question", "question"), YES_NO, answer)
+def _labelled(row: Row) -> list[tuple[str, str]]:
+    """(label, text) of every choice."""
+    choices = row.get("choices")
+    if choices is None:  # TFDS has choice_A, choice_B, ...
+        found = [(key.removeprefix("choice_"), row[key]) for key in row if "choice_" in key]
+    elif isinstance(choices, dict):
+        found = list(zip(choices["label"], choices["text"], strict=True))
+    else:
+        found = [(choice["label"], choice["text"]) for choice in choices]
+    return [(label, text.strip()) for label, text in found]
+
+
+@dataclasses.dataclass(frozen=True)
+class YesNo:
+    """A statement or question whose answer is yes or no, or true or false."""
+
+    task: str
+
+    def __call__(self, row: Row) -> MultipleChoice:
+        said = cell(row, "answer", "answer")
+        answer = answer_number({True: "yes", False: "no"}.get(said, said), YES_NO)
+        return MultipleChoice(self.task, cell(row, "question", "question"), YES_NO, answer)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arc:
+    """A question of ARC: with labelled choices, or {"query", "choices", "gold": the number from 0}."""
+
+    task: str
+
+    def __call__(self, row: Row) -> MultipleChoice:
+        if "gold" not in row:
+            return LabelledChoices(self.task)(row)
+        row = row | {"query": cell(row, "question", "query").removeprefix("Question:")}
+        return MultipleChoiceRow(self.task, question="query", answer="gold")(row)
+
+
+def hellaswag(row: Row) -> MultipleChoice:
+    """The beginning of a text and four ways to go on."""
+    column = "ctx" if "ctx" in row else "context"  # TFDS
+    return MultipleChoiceRow("hellaswag", column, choices="endings", answer="label")(row)
 
 
 def copa(row: Row) -> MultipleChoice:
@@ -102,44 +143,72 @@ def _labelled_beside(
     }
 
 
-def _or_tfds(splits: dict[str, RecordFile], name: str) -> dict[str, LocalOrTfds]:
-    held_out = {"train": "train"}
+def _or_tfds(
+    splits: dict[str, RecordFile], name: str, test: str = "validation"
+) -> dict[str, LocalOrTfds]:
+    remote = {"train": "train", "validation": "validation", "test": test}
     return {
-        split: LocalOrTfds(file, TfdsRecords(name, held_out.get(split, "validation"), file.build))
+        split: LocalOrTfds(file, TfdsRecords(name, remote[split], file.build))
         for split, file in splits.items()
     }
 
 
+def _arc(part: str) -> dict[str, LocalOrTfds]:
+    """The easy or the challenge part of ARC; without a development file the test set stands in for it."""
+    official, test = f"ARC-{part.title()}", f"{part}_test.jsonl"
+    files = _splits(
+        "arc",
+        Arc(f"arc_{part}"),
+        (f"{official}-Train.jsonl", f"{part}_train.jsonl", f"{part}_train_part.jsonl"),
+        (f"{official}-Dev.jsonl", f"{part}_dev.jsonl", test),
+        (f"{official}-Test.jsonl", test),
+    )
+    return _or_tfds(files, f"ai2_arc/{official}", test="test")
+
+
+_OPENBOOK = _splits(
+    "openbookqa",
+    LabelledChoices("openbookqa"),
+    ("train.jsonl",),
+    ("dev.jsonl",),
+    ("test.jsonl",),
+)
+_STRATEGY = RecordFile(
+    ("strategyqa/strategyqa_train.json", "strategyqa/train.jsonl", "strategyqa/train_part.jsonl"),
+    YesNo("strategyqa"),
+)
+
 SETS = {
     "commonsenseqa": _splits(
         "commonsenseqa",
-        NestedRow("commonsenseqa"),
+        LabelledChoices("commonsenseqa"),
         ("train_rand_split.jsonl",),
         ("dev_rand_split.jsonl",),
     ),
     "commonsenseqa2": _splits(
         "commonsenseqa2",
-        commonsenseqa2,
+        YesNo("commonsenseqa2"),
         ("CSQA2_train.json", "CSQA2_train.json.gz"),
         ("CSQA2_dev.json", "CSQA2_dev.json.gz"),
     ),
-    "openbookqa": _splits(
-        "openbookqa", NestedRow("openbookqa"), ("train.jsonl",), ("dev.jsonl",), ("test.jsonl",)
-    ),
+    "openbookqa": _or_tfds(_OPENBOOK, "openbookqa", test="test"),
     "openbookqa_fact": _splits(
         "openbookqa",
-        NestedRow("openbookqa", with_fact=True),
+        LabelledChoices("openbookqa", with_fact=True),
         ("train_complete.jsonl",),
         ("dev_complete.jsonl",),
         ("test_complete.jsonl",),
     ),
-    "piqa": _labelled_beside(
-        _splits("piqa", _PIQA, ("train.jsonl", "train_part.jsonl"), ("valid.jsonl",)),
-        {
-            "train": "piqa/train-labels.lst",
-            "validation": "piqa/valid-labels.lst",
-            "test": "piqa/valid-labels.lst",
-        },
+    "piqa": _or_tfds(
+        _labelled_beside(
+            _splits("piqa", _PIQA, ("train.jsonl", "train_part.jsonl"), ("valid.jsonl",)),
+            {
+                "train": "piqa/train-labels.lst",
+                "validation": "piqa/valid-labels.lst",
+                "test": "piqa/valid-labels.lst",
+            },
+        ),
+        "piqa",
     ),
     "socialiqa": _labelled_beside(
         _splits("socialiqa", _SOCIAL, ("train.jsonl", "train_sample.jsonl"), ("dev.jsonl",)),
@@ -158,6 +227,19 @@ SETS = {
     "record": _or_tfds(
         _splits("record", record, ("train.jsonl",), ("val.jsonl",)), "super_glue/record"
     ),
+    "hellaswag": _or_tfds(
+        _splits(
+            "hellaswag",
+            hellaswag,
+            ("hellaswag_train.jsonl", "train.jsonl"),
+            ("hellaswag_val.jsonl", "val.jsonl", "val_sample.jsonl"),
+        ),
+        "hellaswag",
+    ),
+    "arc_easy": _arc("easy"),
+    "arc_challenge": _arc("challenge"),
+    # Only the training questions have public answers: the heads divide them.
+    "strategyqa": tasks.by_heads(_STRATEGY),
 }
 # WinoGrande comes with training sets of several sizes.
 for _size in ("xs", "s", "m"):

@@ -25,7 +25,7 @@ from mto_jax.objectives import preprocessor as objective_preprocessor
 Reader = Callable[[], Iterable[records.Record]]
 
 METRICS = {
-    "triple": (metrics.rouge, metrics.bleu, metrics.exact_match),
+    "triple": (metrics.rouge, metrics.bleu, metrics.exact_match, metrics.diversity),
     "multiple_choice": (metrics.accuracy,),
     "labelled_text": (metrics.accuracy,),
     "generation": (metrics.rouge, metrics.bleu),
@@ -364,6 +364,11 @@ class _Share:
                 yield record
 
 
+def by_heads(file: readers.RecordFile) -> dict[str, Reader]:
+    """Readers of the three splits of a file that comes whole: always the same heads in each."""
+    return {split: _Share(file, split) for split in SHARES}
+
+
 def register_file(
     name: str,
     path: str | os.PathLike | Mapping[str, str | os.PathLike],
@@ -434,7 +439,7 @@ def register_file(
         file.check()  # a missing file is told now, not when a run starts
     splits: dict[str, Reader] = files
     if not isinstance(path, Mapping):
-        splits = {split: _Share(files["train"], split) for split in SHARES}
+        splits = by_heads(files["train"])
     return register_records(
         name,
         kind=kind,

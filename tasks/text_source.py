@@ -6,7 +6,6 @@ Nothing here imports TensorFlow before `source` is called.
 """
 
 import codecs
-import gzip
 import os
 import pathlib
 import re
@@ -17,6 +16,7 @@ import gin
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
+from mto_jax.readers import raw_lines
 
 FORMATS = ("lines", "paragraphs")
 SPLITS = ("train", "validation")
@@ -75,38 +75,21 @@ def read_documents(files: Iterable[str], format: str = "lines") -> Iterator[byte
     "lines": each line that is not blank; "paragraphs": each run of such lines, joined by spaces.
 
     Raises:
-      UserError: a line that is not UTF-8, a damaged gzip file, or a file without text; it names file
-        and line.
+      UserError: what `readers.raw_lines` finds wrong, or a file without text.
     """
     for file in files:
-        number, empty, paragraph = 0, True, []
-        try:
-            with gzip.open(file) if file.endswith(".gz") else open(file, "rb") as stream:
-                for number, line in enumerate(stream, 1):
-                    line.decode()
-                    line = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip()
-                    empty = empty and not line
-                    if format == "lines":
-                        if line:
-                            yield line
-                    elif line:
-                        paragraph.append(line)
-                    elif paragraph:
-                        yield b" ".join(paragraph)
-                        paragraph = []
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{file}, line {number}: byte {error.start + 1} of the line "
-                f"(0x{error.object[error.start]:02x}) is not valid UTF-8. Convert the file "
-                "(iconv -t UTF-8) or mend the line."
-            ) from error
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(
-                f"{file} is not a whole gzip file ({error}; after line {number}). Copy it again, or "
-                "drop the suffix .gz if it is plain text."
-            ) from error
-        except OSError as error:
-            raise UserError(f"Cannot read {file}: {error.strerror}.") from error
+        empty, paragraph = True, []
+        for number, line in raw_lines(file):
+            line = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip()
+            empty = empty and not line
+            if format == "lines":
+                if line:
+                    yield line
+            elif line:
+                paragraph.append(line)
+            elif paragraph:
+                yield b" ".join(paragraph)
+                paragraph = []
         if paragraph:
             yield b" ".join(paragraph)
         if empty:

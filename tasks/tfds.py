@@ -6,6 +6,8 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from mto_jax.errors import UserError
 from mto_jax.readers import RecordFile, Row
 from mto_jax.records import Record
@@ -29,7 +31,11 @@ class TfdsRecords:
         import tensorflow_datasets as tfds
 
         try:
-            dataset, info = tfds.load(self.name, split=self.split, with_info=True)
+            builder = tfds.builder(self.name)
+            if not builder.is_prepared():
+                _check_connection()
+                builder.download_and_prepare()
+            dataset = builder.as_dataset(split=self.split)
         except Exception as error:  # TFDS raises errors of many libraries
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
@@ -38,7 +44,7 @@ class TfdsRecords:
                 "set TFDS_DATA_DIR to its folder."
             ) from None
         for number, row in enumerate(tfds.as_numpy(dataset)):
-            values = {name: _plain(info.features[name], value) for name, value in row.items()}
+            values = _plain(builder.info.features, row)
             try:
                 record = self.build(values)
             except UserError as error:
@@ -47,15 +53,23 @@ class TfdsRecords:
                 yield record
 
 
+def _check_connection() -> None:
+    """Asks once: where there is no connection, TFDS itself goes on asking for minutes."""
+    import requests
+
+    requests.head("https://storage.googleapis.com", timeout=10)
+
+
 def _plain(feature, value):
-    """A value of TFDS as the text files have it: text, a list of texts, a number, a class name."""
+    """A value of TFDS as the text files have it: text, number, class name, and lists and dicts of those."""
+    feature = getattr(feature, "feature", feature)  # a sequence's elements
+    if isinstance(value, dict):
+        return {name: _plain(feature[name], part) for name, part in value.items()}
+    if np.ndim(value):
+        return [_plain(feature, part) for part in value]
     if hasattr(feature, "int2str"):
         return feature.int2str(int(value)) if value >= 0 else ""
-    if isinstance(value, bytes):
-        return value.decode()
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return [_plain(None, item) for item in value] if isinstance(value, list) else value
+    return value.decode() if isinstance(value, bytes) else value.item()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,14 +4,16 @@
 
 import json
 
+import gin
 import pytest
-from adaptation import tiny
+import tiny
 
 from mto_jax import adapt as adapting
 from mto_jax import config, vocabulary
 from mto_jax.adaptation import pairs
+from mto_jax.convert import convert
 from mto_jax.errors import UserError
-from mto_jax.evaluation.evaluate import load_model
+from mto_jax.pretrained import load_model
 from mto_jax.training import checkpoints
 
 MACROS = {
@@ -86,6 +88,16 @@ def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
 
     with pytest.raises(UserError, match="objective is 'in_place_mixed' there and 'lm' now"):
         adapt(**{**settings, "OBJECTIVE": "lm"})
+
+
+def test_from_a_foreign_checkpoint_with_its_vocabulary(adapt, tmp_path, base):
+    gin.clear_config()
+    convert(source=str(base), to="hf", output=str(tmp_path / "hf"))
+    foreign = {"INITIAL_CHECKPOINT_PATH": str(tmp_path / "hf"), "VOCABULARY": None}
+    adapt(**foreign, **{"TRAIN_STEPS": 1, "DROPOUT_RATE": 0.0, "eval/DatasetConfig.limit": 2})
+    run = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert run["vocabulary"]["digest"] == vocabulary.vocabulary("demo").digest
+    assert run["model"]["d_model"] == tiny.CONFIG.d_model
 
 
 def test_none_is_the_base_itself(adapt, tmp_path, capsys):

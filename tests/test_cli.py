@@ -21,7 +21,7 @@ def test_help_of_a_verb_lists_flags_and_parameters(verb, capsys):
     text = capsys.readouterr().out
     assert exit_status.value.code == 0
     assert "--gin_file" in text
-    assert f"{verb}." in text
+    assert f"{cli._MODULES.get(verb, verb)}." in text
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,13 @@ def test_tenths_are_even_and_ignore_case():
         counts[few_shot.tenth(f"head {h}")] += 1
     assert min(counts) > 400
     assert few_shot.tenth("A  Pen") == few_shot.tenth("a pen")
+
+
+def test_forms_of_a_character_hide_no_head():
+    """T5 reads NFKC: a head that differs in the form of its letters alone is the same to a model."""
+    train = [
+        Triple("use", "use", head, ("x",)) for head in ("Ｃafé au lait", "ﬁne cafe\u0301", "tea")
+    ]
+    held_out = [Triple("use", "use", head, ("x",)) for head in ("café  au lait", "fine café")]
+    kept = few_shot.training_records(train, held_out, {})
+    assert [record.head for record in kept] == ["tea"]

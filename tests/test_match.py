@@ -9,6 +9,7 @@ import pytest
 
 from mto_jax import config
 from mto_jax import match as match_lib
+from mto_jax.convert import convert
 from mto_jax.errors import UserError
 from mto_jax.matching import classifier, mapping, record_sets
 from mto_jax.matching.record_sets import RecordSet, Wanted
@@ -100,6 +101,17 @@ def test_match_writes_a_mapping_that_gin_reads(run, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(match_lib.passes, "sentences", None)
     again = run(scores=("length_rule", "unlabelled", "ranks", "probe"))
     assert again == [verdict for verdict in verdicts if verdict.score != "expert"]
+
+
+def test_a_foreign_checkpoint_brings_its_vocabulary(run, checkpoint, tmp_path):
+    chosen = {"scores": ("unlabelled",)}
+    expected = run(**chosen)
+    convert(source=checkpoint, to="hf", output=str(tmp_path / "hf"))
+    gin.clear_config()
+    found = run(**chosen, initial_checkpoint_path=str(tmp_path / "hf"))
+    assert found == expected
+    assert gin.query_parameter("vocabulary.name") == str(tmp_path / "hf" / "spiece.model")
+    assert str(tmp_path / "hf") in (tmp_path / "out" / "mapping.gin").read_text()
 
 
 def test_what_match_refuses(run):

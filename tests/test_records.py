@@ -116,7 +116,17 @@ def test_columns_of_a_file_without_header(tmp_path):
             "utf-8",
             r"a\.tsv, line 3: 1 fields, expected 2 \(head, tail\)",
         ),
-        ("a.tsv", "head\ttail\na\tb\né\td\n", "latin-1", r"a\.tsv, line 3: not valid UTF-8"),
+        ("a.tsv", "head\ttail\na\tb\né\td\n", "latin-1", r"a\.tsv, line 3: byte 1 .*\(0xe9\)"),
+        ("a.tsv", "head\ttail\n", "utf-16", r"a\.tsv, line 1: byte 1 .*not valid UTF-8"),
+        ("a.tsv", "head\ttail\r\n\r\n", "utf-8", r"a\.tsv has no rows"),
+        ("a.csv", "head,tail\n", "utf-8", r"a\.csv has no rows"),
+        ("a.jsonl", "\n\n", "utf-8", r"a\.jsonl has no rows"),
+        ("a.json", "[]", "utf-8", r"a\.json has no rows"),
+        ("a.tsv", "head\ttail\thead\n1\t2\t3\n", "utf-8", r"line 1: .* column 'head' twice"),
+        ("a.csv", 'head,tail\na,b\n"c,d\ne,f\n', "utf-8", r"a\.csv, line 3: .*bad quotes"),
+        ("a.csv", 'head,tail\n"a" b,c\n', "utf-8", r"a\.csv, line 2: .*bad quotes"),
+        ("a.json", '[\n {"head": 1},\n {"head" 2}\n]', "utf-8", r"a\.json, line 3: not JSON"),
+        ("a.json", '[\n {"head": 1},\n\n 5]', "utf-8", r"a\.json, line 4: expected a JSON object"),
         ("a.tsv", "", "utf-8", r"a\.tsv is empty"),
         ("a.tsv.gz", "", "utf-8", r"a\.tsv\.gz is empty"),
         ("a.jsonl", '{"head": 1}\n{"head"\n', "utf-8", r"a\.jsonl, line 2: not JSON"),
@@ -128,6 +138,49 @@ def test_bad_files(tmp_path, name, text, encoding, message):
     path = write(tmp_path / name, text, encoding)
     with pytest.raises(UserError, match=message):
         list(readers.rows(path))
+
+
+def test_damaged_files_are_named(tmp_path):
+    whole = gzip.compress(b"head\ttail\n" + b"a\tb\n" * 999)
+    for name, content in {
+        "cut": whole[:-9],
+        "changed": whole[:30] + bytes([whole[30] ^ 0xFF]) + whole[31:],
+        "plain": b"head\ttail\na\tb\n",
+        "short": whole[:5],
+    }.items():
+        path = tmp_path / f"{name}.tsv.gz"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}\.tsv\.gz is not a whole gzip file \("):
+            list(readers.rows(path))
+    (tmp_path / "folder.tsv").mkdir()
+    with pytest.raises(UserError, match=r"folder\.tsv is a folder; expected a file"):
+        list(readers.rows(tmp_path / "folder.tsv"))
+    with pytest.raises(UserError, match=r"folder\.tsv is a folder; expected a file"):
+        readers.RecordFile((str(tmp_path / "folder.tsv"),), TRIPLES).check()
+    with pytest.raises(UserError, match=r"no file .*none\.tsv"):
+        list(readers.rows(tmp_path / "none.tsv"))
+    loop = tmp_path / "loop.tsv"
+    loop.symlink_to(loop)
+    with pytest.raises(UserError, match=r"loop\.tsv"):
+        list(readers.rows(loop))
+
+
+def test_json_lists_and_lines_agree(tmp_path):
+    objects = [{"head": f"{i}\n[", "tail": [{"x": "]"}]} for i in range(3)]
+    listed = write(tmp_path / "a.json", json.dumps(objects, indent=2))
+    by_line = write(tmp_path / "b.json", "".join(json.dumps(o) + "\n" for o in objects))
+    assert [row for _, row in readers.rows(listed)] == objects
+    assert [row for _, row in readers.rows(by_line)] == objects
+    text = listed.read_text().split("\n")
+    assert all(text[number - 1].strip() == "{" for number, _ in readers.rows(listed))
+
+
+def test_one_column_is_plain_text(tmp_path):
+    path = write(tmp_path / "a.txt", 'a\ttab "and" so\n\nmore\n')
+    assert [row for _, row in readers.rows(path, ("text",))] == [
+        {"text": 'a\ttab "and" so'},
+        {"text": "more"},
+    ]
 
 
 TRIPLES = readers.TripleRow("use", "use")
@@ -160,6 +213,40 @@ CHOICES = readers.MultipleChoiceRow("quiz", choices=("a", "b"), first_answer=1)
 def test_bad_rows_name_file_line_and_field(tmp_path, build, header, row, message):
     path = write(tmp_path / "own.tsv", f"{header}\n{row}\n")
     with pytest.raises(UserError, match=rf"own\.tsv, {message}"):
+        list(readers.RecordFile((str(path),), build)())
+
+
+def test_odd_unicode_is_one_text(tmp_path):
+    """A byte order mark, decomposed letters, zero-width characters and CRLF change no record."""
+    plain = write(tmp_path / "a.tsv", "head\ttail\ncafé\tcoffee\n")
+    odd = write(tmp_path / "b.tsv", "\ufeffhead\ttail\r\n\u200bcafe\u0301\tcof\u00adfee\u200b\r\n")
+    (record,) = readers.RecordFile((str(plain),), TRIPLES)()
+    assert list(readers.RecordFile((str(odd),), TRIPLES)()) == [record]
+    assert Triple("use", "use", "cafe\u0301", ("\ufeffcoffee",)) == record
+    text = LabelledText("mood", "x", "gu\u0308t")
+    assert (
+        readers.LabelledTextRow("mood", (("gu\u0308t", "güt"),))({"text": "x", "label": "güt"})
+        == text
+    )
+    assert readers.answer_number("cafe\u0301", ["bar", "café"]) == 1
+    # What joins letters and signs is a part of the text.
+    assert records.tidy("می\u200cخواهم 👩\u200d🚀") == "می\u200cخواهم 👩\u200d🚀"
+    blank = write(tmp_path / "c.tsv", "head\ttail\na\t\u200b\ufeff\n")
+    with pytest.raises(UserError, match=r"c\.tsv, line 2: the field 'tail' .* is empty"):
+        list(readers.RecordFile((str(blank),), TRIPLES)())
+
+
+@pytest.mark.parametrize(
+    "row", [{"q": None}, {"q": "x", "choices": 5}, {"q": "x", "choices": [None]}]
+)
+def test_rows_of_another_form_name_file_and_line(tmp_path, row):
+    def build(row):
+        return MultipleChoice("t", row["q"].strip(), tuple(c["text"] for c in row["choices"]), 0)
+
+    path = write(tmp_path / "a.jsonl", json.dumps(row) + "\n")
+    with pytest.raises(
+        UserError, match=r"a\.jsonl, line 1: the row does not have the expected form"
+    ):
         list(readers.RecordFile((str(path),), build)())
 
 

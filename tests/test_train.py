@@ -20,6 +20,7 @@ from tensorboard.compat.tensorflow_stub import errors
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
 from mto_jax import train
+from mto_jax import vocabulary as vocabularies
 from mto_jax.data.config import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.training import checkpoints
@@ -86,6 +87,79 @@ def test_metrics_go_to_jsonl_and_tensorboard(finished):
                 if value.tag == "train/loss":
                     shown[event.step] = value.simple_value
     assert shown == pytest.approx(trained)
+
+
+def test_sample_predictions_go_to_tensorboard(finished):
+    """The same first examples at both evaluations, as TensorBoard itself shows them."""
+    from tensorboard.plugins.text import text_plugin
+    from tensorboard.util import tensor_util
+
+    folder, _ = finished
+    [path] = folder.glob("events.out.tfevents.*")
+    records = PyRecordReader_New(str(path))
+    shown = {}
+    with contextlib.suppress(errors.OutOfRangeError):
+        while True:
+            records.GetNext()
+            event = event_pb2.Event.FromString(records.record())
+            for value in event.summary.value:
+                if value.tag == "dev/dev/predictions":
+                    assert value.metadata.plugin_data.plugin_name == "text"
+                    shown[event.step] = tensor_util.make_ndarray(value.tensor).astype(str)
+    assert list(shown) == [4, 6]
+    assert shown[4].shape == (1 + train.SAMPLES, 3)
+    assert (shown[4][:, :2] == shown[6][:, :2]).all()
+    html = text_plugin.text_array_to_html(shown[6], True)
+    assert "<strong>prediction</strong>" in html
+
+
+def test_the_best_checkpoint_is_that_of_a_generation_metric(data, tmp_path, monkeypatch, capsys):
+    """Step 4 answers best by the metric, step 2 has the lowest loss: step 4 stays besides the newest.
+
+    At step 2 the metric is missing, which is told.
+    """
+    inner, steps = train.Evaluator.__call__, iter((2, 4, 6))
+
+    def measured(self, parameters):
+        metrics, samples = inner(self, parameters)
+        step = next(steps)
+        metrics["dev/dev/loss"] = float(step)
+        del metrics["dev/dev/exact_match"]
+        return metrics | ({"dev/dev/exact_match": 1 / step} if step > 2 else {}), samples
+
+    monkeypatch.setattr(train.Evaluator, "__call__", measured)
+    run(
+        data,
+        model_dir=str(tmp_path / "run"),
+        eval_datasets=[DatasetConfig("dev", LENGTHS)],
+        eval_period=2,
+        checkpoint_period=None,
+        keep=1,
+        best_metric="dev/dev/exact_match",
+    )
+    assert [path.name for path in checkpoints.steps(tmp_path / "run")] == ["4", "6"]
+    assert checkpoints.resolve(tmp_path / "run", "best").name == "4"
+    warning = "train.best_metric dev/dev/exact_match is not among these"
+    assert capsys.readouterr().out.count(warning) == 1
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("dev/loss", "Did you mean 'dev/dev/loss'"),
+        ("dev/dve/exact_match", "Did you mean 'dev/dev/"),
+        ("rougeL", "There is no dev metric"),
+    ],
+)
+def test_a_best_metric_that_no_dev_set_has_is_told_before_any_work(data, tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        run(
+            data,
+            model_dir=str(tmp_path / "run"),
+            eval_datasets=[DatasetConfig("dev", LENGTHS)],
+            best_metric=name,
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_dev_loss_is_that_of_the_plain_logits(finished, data):
@@ -238,7 +312,6 @@ def test_killed_and_stopped_and_resumed_is_bit_for_bit_left_alone(data, tmp_path
 
 
 def test_a_missing_initial_checkpoint_is_told_before_any_work():
+    demo = vocabularies.vocabulary("demo")
     with pytest.raises(UserError, match="INITIAL_CHECKPOINT_PATH runs/nowhere is not there"):
-        train.check_there("runs/nowhere")
-    train.check_there("hf://org/name")
-    train.check_there(None)
+        train.check_initial("runs/nowhere", MODEL, demo)

@@ -6,6 +6,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
+import unittest.mock
 
 import gin
 import huggingface_hub
@@ -146,6 +148,8 @@ def test_names(vocab, tmp_path, monkeypatch):
     assert vocabulary(str(tmp_path / "spiece.model")) is vocabulary(str(tmp_path))
 
     asked = []
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *name: None)
+    monkeypatch.setattr(huggingface_hub.utils, "get_session", unittest.mock.Mock())
     monkeypatch.setattr(
         huggingface_hub, "hf_hub_download", lambda *name: asked.append(name) or vocab.path
     )
@@ -163,13 +167,32 @@ def test_names(vocab, tmp_path, monkeypatch):
     assert vocabulary() is vocabulary("demo")
 
 
-def test_hub_out_of_reach(monkeypatch):
-    def offline(*_):
-        raise OSError("connection refused")
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty cache of the hub's, and no hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://localhost:9")
+    monkeypatch.delenv("MTO_DATA_DIR", raising=False)
+    return tmp_path / "hub"
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    with pytest.raises(UserError, match=r"'org/model'.*connection refused.*MTO_DATA_DIR"):
+
+def test_hub_out_of_reach(hub):
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"'google-t5/t5-small'.*set MTO_DATA_DIR"):
+        vocabulary("t5")
+    assert time.monotonic() - began < 3  # the hub's client alone goes on trying for 20 s
+
+
+def test_hub_offline(vocab, hub, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"'org/model'.*HF_HUB_OFFLINE.*MTO_DATA_DIR"):
         vocabulary("hf://org/model")
+    snapshot = hub / "models--org--model/snapshots/0123"
+    snapshot.mkdir(parents=True)
+    shutil.copy(vocab.path, snapshot / "spiece.model")
+    (hub / "models--org--model/refs").mkdir()
+    (hub / "models--org--model/refs/main").write_text("0123")
+    assert vocabulary("hf://org/model").digest == vocab.digest
 
 
 def test_wrong_files(vocab, tmp_path):

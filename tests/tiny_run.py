@@ -5,31 +5,23 @@
 python tests/tiny_run.py FOLDER '{"model_dir": "...", "train_steps": 60}'
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
 
 import gin
 import numpy as np
+import tiny
 
 from mto_jax import train as train_module
 from mto_jax import vocabulary as vocabularies
 from mto_jax.data import loader, manifest, shards
 from mto_jax.data.config import DatasetConfig
-from mto_jax.models.config import T5Config
 from mto_jax.training.optimizers import Optimizer
 
 LENGTHS = {"inputs": 12, "targets": 8}
-MODEL = T5Config(
-    vocab_size=2048,
-    d_model=16,
-    d_kv=8,
-    num_heads=2,
-    d_ff=32,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-    dropout_rate=0.1,
-)
+MODEL = dataclasses.replace(tiny.CONFIG, dropout_rate=0.1)
 
 
 def write_task(folder: pathlib.Path, name: str, count: int, seed: int = 0) -> manifest.Prepared:

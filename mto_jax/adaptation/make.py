@@ -14,17 +14,17 @@ from typing import Any
 
 import gin
 
+from mto_jax import pretrained
 from mto_jax import vocabulary as vocabularies
+from mto_jax.adaptation import held_out, teaching
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation import sentences as sentences_lib
-from mto_jax.adaptation import teaching
 from mto_jax.adaptation.pairs import Cut, Pair
 from mto_jax.adaptation.report import Report
 from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluate import progress_bar
-from mto_jax.evaluation.evaluate import load_model
-from mto_jax.training.digests import DIGEST, write_atomically
+from mto_jax.training.digests import write_atomically
 from mto_jax.training.fit import Tuning
 from mto_jax.training.optimizers import Optimizer
 
@@ -48,11 +48,14 @@ class PairConfig:
         documents are split into sentences.
       method: where to cut: "splitter" (a model trained on facts), "spans" (random ones) or "phrases"
         (after a relation's phrase).
+      search: how the splitter is asked: "generate" (it writes the tail, which is dropped if it does not stand
+        in the sentence) or "suffix" (it chooses among the ends of the sentence).
       groups: who tells Filling from Mapping: "classifier" (a model trained on facts), or "length" (a
         tail of fewer than 4 words is Filling).
       facts: tasks whose training facts teach splitter and classifier, and their groups.
       facts_per_task: most facts of each.
-      module: module(s) that register those tasks, where they are the user's.
+      held_out: tasks whose validation and test heads are kept out: a sentence that holds one is dropped.
+      module: module(s) that register all these tasks, where they are the user's.
       splitter: how to train the splitter; None means `Tuning()`, as gin binds it.
       classifier: how to train the classifier; likewise.
       phrases: for "phrases"; None takes those of ATOMIC-2020's relations in gin's style.
@@ -71,11 +74,13 @@ class PairConfig:
     corpus: str
     format: str = "lines"
     method: str = "splitter"
+    search: str = "generate"
     groups: str = "classifier"
     facts: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: dict(teaching.ATOMIC_FACTS)
     )
     facts_per_task: int = 500
+    held_out: Sequence[str] = ()
     module: str | None = None
     splitter: Tuning | None = None
     classifier: Tuning | None = None
@@ -90,6 +95,10 @@ class PairConfig:
     def __post_init__(self):
         if self.method not in METHODS:
             raise unknown("way to split sentences (PairConfig.method)", self.method, METHODS)
+        if self.search not in teaching.SEARCHES:
+            raise unknown(
+                "search of the splitter (PairConfig.search)", self.search, teaching.SEARCHES
+            )
         if self.groups not in GROUPS:
             raise unknown("way to group pairs (PairConfig.groups)", self.groups, GROUPS)
         if not 2 <= self.min_words <= self.max_words:
@@ -115,21 +124,21 @@ def ensure(
     """The file of pairs and its report: made now, unless `folder` has them from the same request.
 
     Args:
-      base: verified step folder of the model that splitter and classifier start from.
+      base: located checkpoint that splitter and classifier start from (`pretrained.locate`).
 
     Raises:
       UserError: what is wrong with the corpus or the facts; or fewer than two pairs came out: it says
         why the sentences were dropped.
     """
-    step_dir = base if config.needs_model else None
-    request = _request(config, step_dir)
+    model_path = base if config.needs_model else None
+    request = _request(config, model_path)
     path, report_path = folder / "pairs.jsonl", folder / "report.json"
     if path.exists() and report_path.exists():
         known = json.loads(report_path.read_text())
         if known["request"] == request and known["pairs"] == manifest.digest(path.read_bytes()):
             return path, Report.from_json(known["report"])
     folder.mkdir(parents=True, exist_ok=True)
-    pairs, report = make(config, folder, step_dir)
+    pairs, report = make(config, folder, model_path)
     text = pairs_lib.to_jsonl(pairs)
     write_atomically(path, text)
     content = {
@@ -142,7 +151,7 @@ def ensure(
 
 
 def make(
-    config: PairConfig, folder: pathlib.Path, step_dir: pathlib.Path | None
+    config: PairConfig, folder: pathlib.Path, model_path: pathlib.Path | None
 ) -> tuple[list[Pair], Report]:
     """The pairs of a corpus in random order, and what became of its sentences; see `ensure`."""
     report = Report()
@@ -161,8 +170,13 @@ def make(
             count=config.max_sentences if config.method == "splitter" else None,
             seed=config.seed,
         )
+    heads = held_out.read_heads(config.held_out, config.module)
+    for sentence in sentences:
+        if heads.in_text(sentence.text):
+            report.drop(held_out.DROPPED, sentence.text)
+    sentences = [sentence for sentence in sentences if not heads.in_text(sentence.text)]
     texts = [sentence.text for sentence in sentences]
-    split, label = _methods(config, folder, step_dir)
+    split, label = _methods(config, folder, model_path)
     found: list[tuple[str, str, str]] = []
     for sentence, (cut, told) in zip(sentences, split(texts), strict=True):
         if isinstance(cut, str):
@@ -184,15 +198,15 @@ def make(
 
 
 def _methods(
-    config: PairConfig, folder: pathlib.Path, step_dir: pathlib.Path | None
+    config: PairConfig, folder: pathlib.Path, model_path: pathlib.Path | None
 ) -> tuple[Split, Label]:
     """The functions that cut sentences and that label pairs."""
     label: Label = teaching.by_length
-    if step_dir is not None:
+    if model_path is not None:
         vocabulary = vocabularies.vocabulary()
-        model = load_model(step_dir, vocabulary)
+        model = pretrained.load_model(model_path, vocabulary)
         facts = teaching.read_facts(config.facts, config.facts_per_task, config.module)
-        base = manifest.digest((step_dir / DIGEST).read_bytes())
+        base = pretrained.digest(model_path)
 
         def tuning(name: str, how: Tuning | None) -> teaching.Remembered:
             return teaching.Remembered(_complete(how), folder / name, base, vocabulary)
@@ -224,7 +238,7 @@ def _methods(
     splitter = tuning("splitter", config.splitter)(model, examples, seed=config.seed)
 
     def split(texts: Sequence[str]) -> list[tuple[Cut | str, str]]:
-        tails = teaching.predict_tails(splitter, texts, vocabulary)
+        tails = teaching.SEARCHES[config.search](splitter, texts, vocabulary)
         return [
             (pairs_lib.at_prediction(text, tail), f"{text} -> {tail}")
             for text, tail in zip(texts, tails, strict=True)
@@ -233,7 +247,7 @@ def _methods(
     return split, label
 
 
-def _request(config: PairConfig, step_dir: pathlib.Path | None) -> Any:
+def _request(config: PairConfig, model_path: pathlib.Path | None) -> Any:
     """All that decides the pairs, as JSON reads it back."""
     files, _ = sentences_lib.corpus_files(config.corpus, config.format)
     described = [manifest.describe_file(file) for file in files]
@@ -242,8 +256,8 @@ def _request(config: PairConfig, step_dir: pathlib.Path | None) -> Any:
         "files": [entry.get("sha256", entry["mtime_ns"]) for entry in described],
         "style": gin.get_bindings("relation_phrase"),
     }
-    if step_dir is not None:
-        request["model"] = manifest.digest((step_dir / DIGEST).read_bytes())
+    if model_path is not None:
+        request["model"] = pretrained.digest(model_path)
         request["tuning"] = [
             dataclasses.asdict(_complete(how)) for how in (config.splitter, config.classifier)
         ]

@@ -111,6 +111,16 @@ def at_prediction(sentence: str, prediction: str) -> Cut | str:
     return start, start + size
 
 
+def suffixes(sentence: str) -> list[str]:
+    """Every tail that begins at a word after the first and goes to the end, the longest first.
+
+    >>> suffixes("a bee makes (sweet) honey.")
+    ['bee makes (sweet) honey', 'makes (sweet) honey', 'sweet) honey', 'honey']
+    """
+    found = words(sentence)
+    return [sentence[word.core_start : found[-1].core_end] for word in found[1:]]
+
+
 def at_random(sentence: str, seed: int, max_words: int) -> Cut | str:
     """A random span of 1 to `max_words` words, at most half of the sentence, all lengths alike.
 

@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A corpus as clean sentences: reading, splitting into sentences, a seeded sample."""
 
-import gzip
 import hashlib
 import heapq
 import itertools
 import re
 import unicodedata
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -64,22 +62,12 @@ def documents(corpus: str, format: str) -> Iterator[Sentence]:
             yield Sentence(text, f"demo:{number}")
     for file in files:
         name = file.rpartition("/")[2]
-        try:
-            for filled, lines in itertools.groupby(
-                readers.lines(file), lambda x: bool(x[1].strip())
-            ):
-                numbered = list(lines) if filled else []
-                if format == "paragraphs":
-                    numbered = (
-                        [(numbered[0][0], " ".join(t for _, t in numbered))] if filled else []
-                    )
-                for number, text in numbered:
-                    yield Sentence(text, f"{name}:{number}")
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(
-                f"{file} is not a whole gzip file ({error}). Copy it again, or drop the suffix .gz if "
-                "it is plain text."
-            ) from error
+        for filled, lines in itertools.groupby(readers.lines(file), lambda x: bool(x[1].strip())):
+            numbered = list(lines) if filled else []
+            if format == "paragraphs" and filled:
+                numbered = [(numbered[0][0], " ".join(text for _, text in numbered))]
+            for number, text in numbered:
+                yield Sentence(text, f"{name}:{number}")
 
 
 # An end mark, closing quotes, space, and (looked at only) opening quotes and the next letter or digit.

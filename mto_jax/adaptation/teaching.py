@@ -18,15 +18,19 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mto_jax import few_shot, templates
-from mto_jax.adaptation.pairs import GAP, LABELS, restore
+from mto_jax.adaptation.pairs import GAP, LABELS, restore, suffixes
 from mto_jax.adaptation.sentences import clean
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluate import progress_bar
+from mto_jax.evaluation import scoring
 from mto_jax.evaluation.decoding import Decoding, decode
-from mto_jax.evaluation.evaluate import answer, load_model
+from mto_jax.evaluation.evaluate import answer
 from mto_jax.matching import classifier, record_sets
 from mto_jax.models.t5 import T5
+from mto_jax.pretrained import load_model
 from mto_jax.training import checkpoints
 from mto_jax.training.digests import damage, write_atomically
 from mto_jax.training.fit import Example, Tuning, epochs, fit
@@ -148,6 +152,45 @@ def predict_tails(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary
             progress=advance,
         )
     return [clean(answer(vocabulary.decode(output.tokens))) for (output,) in outputs]
+
+
+def best_suffixes(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """The end of each sentence that the splitter finds likeliest as its tail, from the best word on.
+
+    The search is held to what stands in the sentence, so a splitter that cannot copy may still know where
+    the tail begins. Likeliest is the mean log-probability of a token of `<extra_id_0> tail`: the sum
+    would prefer the last word alone. "" where every suffix is longer than `MAX_TOKENS`.
+    """
+    found = []
+    with progress_bar("splitting sentences", len(sentences)) as advance:
+        for start in range(0, len(sentences), CHUNK):
+            chunk = sentences[start : start + CHUNK]
+            tails = [
+                {
+                    tail: target
+                    for tail in suffixes(sentence)
+                    if len(target := _target(tail, vocabulary)) <= MAX_TOKENS["targets"]
+                }
+                for sentence in chunk
+            ]
+            asked = [i for i, options in enumerate(tails) if options]
+            scores = scoring.score_choices(
+                splitter,
+                [_source(chunk[i], vocabulary) for i in asked],
+                [list(tails[i].values()) for i in asked],
+                vocabulary,
+            )
+            best = {
+                i: list(tails[i])[np.argmax(sums_C / counts_C)]
+                for i, (sums_C, counts_C) in zip(asked, scores, strict=True)
+            }
+            found += [best.get(i, "") for i in range(len(chunk))]
+            advance(len(chunk))
+    return found
+
+
+# How a splitter is asked for the tails of sentences.
+SEARCHES = {"generate": predict_tails, "suffix": best_suffixes}
 
 
 # ------------------------------------------------------------------------------ groups

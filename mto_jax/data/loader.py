@@ -271,10 +271,8 @@ class _PlanDataset(grain.IterDataset):
 class _PlanIterator(grain.DatasetIterator):
     def __init__(self, plan: _Plan, state: dict, first: int, step: int):
         super().__init__()
-        self._plan = plan
-        self._number, self._row = state["window"], state["row"]
-        self._window = None
-        self._ahead, self._step = first, step
+        self._plan, self._step = plan, step
+        self.set_state({**state, "ahead": first})
 
     def __next__(self) -> tuple[np.ndarray, dict]:
         size, (first, last) = self._plan.batch_size, self._plan.rows
@@ -300,11 +298,14 @@ class _PlanIterator(grain.DatasetIterator):
                 self._number, self._row, self._window = self._number + 1, 0, None
         return np.concatenate(pieces)
 
+    # `TrainIterator` takes the position from the elements, whatever prefetches them; Grain may ask here.
     def get_state(self) -> dict:
-        return {}  # `TrainIterator` takes the state from the elements, whatever prefetches them.
+        """Window, row in it, and how many batches of other workers come before the next one."""
+        return {"window": self._number, "row": self._row, "ahead": self._ahead}
 
     def set_state(self, state: dict) -> None:
-        raise NotImplementedError
+        self._number, self._row, self._ahead = state["window"], state["row"], state["ahead"]
+        self._window = None
 
 
 class _Read:

@@ -64,10 +64,9 @@ def register(config: DatasetConfig) -> None:
     if os.getcwd() not in sys.path:  # The script `mto` does not look here by itself.
         sys.path.append(os.getcwd())
     with gin.unlock_config():  # Modules may hold configurables of their own.
-        importlib.import_module("mto_jax.tasks").register_all()
         for module in config.modules:
             manifest.find_module(module)
-            importlib.import_module(module)
+        importlib.import_module("mto_jax.tasks").register_all(config.modules)
 
 
 def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterator[dict]:
@@ -127,6 +126,12 @@ def preview(config: DatasetConfig, count: int) -> str:
 def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
     name = config.mixture_or_task_name
     known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+    if name in importlib.import_module("mto_jax.tasks.register").RECORD_SETS:
+        raise errors.UserError(
+            f"{name!r} is a data set without a template: name the task, such as '{name}_mapping', or give a "
+            f"mapping that says which template it wears, mapping.tasks = {{{name!r}: (objective, template)}} "
+            "(--gin_file=mappings/expert.gin, or mapping.gin of mto match)."
+        )
     if name not in known:
         raise errors.unknown("task or mixture", name, known)
     provider = seqio.get_mixture_or_task(name)
@@ -204,7 +209,7 @@ def _commit(
                 "split": config.split,
                 "task_feature_lengths": dict(config.task_feature_lengths),
                 "vocabulary": {
-                    "name": gin.get_bindings("vocabulary").get("name", "t5"),
+                    "name": vocabulary.bound_name(),
                     "digest": parts["vocabulary"],
                 },
                 "input_files": [],

@@ -2,28 +2,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding: from source tokens to the tokens that a model answers.
 
-`decode` takes any number of inputs of any length, sorts them by length, pads each batch to one of a
-few bucket lengths and so runs one compiled program per bucket. A program encodes once, keeps
-the decoder's keys and values in a cache and ends as soon as every row has ended.
+`decode` takes any number of inputs of any length, sorts them by length, pads them to one of a few bucket
+lengths and so runs one compiled program per bucket (`search.program`).
 
-Letters: B sources, W hypotheses (beams or samples) of each, R = B * W rows, S source, T output, V vocabulary.
+    decode(model, inputs, Decoding(max_length=32), vocabulary)          # greedy
+    decode(model, inputs, Decoding(preset="beam", num_outputs=3), vocabulary)
+
+Letters: B sources, W hypotheses (beams or samples) of each, S source, T output.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import gin
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from mto_jax import errors
+from mto_jax.evaluation import search
 
-METHODS = ("greedy", "beam", "sample")
-_NEVER = -1e9  # A score so low that the hypothesis is as good as absent, yet finite.
+METHODS = ("greedy", "sample", "beam", "beam_sample")
+_BEAMS, _DRAWS = ("beam", "beam_sample"), ("sample", "beam_sample")
+# What a preset says in place of the defaults of `Decoding`.
+PRESETS: dict[str, dict[str, Any]] = {
+    "greedy": {"method": "greedy"},
+    "beam": {"method": "beam"},
+    # As the authors of MTO decoded.
+    "authors": {
+        "method": "beam_sample",
+        "num_beams": 5,
+        "top_k": 10,
+        "top_p": 0.9,
+        "repetition_penalty": 5.5,
+    },
+}
+# Sources that one call of the program takes, in batches: places that become free are refilled from them.
+_BATCHES_PER_CALL = 8
 
 
 @gin.configurable
@@ -33,43 +50,72 @@ class Decoding:
 
     A token of the vocabulary counts towards `max_length` and `min_length` whether it was forced by
     `prefix` or chosen, and so does the final EOS (Hugging Face counts the start token as well: its
-    `max_length` is ours plus one).
+    `max_length` is ours plus one). The options mean what they mean to Hugging Face `generate`.
+
+    Raises:
+      UserError: a value is out of range, or an option has no effect with the method.
     """
 
-    method: str = "greedy"  # "greedy", "beam" or "sample"
+    preset: str = "greedy"  # "greedy", "beam" or "authors": what is None below comes from there
+    method: str | None = None  # "greedy", "sample", "beam" or "beam_sample"
     max_length: int = 64
     min_length: int = 0  # EOS (and other ends) cannot come before so many tokens
     prefix: str = ""  # text that every output starts with, e.g. "<extra_id_0>"
     stop_at_sentinel: bool = False  # <extra_id_1>, <extra_id_2>, ... end an output as EOS does
     num_outputs: int = 1  # outputs for each input, best first; "greedy" has one
-    num_beams: int = 4  # beam
-    length_penalty: float = 1.0  # beam: scores are divided by length ** length_penalty
-    early_stopping: bool | str = False  # beam: True, False or "never", see `_beam`
-    temperature: float = 1.0  # sample: logits are divided by it
-    top_k: int = 0  # sample: only the k most likely tokens; 0 for all
-    top_p: float = 1.0  # sample: only the most likely tokens that hold so much probability
-    seed: int = 0  # sample
+    repetition_penalty: float | None = None  # above 1: tokens that came before are less likely
+    no_repeat_ngram_size: int = 0  # no output has an n-gram of this size twice; 0: it may
+    num_beams: int | None = None  # beams: hypotheses of each input, 5 by default
+    length_penalty: float = 1.0  # beams: scores are divided by length ** length_penalty
+    early_stopping: bool | str = False  # beams: True, False or "never", see `search`
+    temperature: float = 1.0  # sampling: logits are divided by it
+    top_k: int | None = None  # sampling: only the k most likely tokens; 0 for all
+    top_p: float | None = (
+        None  # sampling: only the most likely tokens that hold so much probability
+    )
+    seed: int = 0  # sampling
 
     def __post_init__(self):
-        if self.method not in METHODS:
-            raise errors.unknown("decoding method", self.method, METHODS)
-        sampling = self.method == "sample"
-        most = {"greedy": 1, "beam": self.num_beams, "sample": 1 << 16}[self.method]
+        if self.preset not in PRESETS:
+            raise errors.unknown("decoding preset", self.preset, PRESETS)
+        fallback = {"repetition_penalty": 1.0, "top_k": 0, "top_p": 1.0} | PRESETS[self.preset]
+        method = self.method or fallback["method"]
+        if method not in METHODS:
+            raise errors.unknown("decoding method", method, METHODS)
+        fallback = {"num_beams": 5 if method in _BEAMS else 1} | fallback
+        for name, value in fallback.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self._check_ranges()
+        for name, neutral, methods in (
+            ("num_beams", 1, _BEAMS),
+            ("length_penalty", 1.0, _BEAMS),
+            ("early_stopping", False, _BEAMS),
+            ("temperature", 1.0, _DRAWS),
+            ("top_k", 0, _DRAWS),
+            ("top_p", 1.0, _DRAWS),
+        ):
+            if method not in methods and getattr(self, name) != neutral:
+                raise errors.UserError(
+                    f"Decoding.{name}={getattr(self, name)!r} has no effect with method {method!r}: leave it "
+                    f"out (or set it to {neutral!r}), or set Decoding.method to {' or '.join(methods)}."
+                )
+
+    def _check_ranges(self):
+        most = {"greedy": 1, "sample": 1 << 16}.get(self.method, self.num_beams)
         for name, valid, rule in (
             ("max_length", self.max_length >= 1, "at least 1"),
             ("min_length", 0 <= self.min_length < self.max_length, "between 0 and max_length - 1"),
+            ("repetition_penalty", self.repetition_penalty > 0, "above 0 (1 for none)"),
+            ("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "0 (none) or more"),
             ("num_beams", self.num_beams >= 1, "at least 1"),
             ("num_outputs", 1 <= self.num_outputs <= most, f"1 to {most} with {self.method!r}"),
             (
                 "early_stopping",
-                self.early_stopping in (True, False, "never"),
+                self.early_stopping == "never" or isinstance(self.early_stopping, bool),
                 "True, False or 'never'",
             ),
-            (
-                "temperature",
-                not sampling or self.temperature > 0,
-                "above 0 (or use method='greedy')",
-            ),
+            ("temperature", self.temperature > 0, "above 0 (or use method='greedy')"),
             ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
         ):
@@ -78,10 +124,25 @@ class Decoding:
                     f"Decoding.{name} is {getattr(self, name)!r}; it must be {rule}."
                 )
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`. Absent fields take the defaults above, never gin's values."""
+        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+        for name in fields:
+            if name not in defaults:
+                raise errors.unknown("field of Decoding", name, defaults)
+        return cls(**(defaults | dict(fields)))
+
     @property
     def rows(self) -> int:
         """Hypotheses that are decoded for each source (W)."""
-        return self.num_beams if self.method == "beam" else self.num_outputs
+        return self.num_beams if self.method in _BEAMS else self.num_outputs
+
+    def __str__(self) -> str:
+        """Method, length and whatever is not as in greedy decoding: "method='beam', max_length=64, ..."."""
+        plain = dataclasses.asdict(Decoding.from_dict({})) | {"method": None, "max_length": None}
+        mine = {name: value for name, value in dataclasses.asdict(self).items() if name != "preset"}
+        return ", ".join(f"{k}={v!r}" for k, v in mine.items() if v != plain[k])
 
 
 class Output(NamedTuple):
@@ -89,12 +150,16 @@ class Output(NamedTuple):
 
     Attributes:
       tokens: the ids, forced prefix and end token included, padding removed.
-      score: log-probability of the chosen tokens under the model (natural logarithm, the forced prefix
-        not counted); with beams, divided by their number to the power of the length penalty.
+      score: what the answers to an input are ordered by: the log-likelihood, or with beams the sum of the
+        log-probabilities after penalties (and, when beams are sampled, after temperature), divided by the
+        number of chosen tokens to the power of the length penalty.
+      log_likelihood: log-probability of the chosen tokens under the model (natural logarithm, the forced
+        prefix not counted).
     """
 
     tokens: list[int]
     score: float
+    log_likelihood: float
 
 
 def decode(
@@ -108,6 +173,8 @@ def decode(
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[list[Output]]:
     """Decode every input; the result has `num_outputs` answers for each, in the order of the inputs.
+
+    (Beam sampling may find fewer answers where very few tokens may be drawn.)
 
     Args:
       model: a `T5`.
@@ -130,49 +197,64 @@ def decode(
         stops += [vocabulary.sentinel_id(i) for i in range(1, vocabulary.extra_ids)]
     graphdef, params = nnx.split(model)
     outputs: list[list[Output]] = [[] for _ in inputs]
-    for chosen, tokens_BxS, lengths_B in bucketed(inputs, batch_size, vocabulary.pad_id):
-        keys_B = _keys(decoding.seed, first_index + np.resize(chosen, len(tokens_BxS)))
-        tokens_BxWxT, scores_BxW = jax.device_get(
-            _program(
-                graphdef,
-                params,
-                tokens_BxS,
-                lengths_B,
-                keys_B,
-                np.array(stops, np.int32),
-                vocabulary.size,
-                decoding=dataclasses.replace(decoding, seed=0, prefix=""),
-                prefix=prefix,
-                pad_id=vocabulary.pad_id,
-            )
+    for chosen, tokens_MxS, lengths_M in bucketed(
+        inputs, batch_size, vocabulary.pad_id, batches=_BATCHES_PER_CALL
+    ):
+        keys_M = _keys(decoding.seed, first_index + np.resize(chosen, len(tokens_MxS)))
+        found = search.program(
+            graphdef,
+            params,
+            tokens_MxS,
+            lengths_M,
+            keys_M,
+            np.array(stops, np.int32),
+            vocabulary.size,
+            decoding=dataclasses.replace(decoding, preset="greedy", prefix="", seed=0),
+            prefix=prefix,
+            pad_id=vocabulary.pad_id,
+            places=min(batch_size, len(tokens_MxS)),
         )
+        found = jax.device_get(found)
         for row, index in enumerate(chosen):
             outputs[index] = [
-                Output(_trim(tokens_T, len(prefix), stops), float(score))
-                for tokens_T, score in zip(tokens_BxWxT[row], scores_BxW[row], strict=True)
+                Output(_trim(tokens_T, len(prefix), stops), float(score), float(log_likelihood))
+                for tokens_T, score, log_likelihood in zip(*(x[row] for x in found), strict=True)
+                if score > search.NEVER / 2
             ]
+            if not outputs[index]:
+                raise errors.UserError(
+                    f"The model's scores for input {first_index + index} are not finite: its weights are "
+                    "damaged, or the input has an id that the model has no embedding for."
+                )
         progress(len(chosen))
     return outputs
 
 
 def bucketed(
-    sequences: Sequence[Sequence[int]], batch_size: int, pad_id: int = 0
+    sequences: Sequence[Sequence[int]], batch_size: int, pad_id: int = 0, *, batches: int = 1
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Batches of similar length, longest first: (indices [n], tokens_BxS, lengths_B).
+    """Rows of similar length, longest first: (indices [n], tokens_MxS, lengths_M), M = `batch_size * batches`.
 
-    S is the least bucket length that holds the batch. Rows past the n-th are padding of length 0.
+    S is the least bucket length that holds the rows. Rows past the n-th are padding of length 0. Rows that
+    would do with a smaller bucket wait for one, unless a batch is not full without them. A set that fits in
+    one batch comes in one, of the next power of two (at most `batch_size`) rows.
     Longest first, so that a program too large for the memory fails at once.
     """
-    batch_size = min(batch_size, 1 << (len(sequences) - 1).bit_length()) if len(sequences) else 1
+    if len(sequences) <= batch_size:
+        batch_size, batches = min(batch_size, 1 << max(len(sequences) - 1, 0).bit_length()), 1
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
-    for start in range(0, len(order), batch_size):
-        chosen = np.array(order[start : start + batch_size])
-        tokens_BxS = np.full((batch_size, bucket(len(sequences[chosen[0]]))), pad_id, np.int32)
-        lengths_B = np.zeros(batch_size, np.int32)
+    start = 0
+    while start < len(order):
+        chosen = np.array(order[start : start + batch_size * batches])
+        buckets = np.array([bucket(len(sequences[i])) for i in chosen])
+        chosen = chosen[: max(batch_size, np.sum(buckets == buckets[0]))]
+        tokens_MxS = np.full((batch_size * batches, buckets[0]), pad_id, np.int32)
+        lengths_M = np.zeros(batch_size * batches, np.int32)
         for row, index in enumerate(chosen):
-            lengths_B[row] = len(sequences[index])
-            tokens_BxS[row, : lengths_B[row]] = sequences[index]
-        yield chosen, tokens_BxS, lengths_B
+            lengths_M[row] = len(sequences[index])
+            tokens_MxS[row, : lengths_M[row]] = sequences[index]
+        yield chosen, tokens_MxS, lengths_M
+        start += len(chosen)
 
 
 def bucket(length: int) -> int:
@@ -192,241 +274,5 @@ def _trim(tokens_T: np.ndarray, start: int, stops: Sequence[int]) -> list[int]:
 
 
 @jax.jit
-def _keys(seed: jax.Array, indices_B: jax.Array) -> jax.Array:
-    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(indices_B)
-
-
-@functools.partial(jax.jit, static_argnames=("graphdef", "decoding", "prefix", "pad_id"))
-def _program(
-    graphdef, params, tokens_BxS, lengths_B, keys_B, stops, num_ids, *, decoding, prefix, pad_id
-):
-    """Decodes one batch -> tokens_BxWxT, scores_BxW, W = `num_outputs`, T = `max_length`.
-
-    `stops` are the ids that end an output; ids from `num_ids` on (padding of the embedding) are never
-    chosen; `keys_B` are used by sampling. Rows of length 0 are padding and come out arbitrary.
-    """
-    model = nnx.merge(graphdef, params)
-    # A padding row sees one token of padding, so that no attention is over nothing.
-    segment_ids_BxS = (
-        jnp.arange(tokens_BxS.shape[1])[None] < jnp.maximum(lengths_B, 1)[:, None]
-    ).astype(jnp.int32)
-    encoded_BxSxD = model.encode(tokens_BxS, segment_ids_BxS)
-    cache = model.start_cache(
-        encoded_BxSxD, segment_ids_BxS, decoding.max_length, num_beams=decoding.rows
-    )
-    rows = len(tokens_BxS) * decoding.rows
-    ids_V = jnp.arange(model.config.vocab_size)
-    is_stop_V = jnp.isin(ids_V, stops)
-    # T5 starts its decoder with the padding id.
-    forced = jnp.array([pad_id, *prefix], jnp.int32)
-
-    def feed(i, cache):
-        return model.decode_step(jnp.full((rows,), forced[i]), cache)[1]
-
-    if prefix:
-        cache = jax.lax.fori_loop(0, len(prefix), feed, cache)
-    first_R = jnp.full((rows,), forced[-1])
-
-    def step(token_R, cache, t):
-        """Feeds a token -> log-probabilities of the t-th choice (the prefix not counted)."""
-        logits_RxV, cache = model.decode_step(token_R, cache)
-        banned_V = (ids_V >= num_ids) | (is_stop_V & (t + len(prefix) < decoding.min_length))
-        log_probs_RxV = jax.nn.log_softmax(logits_RxV.astype(jnp.float32))
-        return jnp.where(banned_V[None], -jnp.inf, log_probs_RxV), cache
-
-    search = {"greedy": _greedy, "sample": _sample, "beam": _beam}[decoding.method]
-    length = decoding.max_length - len(prefix)
-    tokens_BxWxT, scores_BxW = search(
-        step, cache, first_R, lengths_B > 0, is_stop_V, keys_B, decoding, length, pad_id
-    )
-    forced_BxWxP = jnp.broadcast_to(forced[1:], (*tokens_BxWxT.shape[:2], len(prefix)))
-    return jnp.concatenate([forced_BxWxP, tokens_BxWxT], axis=-1), scores_BxW
-
-
-def _greedy(step, cache, first_R, valid_B, is_stop_V, keys_B, decoding, length, pad_id):
-    """The most likely token at every step."""
-    del keys_B, decoding
-
-    def choose(log_probs_RxV, t):
-        del t
-        return jnp.argmax(log_probs_RxV, axis=-1)
-
-    return _one_by_one(step, choose, cache, first_R, valid_B, is_stop_V, 1, length, pad_id)
-
-
-def _sample(step, cache, first_R, valid_B, is_stop_V, keys_B, decoding, length, pad_id):
-    """A token drawn at every step, after temperature, top-k and top-p, in this order."""
-    outputs = jnp.arange(decoding.num_outputs)
-    keys_R = jax.vmap(lambda key: jax.vmap(functools.partial(jax.random.fold_in, key))(outputs))(
-        keys_B
-    ).ravel()
-
-    def choose(log_probs_RxV, t):
-        logits_RxK, ids_RxK = candidates(
-            log_probs_RxV, decoding.temperature, decoding.top_k, decoding.top_p
-        )
-        step_keys_R = jax.vmap(jax.random.fold_in, (0, None))(keys_R, t)
-        place_R = jax.vmap(jax.random.categorical)(step_keys_R, logits_RxK)
-        return jnp.take_along_axis(ids_RxK, place_R[:, None], axis=-1)[:, 0]
-
-    tokens_BxWxT, scores_BxW = _one_by_one(
-        step, choose, cache, first_R, valid_B, is_stop_V, decoding.num_outputs, length, pad_id
-    )
-    best_BxW = jnp.argsort(-scores_BxW, axis=-1)
-    return (
-        jnp.take_along_axis(tokens_BxWxT, best_BxW[..., None], axis=1),
-        jnp.take_along_axis(scores_BxW, best_BxW, axis=1),
-    )
-
-
-def candidates(
-    logits_RxV: jax.Array, temperature: float, top_k: int, top_p: float
-) -> tuple[jax.Array, jax.Array]:
-    """What may be drawn: logits_RxK (-inf for what may not) and ids_RxK, K = `top_k` or V.
-
-    Logits are divided by the temperature, then the `top_k` largest are kept (0: all), then of these
-    the nucleus: the smallest set of most likely tokens with a probability of at least `top_p`
-    (Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020).
-    """
-    logits_RxV = logits_RxV / temperature
-    R, V = logits_RxV.shape
-    if not top_k and top_p == 1:
-        return logits_RxV, jnp.broadcast_to(jnp.arange(V)[None], (R, V))
-    logits_RxK, ids_RxK = jax.lax.top_k(logits_RxV, min(top_k or V, V))
-    probabilities_RxK = jax.nn.softmax(logits_RxK)
-    # A token stays if those before it hold less than top_p: the first always does.
-    before_RxK = jnp.cumsum(probabilities_RxK, axis=-1) - probabilities_RxK
-    return jnp.where(before_RxK < top_p, logits_RxK, -jnp.inf), ids_RxK
-
-
-def _one_by_one(step, choose, cache, first_R, valid_B, is_stop_V, width, length, pad_id):
-    """Rows that never mix: `choose(log_probs_RxV, t) -> token_R` until all have ended."""
-    R = len(first_R)
-    start = (
-        0,
-        first_R,
-        jnp.repeat(~valid_B, width, total_repeat_length=R),
-        jnp.full((R, length), pad_id, jnp.int32),
-        jnp.zeros(R),
-        cache,
-    )
-
-    def unfinished(state):
-        t, _, finished_R, *_ = state
-        return (t < length) & ~jnp.all(finished_R)
-
-    def advance(state):
-        t, token_R, finished_R, tokens_RxT, scores_R, cache = state
-        log_probs_RxV, cache = step(token_R, cache, t)
-        chosen_R = choose(log_probs_RxV, t).astype(jnp.int32)
-        gained_R = jnp.take_along_axis(log_probs_RxV, chosen_R[:, None], axis=-1)[:, 0]
-        token_R = jnp.where(finished_R, pad_id, chosen_R)
-        scores_R = scores_R + jnp.where(finished_R, 0.0, gained_R)
-        tokens_RxT = tokens_RxT.at[:, t].set(token_R)
-        return t + 1, token_R, finished_R | is_stop_V[chosen_R], tokens_RxT, scores_R, cache
-
-    _, _, _, tokens_RxT, scores_R, _ = jax.lax.while_loop(unfinished, advance, start)
-    return tokens_RxT.reshape(-1, width, length), scores_R.reshape(-1, width)
-
-
-class _Beams(NamedTuple):
-    """State of a beam search: W running and W ended hypotheses of each of B sources."""
-
-    t: jax.Array  # tokens chosen so far
-    tokens_BxWxT: jax.Array
-    scores_BxW: jax.Array  # sums of log-probabilities, best first
-    ended_tokens_BxWxT: jax.Array
-    ended_scores_BxW: jax.Array  # with the length penalty, best first
-    ended_BxW: jax.Array  # whether the place holds an ended hypothesis
-    open_B: jax.Array  # whether a running hypothesis may still beat an ended one
-    cache: Any
-
-
-def _beam(step, cache, first_R, valid_B, is_stop_V, keys_B, decoding, length, pad_id):
-    """Beam search with the rules of Hugging Face `generate`.
-
-    Each step extends every running hypothesis by every token. Of all extensions, those that end and are
-    among the W best compete, with the length penalty (log-probability / length ** penalty), for the W
-    places of ended hypotheses; the W best of the others run on. `early_stopping` decides when a source
-    is done, once its W places are taken: True, at once; False, when the best running
-    hypothesis, at its present length, is no better than the worst ended one; "never", when it could
-    not become better at any length (exact for a penalty >= 0).
-    """
-    del keys_B
-    B, W = len(valid_B), decoding.num_beams
-    penalty, early = decoding.length_penalty, decoding.early_stopping
-    empty_BxWxT = jnp.full((B, W, length), pad_id, jnp.int32)
-    # All hypotheses start alike: only the first is extended in the first step.
-    first_alone_W = jnp.where(jnp.arange(W) == 0, 0.0, _NEVER)
-    start = _Beams(
-        t=jnp.int32(0),
-        tokens_BxWxT=empty_BxWxT,
-        scores_BxW=jnp.broadcast_to(first_alone_W, (B, W)),
-        ended_tokens_BxWxT=empty_BxWxT,
-        ended_scores_BxW=jnp.full((B, W), _NEVER),
-        ended_BxW=jnp.zeros((B, W), bool),
-        open_B=valid_B,
-        cache=cache,
-    )
-
-    def unfinished(state):
-        return (state.t < length) & jnp.any(state.open_B)
-
-    def advance(state):
-        t = state.t
-        last_R = state.tokens_BxWxT.reshape(B * W, length)[:, jnp.maximum(t - 1, 0)]
-        token_R = jnp.where(t == 0, first_R, last_R)
-        log_probs_RxV, cache = step(token_R, state.cache, t)
-        scores_BxWxV = state.scores_BxW[..., None] + log_probs_RxV.reshape(B, W, -1)
-        ends_V = is_stop_V | (t + 1 == length)
-
-        best_BxW, tokens_BxWxT, _, token_BxW = _extend(state.tokens_BxWxT, scores_BxWxV, t)
-        ends_BxW = ends_V[token_BxW] & state.open_B[:, None]
-        penalised_BxW = jnp.where(ends_BxW, best_BxW / (t + 1.0) ** penalty, _NEVER)
-        ended_scores_BxW, place_BxW = jax.lax.top_k(
-            jnp.concatenate([state.ended_scores_BxW, penalised_BxW], axis=1), W
-        )
-        ended_tokens_BxWxT = jnp.take_along_axis(
-            jnp.concatenate([state.ended_tokens_BxWxT, tokens_BxWxT], axis=1),
-            place_BxW[..., None],
-            axis=1,
-        )
-        ended_BxW = jnp.take_along_axis(
-            jnp.concatenate([state.ended_BxW, ends_BxW], axis=1), place_BxW, axis=1
-        )
-
-        running_BxWxV = jnp.where(is_stop_V[None, None], _NEVER, scores_BxWxV)
-        scores_BxW, tokens_BxWxT, beam_BxW, _ = _extend(state.tokens_BxWxT, running_BxWxV, t)
-        rows_R = (W * jnp.arange(B)[:, None] + beam_BxW).ravel()
-        past = jax.tree.map(lambda x: x[rows_R], cache.self_attention)
-
-        hopeful = length if early == "never" and penalty > 0 else t + 1
-        hope_B = scores_BxW[:, 0] / jnp.float32(hopeful) ** penalty
-        full_B = jnp.all(ended_BxW, axis=1)
-        better_B = ~full_B | (hope_B > ended_scores_BxW[:, -1])
-        return _Beams(
-            t=t + 1,
-            tokens_BxWxT=tokens_BxWxT,
-            scores_BxW=scores_BxW,
-            ended_tokens_BxWxT=ended_tokens_BxWxT,
-            ended_scores_BxW=ended_scores_BxW,
-            ended_BxW=ended_BxW,
-            open_B=state.open_B & better_B & ~(full_B & (early is True)),
-            cache=dataclasses.replace(cache, self_attention=past),
-        )
-
-    state = jax.lax.while_loop(unfinished, advance, start)
-    W = decoding.num_outputs
-    return state.ended_tokens_BxWxT[:, :W], state.ended_scores_BxW[:, :W]
-
-
-def _extend(tokens_BxWxT, scores_BxWxV, t):
-    """The W best extensions: scores_BxW, tokens_BxWxT, and of each its beam and its last token [B, W]."""
-    B, W = scores_BxWxV.shape[:2]
-    # First within each beam, then among the W * W winners: far cheaper than one search over W * V.
-    within_BxWxW, token_BxWxW = jax.lax.top_k(scores_BxWxV, W)
-    best_BxW, flat_BxW = jax.lax.top_k(within_BxWxW.reshape(B, W * W), W)
-    beam_BxW = flat_BxW // W
-    token_BxW = jnp.take_along_axis(token_BxWxW.reshape(B, W * W), flat_BxW, axis=1)
-    tokens_BxWxT = jnp.take_along_axis(tokens_BxWxT, beam_BxW[..., None], axis=1)
-    return best_BxW, tokens_BxWxT.at[:, :, t].set(token_BxW), beam_BxW, token_BxW
+def _keys(seed: jax.Array, indices_M: jax.Array) -> jax.Array:
+    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(indices_M)

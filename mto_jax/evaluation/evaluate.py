@@ -11,12 +11,12 @@ import dataclasses
 import importlib
 import json
 import os
-import pathlib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import gin
 import numpy as np
 from flax import nnx
 
@@ -27,8 +27,6 @@ from mto_jax.evaluation import decoding as decoding_lib
 from mto_jax.evaluation import metrics as metrics_lib
 from mto_jax.evaluation import scoring, statistics
 from mto_jax.evaluation.decoding import Decoding
-from mto_jax.models import t5
-from mto_jax.training import checkpoints
 from mto_jax.vocabulary import Vocabulary
 
 _SENTINEL = re.compile(r"<extra_id_\d+>")
@@ -43,14 +41,19 @@ class Result:
       split: name of the split.
       metrics: values with their 95 % bootstrap intervals over the examples.
       rows: one JSON-like dict an example: "input", "references", "prediction", "raw_prediction" (sentinels
-        included), "log_likelihood" of the prediction, and "scores" by metric name, for those
-        metrics that score single examples.
+        included), "log_likelihood" of the prediction, "scores" by metric name, for those metrics that
+        score single examples, and, where only some answers are allowed, these as "choices".
     """
 
     task: str
     split: str
     metrics: dict[str, statistics.Interval]
     rows: list[dict[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """The task and its split, for a person."""
+        return f"{self.task} ({self.split})"
 
     def values(self) -> dict[str, float]:
         """The metrics without their intervals."""
@@ -72,17 +75,21 @@ def evaluate_dataset(
 ) -> Result:
     """Evaluate `model` on every example of one prepared task (not a mixture: take its `tasks`).
 
-    With `Decoding.num_outputs` above 1 the best output is the prediction that is scored.
+    With `Decoding.num_outputs` above 1 the likeliest output is the prediction that is scored. Beside it
+    stands what the paper's authors take, "best_of_K_NAME": for every example the greatest score of its K
+    outputs, chosen with the references in hand, so it is no score of what the model answers.
 
     Args:
       progress: called with the number of examples just done.
 
     Raises:
-      UserError: the task was prepared with another vocabulary, names a metric that cannot be imported, or
-        has an example without references. An exception in a metric is not caught.
+      UserError: the task was prepared with another vocabulary, names a metric that cannot be imported or
+        whose model is missing, or has an example without references. An exception in a metric is not caught.
     """
     check_vocabulary(prepared, vocabulary)
-    functions = [metric_function(name) for name in prepared.metrics]
+    functions = [metric_function(name) for name in task_metrics(prepared)]
+    for function in functions:
+        getattr(function, "ready", str)()  # before the long work
     if not functions:
         return _perplexity(model, prepared, vocabulary, batch_size, progress)
     examples = [
@@ -104,6 +111,15 @@ def evaluate_dataset(
     ]
     targets = [row["references"] for row in rows]
     metrics, scores = score(functions, targets, [row["prediction"] for row in rows])
+    if decoding.num_outputs > 1:
+        predictions_KxN = [
+            [
+                _row(e, answers[k], vocabulary)["prediction"]
+                for e, answers in zip(examples, outputs, strict=True)
+            ]
+            for k in range(decoding.num_outputs)
+        ]
+        metrics |= best_of(functions, targets, predictions_KxN)
     if all(example.get("choices") for example in examples):
         ranked, ranked_scores = _rank(model, examples, rows, vocabulary, batch_size)
         metrics |= ranked
@@ -119,19 +135,32 @@ def score(
     predictions: Sequence[str],
 ) -> tuple[dict[str, statistics.Interval], dict[str, np.ndarray]]:
     """(metric values with intervals, scores [N] of single examples), both by name."""
-    values: dict[str, statistics.Interval] = {}
+    resampled = [f.statistics(targets, predictions) for f in functions if hasattr(f, "statistics")]
+    values = statistics.bootstrap(*resampled) if resampled else {}
     scores: dict[str, np.ndarray] = {}
+    for known in resampled:
+        scores |= known.per_example
+    for function in functions:
+        if not hasattr(function, "statistics"):
+            plain = function(targets, predictions)
+            values |= {name: statistics.Interval(float(value)) for name, value in plain.items()}
+    return values, scores
+
+
+def best_of(
+    functions: Sequence[metrics_lib.Metric],
+    targets: metrics_lib.References,
+    predictions_KxN: Sequence[Sequence[str]],
+) -> dict[str, statistics.Interval]:
+    """ "best_of_K_NAME" of the metrics that score single examples: the mean of the greatest of K scores."""
+    best: dict[str, np.ndarray] = {}
     for function in functions:
         if hasattr(function, "statistics"):
-            known = function.statistics(targets, predictions)
-            values |= statistics.bootstrap(known)
-            scores |= known.per_example
-        else:
-            values |= {
-                name: statistics.Interval(float(value))
-                for name, value in function(targets, predictions).items()
-            }
-    return values, scores
+            found = [function.statistics(targets, p).per_example for p in predictions_KxN]
+            for name in found[0]:
+                scores_KxN = np.stack([scores[name] for scores in found])
+                best[f"best_of_{len(found)}_{name}"] = scores_KxN.max(axis=0)
+    return statistics.bootstrap(statistics.mean(best)) if best else {}
 
 
 def answer(text: str, slots: int = 1) -> str:
@@ -150,6 +179,24 @@ def answer(text: str, slots: int = 1) -> str:
         return text.strip()
     pieces = _SENTINEL.split(text)[1 : 1 + slots]
     return " ".join(piece.strip() for piece in pieces).strip()
+
+
+def slots(target: str) -> int:
+    """How many answers a target text has: its sentinels, or 1 without any.
+
+    >>> slots("<extra_id_0> bank <extra_id_1> choice2"), slots("a cup")
+    (2, 1)
+    """
+    return max(1, len(_SENTINEL.findall(target)))
+
+
+@gin.configurable
+def task_metrics(prepared: Prepared, *, add: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names "module:function" of the metrics of a task: its own, and those that gin adds to those of any task.
+
+    A task without metrics (an objective) gets none.
+    """
+    return tuple(dict.fromkeys([*prepared.metrics, *add])) if prepared.metrics else ()
 
 
 def metric_function(name: str) -> metrics_lib.Metric:
@@ -174,24 +221,6 @@ def metric_function(name: str) -> metrics_lib.Metric:
     return getattr(module, function_name)
 
 
-def load_model(step_dir: pathlib.Path, vocabulary: Vocabulary) -> t5.T5:
-    """The model of one checkpoint.
-
-    Raises:
-      UserError: the checkpoint is damaged, or was trained with another vocabulary.
-    """
-    config, parameters = checkpoints.load_parameters(step_dir)
-    trained = checkpoints.description(step_dir).get("vocabulary", {})
-    differs = trained.get("digest", vocabulary.digest) != vocabulary.digest
-    if differs or config.vocab_size < vocabulary.size:
-        raise errors.UserError(
-            f"The model {step_dir} was trained with the vocabulary {trained.get('name', 'of another size')!r}, "
-            f"but VOCABULARY (vocabulary.name) gives {vocabulary.path!r} with {vocabulary.size} ids (the model has "
-            f"{config.vocab_size}). Set VOCABULARY to the model's, or pass --gin_file=MODEL_DIR/config.gin."
-        )
-    return nnx.merge(t5.abstract(config)[0], parameters)
-
-
 def check_vocabulary(prepared: Prepared, vocabulary: Vocabulary) -> None:
     """Raises a UserError if the task was tokenised with another vocabulary than the model's."""
     if prepared.vocabulary["digest"] != vocabulary.digest:
@@ -205,40 +234,42 @@ def check_vocabulary(prepared: Prepared, vocabulary: Vocabulary) -> None:
 def _row(example: Mapping, output: decoding_lib.Output, vocabulary: Vocabulary) -> dict[str, Any]:
     raw = vocabulary.decode(output.tokens)
     target = example.get("targets_pretokenized") or vocabulary.decode(example["targets"])
-    slots = max(1, len(_SENTINEL.findall(target)))
-    return {
+    row = {
         "input": example.get("inputs_pretokenized") or vocabulary.decode(example["inputs"]),
-        "references": list(example.get("references") or [answer(target, slots)]),
-        "prediction": answer(raw, slots),
+        "references": list(example.get("references") or [answer(target, slots(target))]),
+        "prediction": answer(raw, slots(target)),
         "raw_prediction": raw,
         "log_likelihood": output.score,
     }
+    if example.get("choices"):
+        row["choices"] = [answer(choice, slots(choice)) for choice in example["choices"]]
+    return row
 
 
 def _rank(model, examples, rows, vocabulary, batch_size):
-    """Accuracy of the likeliest of the allowed answers, by sum and by mean over its tokens.
+    """Accuracy of the best of the allowed answers by each rule of `scoring.best_choices`.
 
-    Writes it into each row as "ranked_prediction" (by sum).
+    Writes the answer with the greatest sum into each row as "ranked_prediction".
     """
-    scored = scoring.score_choices(
-        model,
-        [example["inputs"] for example in examples],
-        [
-            [[*vocabulary.encode(choice), vocabulary.eos_id] for choice in example["choices"]]
-            for example in examples
-        ],
-        vocabulary,
-        batch_size=batch_size,
-    )
-    names = {"ranked_accuracy": False, "ranked_accuracy_mean": True}
+    inputs = [example["inputs"] for example in examples]
+    choices = [
+        [[*vocabulary.encode(choice), vocabulary.eos_id] for choice in example["choices"]]
+        for example in examples
+    ]
+    scored = scoring.score_choices(model, inputs, choices, vocabulary, batch_size=batch_size)
+    neutral = scoring.unconditional(model, inputs, choices, vocabulary, batch_size=batch_size)
+    names = {
+        "ranked_accuracy": "sum",
+        "ranked_accuracy_mean": "mean",
+        "ranked_accuracy_pmi": "pmi",
+    }
     hits = {name: np.zeros(len(rows)) for name in names}
     for i, (example, row) in enumerate(zip(examples, rows, strict=True)):
+        best = scoring.best_choices(*scored[i], neutral[i])
         # Compared as texts of the target, sentinels included: equal only if it is the same choice.
-        for name, mean in names.items():
-            chosen = example["choices"][scoring.best_choice(*scored[i], mean=mean)]
-            hits[name][i] = chosen == example["targets_pretokenized"]
-            if not mean:
-                row["ranked_prediction"] = chosen
+        for name, rule in names.items():
+            hits[name][i] = example["choices"][best[rule]] == example["targets_pretokenized"]
+        row["ranked_prediction"] = example["choices"][best["sum"]]
     return statistics.bootstrap(statistics.mean(hits)), hits
 
 

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scoring of given targets: log-likelihoods, token ranks, DepthRank, ranking of choices.
 
-All come from one teacher-forced pass. Logits are held for a slice of the tokens at a time, never for all.
+All come from one teacher-forced pass, and only the tokens that count cost logits, a slice of them at a time.
 
-Letters: Q sources, B targets (several may belong to one source), S source, T target, D model, V vocabulary.
+Letters: B rows, S source, T target, D model, V vocabulary, N tokens at once, C choices of a question.
 """
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,13 +18,18 @@ import numpy as np
 from flax import nnx
 
 from mto_jax.evaluation import decoding
+from mto_jax.models.partitioning import platform
 
-# Logits that are held at once: 16 M floats, 64 MiB.
-_LOGITS_AT_ONCE = 1 << 24
+# Logits that are held at once. 2 M floats, 8 MiB, are read again while they are still in a processor's cache; an
+# accelerator wants fewer and larger slices.
+_LOGITS_AT_ONCE = 1 << 21
+_LOGITS_AT_ONCE_ON_ACCELERATORS = 1 << 24
+# Choices that share a neutral source; more would make the rows of the decoder longer than need be.
+_CHOICES_AT_ONCE = 16
 
 
 class TokenScores(NamedTuple):
-    """Scores of every target token; meaningless where there is no target.
+    """Scores of every target token that counts; 0 elsewhere.
 
     Attributes:
       log_prob_BxT: natural logarithm of the token's probability, given the source and the gold tokens before.
@@ -35,20 +41,30 @@ class TokenScores(NamedTuple):
 
 
 def token_scores(
-    model: nnx.Module, batch: Mapping[str, Any], sources_B: np.ndarray | None = None
+    model: nnx.Module,
+    batch: Mapping[str, Any],
+    *,
+    counted_BxT: np.ndarray | None = None,
+    sources_BxT: np.ndarray | None = None,
 ) -> TokenScores:
     """Scores of `batch["decoder_target_tokens"]`, a batch of the loader (packed or not).
 
     Args:
-      sources_B: the row of the source of each row of targets, so that several may share one, which is
-        encoded once; None: each its own. A packed segment reads the source's segment of the same number.
+      counted_BxT: True at the tokens to score; None: at all but padding.
+      sources_BxT: the segment of the source that each token reads, so that several targets of a row may
+        share one, which is encoded once; None: the segment with the number of their own.
     """
     graphdef, params = nnx.split(model)
     names = ("encoder_input_tokens", "encoder_segment_ids", "decoder_input_tokens")
     names += ("decoder_segment_ids", "decoder_target_tokens")
-    if sources_B is None:
-        sources_B = np.arange(len(batch["decoder_target_tokens"]), dtype=np.int32)
-    return _program(graphdef, params, *(batch[name] for name in names), sources_B)
+    segment_ids_BxT = batch["decoder_segment_ids"]
+    return _program(
+        graphdef,
+        params,
+        *(batch[name] for name in names),
+        segment_ids_BxT > 0 if counted_BxT is None else counted_BxT,
+        segment_ids_BxT if sources_BxT is None else sources_BxT,
+    )
 
 
 def log_likelihood(model: nnx.Module, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
@@ -58,8 +74,21 @@ def log_likelihood(model: nnx.Module, batch: Mapping[str, Any]) -> tuple[jax.Arr
     The perplexity of a data set is exp(-sum of the sums / sum of the counts).
     """
     weights_BxT = batch["decoder_loss_weights"]
-    log_prob_BxT = jnp.where(weights_BxT > 0, token_scores(model, batch).log_prob_BxT, 0.0)
-    return jnp.sum(log_prob_BxT * weights_BxT, axis=-1), jnp.sum(weights_BxT, axis=-1)
+    scores = token_scores(model, batch, counted_BxT=weights_BxT > 0)
+    return jnp.sum(scores.log_prob_BxT * weights_BxT, axis=-1), jnp.sum(weights_BxT, axis=-1)
+
+
+def shifted(targets_BxT: np.ndarray, segment_ids_BxT: np.ndarray) -> np.ndarray:
+    """Decoder inputs of targets: every segment moves one place to the right and starts with 0.
+
+    >>> shifted(np.array([[7, 8, 1, 9, 1, 0]]), np.array([[1, 1, 1, 2, 2, 0]])).tolist()
+    [[0, 7, 8, 0, 9, 0]]
+    """
+    before_BxT, segment_before_BxT = (
+        np.pad(x, ((0, 0), (1, 0)))[:, :-1] for x in (targets_BxT, segment_ids_BxT)
+    )
+    same_BxT = (segment_before_BxT == segment_ids_BxT) & (segment_ids_BxT > 0)
+    return np.where(same_BxT, before_BxT, 0)
 
 
 def tail_weights(targets_BxT: np.ndarray, vocabulary: Any) -> np.ndarray:
@@ -91,7 +120,7 @@ def score_choices(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Log-likelihood of every choice of every question.
 
-    A question is encoded once for all its choices.
+    A question is encoded once for all its choices, which stand side by side in one row of the decoder.
 
     Args:
       inputs: token ids of each question, with EOS.
@@ -99,87 +128,135 @@ def score_choices(
       batch_size: questions at once.
 
     Returns:
-      For each question (sums [C], counts [C]): summed log-probabilities and numbers of tokens.
+      For each question (sums [C], counts [C]): summed natural log-probabilities and numbers of tokens.
     """
-    graphdef, params = nnx.split(model)
     results: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0)) for _ in inputs]
-    width = max(map(len, choices), default=0)
-    for chosen, tokens_QxS, lengths_Q in decoding.bucketed(inputs, batch_size, vocabulary.pad_id):
-        segment_ids_QxS = np.arange(tokens_QxS.shape[1]) < np.maximum(lengths_Q, 1)[:, None]
-        # Every question has `width` rows; those it does not need stay padding.
-        rows = {
-            row * width + c: choice
-            for row, index in enumerate(chosen)
-            for c, choice in enumerate(choices[index])
-        }
-        T = decoding.bucket(max(map(len, rows.values())))
-        targets_BxT = np.full((len(tokens_QxS) * width, T), vocabulary.pad_id, np.int32)
+    for chosen, tokens_BxS, lengths_B in decoding.bucketed(inputs, batch_size, vocabulary.pad_id):
+        segment_ids_BxS = np.arange(tokens_BxS.shape[1]) < np.maximum(lengths_B, 1)[:, None]
+        T = decoding.bucket(max(sum(map(len, choices[index])) for index in chosen))
+        targets_BxT = np.full((len(tokens_BxS), T), vocabulary.pad_id, np.int32)
         segment_ids_BxT = np.zeros_like(targets_BxT)
-        for row, choice in rows.items():
-            targets_BxT[row, : len(choice)] = choice
-            segment_ids_BxT[row, : len(choice)] = 1
-        scores = _program(
-            graphdef,
-            params,
-            tokens_QxS,
-            segment_ids_QxS.astype(np.int32),
-            np.pad(targets_BxT, ((0, 0), (1, 0)), constant_values=vocabulary.pad_id)[:, :-1],
-            segment_ids_BxT,
-            targets_BxT,
-            np.repeat(np.arange(len(tokens_QxS), dtype=np.int32), width),
-        )
-        sums_B = np.sum(np.asarray(scores.log_prob_BxT), axis=-1, where=segment_ids_BxT > 0)
-        counts_B = segment_ids_BxT.sum(axis=-1)
         for row, index in enumerate(chosen):
-            mine = slice(row * width, row * width + len(choices[index]))
-            results[index] = (sums_B[mine], counts_B[mine])
+            lengths_C = [len(choice) for choice in choices[index]]
+            here = row, slice(sum(lengths_C))
+            targets_BxT[here] = list(itertools.chain(*choices[index]))
+            segment_ids_BxT[here] = np.repeat(np.arange(1, len(lengths_C) + 1), lengths_C)
+        batch = {
+            "encoder_input_tokens": tokens_BxS,
+            "encoder_segment_ids": segment_ids_BxS.astype(np.int32),
+            "decoder_input_tokens": shifted(targets_BxT, segment_ids_BxT),
+            "decoder_segment_ids": segment_ids_BxT,
+            "decoder_target_tokens": targets_BxT,
+        }
+        one_BxT = np.minimum(segment_ids_BxT, 1)
+        log_prob_BxT = np.asarray(token_scores(model, batch, sources_BxT=one_BxT).log_prob_BxT)
+        for row, index in enumerate(chosen):
+            sums_C = np.bincount(segment_ids_BxT[row], log_prob_BxT[row])[1:]
+            results[index] = (sums_C, np.bincount(segment_ids_BxT[row])[1:])
     return results
 
 
-def best_choice(sums_C: np.ndarray, counts_C: np.ndarray, *, mean: bool = False) -> int:
-    """Index of the likeliest choice: by the sum of its log-probabilities, or by their mean per token.
+def unconditional(
+    model: nnx.Module,
+    inputs: Sequence[Sequence[int]],
+    choices: Sequence[Sequence[Sequence[int]]],
+    vocabulary: Any,
+    *,
+    batch_size: int = 32,
+) -> list[np.ndarray]:
+    """How likely every choice is without its question: summed log-probabilities [C] for each question.
 
-    The sum is the probability of the whole choice and favours short ones; the mean takes the length out.
-
-    >>> sums, counts = np.array([-4.0, -6.0]), np.array([2, 6])
-    >>> best_choice(sums, counts), best_choice(sums, counts, mean=True)
-    (0, 1)
+    The neutral source is the question's with all its text taken out: sentinels, soft-prompt tokens and EOS
+    stay. A choice that several questions share is scored once. Arguments as of `score_choices`.
     """
-    return int(np.argmax(sums_C / counts_C if mean else sums_C))
+    sources = [_neutral(source, vocabulary) for source in inputs]
+    distinct: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
+    for source, options in zip(sources, choices, strict=True):
+        distinct.setdefault(source, {}).update(dict.fromkeys(map(tuple, options)))
+    groups = [
+        (source, [*options][start : start + _CHOICES_AT_ONCE])
+        for source, options in distinct.items()
+        for start in range(0, len(options), _CHOICES_AT_ONCE)
+    ]
+    scored = score_choices(
+        model, [s for s, _ in groups], [c for _, c in groups], vocabulary, batch_size=batch_size
+    )
+    known = {
+        (source, choice): value
+        for (source, group), (sums_C, _) in zip(groups, scored, strict=True)
+        for choice, value in zip(group, sums_C, strict=True)
+    }
+    return [
+        np.array([known[source, tuple(choice)] for choice in options])
+        for source, options in zip(sources, choices, strict=True)
+    ]
+
+
+def _neutral(source: Sequence[int], vocabulary: Any) -> tuple[int, ...]:
+    first_sentinel = vocabulary.size - vocabulary.extra_ids
+    return tuple(int(i) for i in source if i >= first_sentinel or i == vocabulary.eos_id)
+
+
+def best_choices(
+    sums_C: np.ndarray, counts_C: np.ndarray, unconditional_C: np.ndarray
+) -> dict[str, int]:
+    """Index of the best choice by three rules.
+
+    "sum": the most probable choice as a whole, which favours short ones. "mean": the best mean
+    log-probability of a token, which takes the length out. "pmi": the choice whose probability the
+    question raises most, log p(choice | question) - log p(choice), which takes out how common its words
+    are (Brown et al., "Language Models are Few-Shot Learners", 2020, section 2.4; Holtzman et al.,
+    "Surface Form Competition", EMNLP 2021). The first of equals wins.
+
+    >>> best_choices(np.array([-4.0, -6.0, -9.0]), np.array([2, 6, 3]), np.array([-3.0, -6.0, -15.0]))
+    {'sum': 0, 'mean': 1, 'pmi': 2}
+    """
+    values = {"sum": sums_C, "mean": sums_C / counts_C, "pmi": sums_C - unconditional_C}
+    return {name: int(np.argmax(value_C)) for name, value_C in values.items()}
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")
 def _program(
     graphdef,
     params,
-    tokens_QxS,
-    source_segment_ids_QxS,
+    source_BxS,
+    source_segment_ids_BxS,
     inputs_BxT,
     segment_ids_BxT,
     targets_BxT,
-    sources_B,
+    counted_BxT,
+    sources_BxT,
 ) -> TokenScores:
-    """One teacher-forced pass; row b of the targets belongs to source `sources_B[b]`."""
+    """One teacher-forced pass; a token of the targets reads segment `sources_BxT` of the source."""
     model = nnx.merge(graphdef, params)
-    encoded_QxSxD = model.encode(tokens_QxS, source_segment_ids_QxS)
     hidden_BxTxD = model.decode(
-        encoded_QxSxD[sources_B], source_segment_ids_QxS[sources_B], inputs_BxT, segment_ids_BxT
+        model.encode(source_BxS, source_segment_ids_BxS),
+        source_segment_ids_BxS,
+        inputs_BxT,
+        segment_ids_BxT,
+        sources_BxT=sources_BxT,
     )
     B, T, D = hidden_BxTxD.shape
-    N = min(B * T, max(1, _LOGITS_AT_ONCE // model.config.vocab_size))
-    pad = -(B * T) % N
+    at_once = _LOGITS_AT_ONCE if platform() == "cpu" else _LOGITS_AT_ONCE_ON_ACCELERATORS
+    N = min(B * T, max(1, at_once // model.config.vocab_size))
+    # The places of the tokens that count come first; places past the end are read as the last, never written.
+    places = jnp.argsort(~counted_BxT.reshape(-1), stable=True)
+    places = jnp.pad(places, (0, -(B * T) % N), constant_values=B * T)
 
-    def score(part):
-        hidden_NxD, targets_N = part
+    def score(i, scores):
+        place_N = jax.lax.dynamic_slice_in_dim(places, i * N, N)
+        hidden_NxD = hidden_BxTxD.reshape(-1, D).at[place_N].get(mode="clip")
+        target_N = targets_BxT.reshape(-1).at[place_N].get(mode="clip")
         logits_NxV = model.logits(hidden_NxD).astype(jnp.float32)
-        gold_Nx1 = jnp.take_along_axis(logits_NxV, targets_N[:, None], axis=-1)
-        # Counting the larger logits gives the rank without a sort.
-        rank_N = jnp.sum(logits_NxV > gold_Nx1, axis=-1)
-        return gold_Nx1[:, 0] - jax.nn.logsumexp(logits_NxV, axis=-1), rank_N
+        gold_Nx1 = jnp.take_along_axis(logits_NxV, target_N[:, None], axis=-1)
+        found = (
+            gold_Nx1[:, 0] - jax.nn.logsumexp(logits_NxV, axis=-1),
+            # Counting the larger logits gives the rank without a sort.
+            jnp.sum(logits_NxV > gold_Nx1, axis=-1, dtype=jnp.int32),
+        )
+        return tuple(x.at[place_N].set(y, mode="drop") for x, y in zip(scores, found, strict=True))
 
-    parts = (
-        jnp.pad(hidden_BxTxD.reshape(B * T, D), ((0, pad), (0, 0))).reshape(-1, N, D),
-        jnp.pad(targets_BxT.reshape(B * T), (0, pad)).reshape(-1, N),
-    )
-    log_prob, rank = jax.lax.map(score, parts)
-    return TokenScores(*(x.reshape(-1)[: B * T].reshape(B, T) for x in (log_prob, rank)))
+    empty = jnp.zeros(B * T, jnp.float32), jnp.zeros(B * T, jnp.int32)
+    slices = -(-jnp.sum(counted_BxT) // N)
+    scores = jax.lax.fori_loop(0, slices, score, empty)
+    return TokenScores(*(jnp.where(counted_BxT, x.reshape(B, T), 0) for x in scores))

@@ -7,9 +7,10 @@ comparison, Koehn, "Statistical Significance Tests for Machine Translation Evalu
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import scipy.sparse
 
 # The resampling counts held at once: 4 M int64 = 32 MB.
 _COUNTS_AT_ONCE = 1 << 22
@@ -21,18 +22,18 @@ class Statistics:
 
     Attributes:
       values_NxK: K numbers per example whose sums over the examples decide the metric: the scores
-        themselves for a mean, match counts for BLEU.
+        themselves for a mean, match counts for BLEU. A SciPy sparse array if most are 0.
       finish: `finish(sums_..xK, num_examples)` -> metric values of shape `...` by name.
       per_example: scores of single examples [N] by name, where the metric has them.
     """
 
-    values_NxK: np.ndarray
+    values_NxK: np.ndarray | scipy.sparse.csr_array
     finish: Callable[[np.ndarray, int], dict[str, np.ndarray]]
     per_example: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def value(self) -> dict[str, float]:
         """The metric over all the examples."""
-        values = self.finish(self.values_NxK.sum(axis=0), len(self.values_NxK))
+        values = self.finish(self.values_NxK.sum(axis=0), self.values_NxK.shape[0])
         return {name: float(value) for name, value in values.items()}
 
 
@@ -75,14 +76,15 @@ def mean(scores: dict[str, np.ndarray]) -> Statistics:
 
 
 def bootstrap(
-    statistics: Statistics, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
+    *metrics: Statistics, samples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile bootstrap interval over the examples of every value of a metric.
+    """Percentile bootstrap interval over the examples of every value of some metrics of the same examples.
 
-    The same seed draws the same resamples for every metric over the same number of examples.
+    They share the resamples. The same seed draws the same ones for every metric over the same number
+    of examples.
     """
-    resampled = _resampled(statistics, samples, seed)
-    values = statistics.value()
+    resampled = _resampled(metrics, samples, seed)
+    values = {name: value for metric in metrics for name, value in metric.value().items()}
     return {name: Interval(values[name], *_bounds(resampled[name], confidence)) for name in values}
 
 
@@ -103,12 +105,13 @@ def compare(
     Raises:
       ValueError: the systems were scored on different numbers of examples.
     """
-    if len(a.values_NxK) != len(b.values_NxK):
+    counts = a.values_NxK.shape[0], b.values_NxK.shape[0]
+    if counts[0] != counts[1]:
         raise ValueError(
             "A paired comparison needs the same examples for both systems, but there are "
-            f"{len(a.values_NxK)} and {len(b.values_NxK)}."
+            f"{counts[0]} and {counts[1]}."
         )
-    resampled_a, resampled_b = _resampled(a, samples, seed), _resampled(b, samples, seed)
+    resampled_a, resampled_b = (_resampled([metric], samples, seed) for metric in (a, b))
     values_a, values_b = a.value(), b.value()
     result = {}
     for name in (name for name in values_a if name in values_b):
@@ -124,11 +127,15 @@ def compare(
     return result
 
 
-def _resampled(statistics: Statistics, samples: int, seed: int) -> dict[str, np.ndarray]:
+def _resampled(metrics: Sequence[Statistics], samples: int, seed: int) -> dict[str, np.ndarray]:
     """Metric values [samples] by name."""
-    num_examples = len(statistics.values_NxK)
-    sums = [counts @ statistics.values_NxK for counts in _counts(num_examples, samples, seed)]
-    return statistics.finish(np.concatenate(sums), num_examples)
+    num_examples = metrics[0].values_NxK.shape[0]
+    found: dict[str, list[np.ndarray]] = {}
+    for counts in _counts(num_examples, samples, seed):
+        for metric in metrics:
+            for name, values in metric.finish(counts @ metric.values_NxK, num_examples).items():
+                found.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in found.items()}
 
 
 def _counts(num_examples: int, samples: int, seed: int) -> Iterator[np.ndarray]:

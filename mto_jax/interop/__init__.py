@@ -14,27 +14,27 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import gin
 import jax
 
 from mto_jax.errors import UserError
-from mto_jax.interop import card, huggingface, mapping, native, t5x, tokenizer
-from mto_jax.interop.checkpoint import Checkpoint, File, Rules, describe_file, place_all
-from mto_jax.interop.hub import PREFIX, resolve
+from mto_jax.interop import card, hub, huggingface, mapping, native, t5x, tokenizer
+from mto_jax.interop.checkpoint import Checkpoint, File, Options, describe_file, place_all
+from mto_jax.interop.hub import PREFIX, name_in_hub
 from mto_jax.interop.lazy import Tensor, in_memory
 from mto_jax.models.config import T5Config
-from mto_jax.vocabulary import MODEL_FILE, Vocabulary
+from mto_jax.vocabulary import Vocabulary
 
 __all__ = [
     "PREFIX",
     "Checkpoint",
+    "Options",
     "inspect",
     "is_foreign",
     "load",
+    "name_in_hub",
     "open_checkpoint",
     "resolve",
     "save",
-    "vocabulary_of",
 ]
 
 
@@ -43,25 +43,33 @@ def is_foreign(path: str | os.PathLike) -> bool:
     if os.fspath(path).startswith(PREFIX):
         return True
     folder = pathlib.Path(path).expanduser()
-    return not native.is_checkpoint(folder) and (
-        huggingface.is_checkpoint(folder) or t5x.is_checkpoint(folder)
-    )
+    kinds = (huggingface.is_checkpoint, t5x.is_checkpoint, _is_mesh_tensorflow)
+    return not native.is_checkpoint(folder) and any(kind(folder) for kind in kinds)
+
+
+def _is_mesh_tensorflow(path: pathlib.Path) -> bool:
+    return any(path.glob("*.ckpt-*.index"))
+
+
+def resolve(path: str | os.PathLike, options: Options | None = None) -> pathlib.Path:
+    """The local folder or file that `path` means, see `hub.resolve`."""
+    return hub.resolve(path, allow_pickle=(options or Options()).allow_pickle)
 
 
 def open_checkpoint(
-    path: str | os.PathLike, *, like: T5Config | None = None, allow_pickle: bool = False
+    path: str | os.PathLike, *, like: T5Config | None = None, options: Options | None = None
 ) -> Checkpoint:
     """Find out what a checkpoint is and what it holds, without reading its arrays.
 
     Args:
       path: folder or file, or hf://org/name[@revision].
       like: a model that tells what T5X files do not (activation, reach of the relative bias).
-      allow_pickle: see `huggingface.read`.
+      options: None means `Options()`, as gin binds it (load_checkpoint); so everywhere here.
 
     Raises:
       UserError: not a checkpoint of a T5.
     """
-    file, config = _read(resolve(path, allow_pickle=allow_pickle), like, allow_pickle)
+    file, config = _read(path, like, options or Options())
     if isinstance(config, UserError):
         raise UserError(f"{file.path} ({file.format}) is not a T5: {config}") from config
     return _account(file, config)
@@ -81,14 +89,15 @@ def _account(file: File, config: T5Config) -> Checkpoint:
 
 
 def _read(
-    path: pathlib.Path, like: T5Config | None, allow_pickle: bool
+    path: str | os.PathLike, like: T5Config | None, options: Options
 ) -> tuple[File, T5Config | UserError]:
     """The file, and the model in it or the reason why it is none."""
+    path = resolve(path, options)
     if native.is_checkpoint(path):
         return native.read(path)
     if huggingface.is_checkpoint(path):
-        return huggingface.read(path, allow_pickle=allow_pickle)
-    if list(path.glob("*.ckpt-*.index")):
+        return huggingface.read(path, allow_pickle=options.allow_pickle)
+    if _is_mesh_tensorflow(path):
         raise UserError(
             f"{path} is a checkpoint of Mesh TensorFlow, which this program does not read. The same models "
             "are published for T5X (gs://t5-data/pretrained_models/t5x) and on the Hugging Face hub."
@@ -100,14 +109,12 @@ def _read(
         return file, error
 
 
-@gin.configurable("load_checkpoint")
 def load(
     path: str | os.PathLike,
     *,
     config: T5Config | None = None,
     shardings: Mapping[str, jax.sharding.Sharding] | None = None,
-    assignment_map: Rules = (),
-    allow_pickle: bool = False,
+    options: Options | None = None,
 ) -> tuple[T5Config, dict[str, jax.Array]]:
     """The model of a checkpoint and its parameters in float32, by name, each read straight to its devices.
 
@@ -115,33 +122,31 @@ def load(
 
     Args:
       path: see `open_checkpoint`.
-      config: the model that the parameters must fit; None takes the one in the checkpoint, with the
-        vocabulary rounded up to a multiple of 128.
+      config: the model that the parameters must fit; None takes `Checkpoint.model`.
       shardings: where each parameter lives, such as `Blueprint.shardings(mesh)`; None means whole, on the
         first device.
-      assignment_map: rules for a partial restore, see `Checkpoint.assign`. Parameters that a rule leaves
-        out are not in the result.
-      allow_pickle: see `huggingface.read`.
+      options: see `open_checkpoint`. Parameters that a rule leaves out are not in the result.
 
     Raises:
       UserError: not a T5, or it does not fit `config`: every missing, extra or misshapen tensor is
         listed with what was expected.
     """
-    checkpoint = open_checkpoint(path, like=config, allow_pickle=allow_pickle)
-    target, tensors, report = checkpoint.assign(config, assignment_map)
+    options = options or Options()
+    checkpoint = open_checkpoint(path, like=config, options=options)
+    target, tensors, report = checkpoint.assign(config, options.assignment_map)
     if jax.process_index() == 0:
         for line in (*checkpoint.file.notes, *report):
             print(f"{path}: {line}", file=sys.stderr)
     return target, place_all(tensors, shardings)
 
 
-def inspect(path: str | os.PathLike, *, allow_pickle: bool = False) -> str:
+def inspect(path: str | os.PathLike, options: Options | None = None) -> str:
     """What a checkpoint is, for a person: format, family, sizes, types, layers, step, anything odd.
 
     Raises:
       UserError: no checkpoint that this program knows.
     """
-    file, config = _read(resolve(path, allow_pickle=allow_pickle), None, allow_pickle)
+    file, config = _read(path, None, options or Options())
     if isinstance(config, UserError):
         return describe_file(file, str(config))
     return _account(file, config).description()
@@ -155,7 +160,7 @@ def save(
     vocabulary: Vocabulary | None = None,
     dtype: str = "float32",
     source: str = "a model in memory",
-    run_dir: pathlib.Path | None = None,
+    step_dir: pathlib.Path | None = None,
 ) -> None:
     """Write a folder that Transformers loads: weights, configs, tokenizer and model card.
 
@@ -164,7 +169,7 @@ def save(
       folder: is made; must be empty if it exists.
       vocabulary: None leaves the tokenizer out.
       dtype: "float32" or "bfloat16".
-      source, run_dir: for the model card, see `card.text`.
+      source, step_dir: for the model card, see `card.text`.
 
     Raises:
       UserError: the folder is not empty, or parameters are missing or misshapen.
@@ -173,15 +178,7 @@ def save(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not empty: name another output folder.")
     tensors = {n: v if isinstance(v, Tensor) else in_memory(v) for n, v in parameters.items()}
-    shapes = mapping.shapes(config)
-    wrong = [
-        f"{name} is {list(tensors[name].shape) if name in tensors else 'missing'}, expected {list(shape)}"
-        for name, shape in shapes.items()
-        if name not in tensors or tensors[name].shape != shape
-    ]
-    wrong += [f"{name} is not a parameter of a T5" for name in tensors if name not in shapes]
-    if wrong:
-        raise UserError(f"These parameters are not those of the model: {'; '.join(wrong)}.")
+    mapping.check_complete(config, tensors)
     if vocabulary is not None and vocabulary.size > config.vocab_size:
         raise UserError(
             f"The vocabulary {vocabulary.path} has {vocabulary.size} ids, but the model {config.vocab_size}: it "
@@ -191,15 +188,10 @@ def save(
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    huggingface.write(partial, config, tensors, dtype)
     if vocabulary is not None:
         tokenizer.write(partial, vocabulary)
-    (partial / "README.md").write_text(card.text(config, folder.name, source, run_dir))
+    huggingface.write(partial, config, tensors, dtype)
+    (partial / "README.md").write_text(card.text(config, folder.name, source, step_dir))
     if folder.exists():
         folder.rmdir()
     partial.rename(folder)
-
-
-def vocabulary_of(path: pathlib.Path) -> Vocabulary | None:
-    """The vocabulary that lies in a Hugging Face folder as spiece.model, if one does."""
-    return Vocabulary(path / MODEL_FILE) if (path / MODEL_FILE).is_file() else None

@@ -4,27 +4,30 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mto_jax import __version__
 from mto_jax.interop.checkpoint import family
 from mto_jax.models.config import T5Config
+from mto_jax.training import checkpoints
 
 
-def text(config: T5Config, name: str, source: str, run_dir: pathlib.Path | None) -> str:
+def text(config: T5Config, name: str, source: str, step_dir: pathlib.Path | None) -> str:
     """README.md in Markdown.
 
     Args:
       name: of the exported folder.
       source: the checkpoint that was exported.
-      run_dir: where config.gin, model.json and metrics.jsonl of the training run may lie.
+      step_dir: its folder RUN/checkpoints/STEP, if it is of a run; what RUN holds (the operative
+        configuration, metrics.jsonl, evaluation/STEP) is told.
     """
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text2text-generation\ntags:\n- t5\n- mto-jax\n---",
         f"# {name}",
-        f"A {family(config)} with {config.num_encoder_layers} encoder and {config.num_decoder_layers} decoder "
-        f"layers, d_model {config.d_model}, written by MTO-JAX {__version__}.",
+        f"An encoder-decoder of the family {family(config)} with {config.num_encoder_layers} + "
+        f"{config.num_decoder_layers} layers and d_model {config.d_model}, written by MTO-JAX {__version__}.",
         "## Use",
         f"""```python
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -34,47 +37,90 @@ model = AutoModelForSeq2SeqLM.from_pretrained("{name}")
 batch = tokenizer("A <extra_id_0> walks into a bar.", return_tensors="pt")
 print(tokenizer.decode(model.generate(**batch)[0]))
 ```""",
-        f"""```
+        f"""With MTO-JAX, from which it was exported by the first of these commands:
+
+```
 mto convert --from={source} --to=hf --output={name}
+mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR={name} --input_file=inputs.txt
 mto train --gin_file=... --gin.INITIAL_CHECKPOINT_PATH={name}
 ```""",
     ]
-    if run_dir is not None:
-        parts += _training(run_dir)
+    if step_dir is not None:
+        parts += _training(step_dir)
     return "\n\n".join(parts) + "\n"
 
 
-def _training(run_dir: pathlib.Path) -> list[str]:
+def _training(step_dir: pathlib.Path) -> list[str]:
+    run_dir = step_dir.parent.parent
+    known = checkpoints.description(step_dir)
+    step = known["step"]
+    files = [run_dir / name for name in ("operative_config.gin", "config.gin")]
+    gin_text = next((file.read_text().strip() for file in files if file.is_file()), "")
+    metrics = _metrics(run_dir / "metrics.jsonl", step) | known["metrics"]
+    results = run_dir / "evaluation" / str(step) / "metrics.json"
     parts = []
-    config = next(
-        (run_dir / n for n in ("operative_config.gin", "config.gin") if (run_dir / n).is_file()),
-        None,
-    )
-    if config is not None:
-        gin_text = config.read_text().strip()
-        data = [line for line in gin_text.splitlines() if "mixture_or_task" in line.lower()]
-        if data:
-            parts += ["## Data", "```\n" + "\n".join(data) + "\n```"]
+    if data := _data(gin_text):
+        parts += ["## Data", _table(("use", "task or mixture", "split", "tokens"), data)]
+    if metrics:
+        rows = [(key, f"{value:.6g}") for key, value in metrics.items()]
+        parts += [f"## Metrics at step {step}", _table(("metric", "value"), rows)]
+    if results.is_file():
+        rows = _results(json.loads(results.read_text())["results"])
+        parts += ["## Evaluation", _table(("task", "split", "metric", "value (95 %)"), rows)]
+    if gin_text:
         parts += [
             "## Configuration",
-            "`mto train --gin_file=config.gin` with this file repeats the run.",
+            "`mto train --gin_file=config.gin` with this as config.gin repeats the training.",
             f"```\n{gin_text}\n```",
         ]
-    metrics = _last_metrics(run_dir / "metrics.jsonl")
-    if metrics:
-        rows = [f"| {key} | {value:.6g} |" for key, value in metrics.items()]
-        parts += ["## Metrics", "\n".join(["| metric | last value |", "|---|---|", *rows])]
     return parts
 
 
-def _last_metrics(path: pathlib.Path) -> Mapping[str, Any]:
-    """The last value of every number in a file of JSON lines."""
+def _data(gin_text: str) -> list[Sequence[str]]:
+    """A row for each data set that the configuration names: its scope, task, split and lengths."""
+    whole = re.sub(r"\\\n\s*", "", gin_text)
+    values = dict(re.findall(r"^([\w./]+) = (.+)$", whole, re.MULTILINE))
+
+    def value(name: str) -> str:
+        found = values.get(name, "")
+        return values.get(found[1:], found) if found.startswith("%") else found
+
+    fields = ("mixture_or_task_name", "split", "task_feature_lengths")
+    suffix = f"DatasetConfig.{fields[0]}"
+    scopes = [name.removesuffix(suffix) for name in values if name.endswith(suffix)]
+    return [
+        (scope.rstrip("/"), *(_code(value(f"{scope}DatasetConfig.{field}")) for field in fields))
+        for scope in scopes
+    ]
+
+
+def _metrics(path: pathlib.Path, step: int) -> dict[str, Any]:
+    """The last value of each training metric up to `step` in a file of JSON lines."""
     metrics: dict[str, Any] = {}
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the line that a crash cut short
-                continue
-            metrics |= {k: v for k, v in entry.items() if isinstance(v, int | float)}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # the line that a crash cut short
+            continue
+        if entry.get("step", 0) <= step:
+            metrics |= {k: v for k, v in entry.items() if k.startswith("train/")}
     return metrics
+
+
+def _results(entries: Sequence[Mapping[str, Any]]) -> list[Sequence[str]]:
+    """A row for each metric of each task that `mto evaluate` has left."""
+    rows = []
+    for entry in entries:
+        for name, found in entry["metrics"].items():
+            bounds = "" if found["low"] is None else f" ({found['low']:.3f} to {found['high']:.3f})"
+            rows.append((entry["task"], entry["split"], name, f"{found['value']:.3f}{bounds}"))
+    return rows
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _code(value: str) -> str:
+    return f"`{value}`" if value else ""

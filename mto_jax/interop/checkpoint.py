@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
+import gin
 import jax
 import numpy as np
 
@@ -24,6 +25,21 @@ _IDENTITY = (
 
 # (pattern, replacement) as in T5X: see `Checkpoint.assign`.
 Rules = Sequence[tuple[str, str | None]]
+
+
+@gin.configurable("load_checkpoint")
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a user may say about the checkpoints that are read.
+
+    Attributes:
+      assignment_map: rules for a partial restore, see `Checkpoint.assign`.
+      allow_pickle: read `pytorch_model.bin` (by PyTorch, which must be installed, and nothing but tensors
+        of it) where there are no safetensors.
+    """
+
+    assignment_map: Rules = ()
+    allow_pickle: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +67,20 @@ class Checkpoint:
     faults: Mapping[str, Sequence[str]]  # our name -> what is missing or misshapen
     extra: Mapping[str, Tensor]  # by the file's name: parameters that a T5 does not have
 
+    @property
+    def model(self) -> T5Config:
+        """The model to fill if none is asked for; a foreign vocabulary is rounded up to a multiple of 128."""
+        rows = self.config.vocab_size
+        rows = rows if self.file.side == "ours" else mapping.padded(rows)
+        return dataclasses.replace(self.config, vocab_size=rows)
+
     def assign(
         self, config: T5Config | None = None, rules: Rules = ()
     ) -> tuple[T5Config, dict[str, Tensor], list[str]]:
         """Which tensor each parameter of a model gets: (model, tensors by our name, report).
 
         Args:
-          config: the model to fill; None takes that of the checkpoint, the vocabulary rounded up to a
-            multiple of 128.
+          config: the model to fill; None takes `model`.
           rules: (pattern, replacement) pairs for a partial restore; the first pattern that matches the
             whole name of a parameter decides. A replacement (with \\1 for groups) names the
             parameter of the checkpoint to take instead; None leaves the parameter out, so that
@@ -68,9 +90,7 @@ class Checkpoint:
         Raises:
           UserError: lists each tensor that is missing, misshapen or extra, and what was expected.
         """
-        target = config or dataclasses.replace(
-            self.config, vocab_size=mapping.padded(self.config.vocab_size)
-        )
+        target = config or self.model
         tensors, report = self._fit_vocabulary(target.vocab_size)
         problems = []
         chosen, taken = {}, set()
@@ -155,7 +175,7 @@ class Checkpoint:
         ]
         lines += [("problem", fault) for faults in self.faults.values() for fault in faults]
         lines += [("extra", f"{name} {list(t.shape)}") for name, t in self.extra.items()]
-        return _columns([*lines, *_footer(self.file)])
+        return columns([*lines, *_footer(self.file)])
 
 
 def _source(name: str, rules: Rules) -> str | None:
@@ -191,7 +211,7 @@ def family(config: T5Config) -> str:
 def describe_file(file: File, reason: str) -> str:
     """What can be said of a checkpoint that is no T5."""
     tensors = [("holds", f"{name} {list(t.shape)} {t.dtype}") for name, t in file.tensors.items()]
-    return _columns([*_header(file), ("not a T5", reason), *tensors[:20], *_footer(file)])
+    return columns([*_header(file), ("not a T5", reason), *tensors[:20], *_footer(file)])
 
 
 def _header(file: File) -> list[tuple[str, str]]:
@@ -210,6 +230,7 @@ def _footer(file: File) -> list[tuple[str, str]]:
     return [*(("note", note) for note in file.notes), *left]
 
 
-def _columns(rows: Sequence[tuple[str, str]]) -> str:
+def columns(rows: Sequence[tuple[str, str]]) -> str:
+    """Titles and texts, a line each."""
     width = max(len(title) for title, _ in rows)
     return "\n".join(f"{title:<{width}}  {text}" for title, text in rows)

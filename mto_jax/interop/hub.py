@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hf://org/name[@revision]`: files of the Hugging Face hub, in its standard cache on this machine."""
 
+import fnmatch
 import hashlib
 import os
 import pathlib
 import re
-import time
 
 from mto_jax.errors import UserError
 
 PREFIX = "hf://"
-_SMALL = ("*.json", "spiece.model", "*.model", "operative_config.gin")
+_SMALL = ("*.json", "*.model")
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
@@ -19,8 +19,8 @@ _PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 def resolve(path: str | os.PathLike, *, allow_pickle: bool = False) -> pathlib.Path:
     """The local folder or file that `path` means; "hf://..." is downloaded unless it is in the cache.
 
-    A broken download goes on where it stopped; new files are checked against the SHA-256 that the hub
-    gives. With HF_HUB_OFFLINE=1 only the cache is asked.
+    A broken download goes on where it stopped, and large files are checked against the SHA-256 that the
+    hub gives. With HF_HUB_OFFLINE=1 only the cache is asked.
 
     Args:
       allow_pickle: take `pytorch_model.bin` where a repository has no safetensors.
@@ -48,16 +48,27 @@ def resolve(path: str | os.PathLike, *, allow_pickle: bool = False) -> pathlib.P
     return folder
 
 
+def name_in_hub(path: pathlib.Path) -> str | None:
+    """hf://org/name@revision of a folder in the cache; None for any other path."""
+    found = re.search(r"models--([\w.-]+?)--([\w.-]+)/snapshots/(\w+)$", path.as_posix())
+    return f"{PREFIX}{found[1]}/{found[2]}@{found[3]}" if found else None
+
+
 def _download(
     name: str, repository: str, revision: str | None, patterns: list[str]
 ) -> pathlib.Path:
     import huggingface_hub
 
-    began = time.time()
     try:
+        commit, files = _large_files(repository, revision)
+        for file in files:
+            if any(fnmatch.fnmatch(file.rfilename, pattern) for pattern in patterns):
+                _fetch(repository, commit, file)
         folder = huggingface_hub.snapshot_download(
             repository, revision=revision, allow_patterns=patterns
         )
+    except UserError:
+        raise
     except Exception as error:  # the hub client raises errors of several HTTP libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
@@ -65,20 +76,58 @@ def _download(
             "connection (a private or gated model needs HF_TOKEN), or copy the folder to this machine "
             "and give its path. What was downloaded is kept, and the same command goes on from there."
         ) from error
-    for file in pathlib.Path(folder).iterdir():
-        _verify(file.resolve(), began)
     return pathlib.Path(folder)
 
 
-def _verify(blob: pathlib.Path, since: float) -> None:
-    """Large files of the hub's cache are named by their SHA-256; those written since then are checked."""
-    if not re.fullmatch(r"[0-9a-f]{64}", blob.name) or blob.stat().st_mtime < since:
-        return
-    with blob.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != blob.name:
-        blob.unlink()
-        raise UserError(
-            f"The download of {blob} is damaged (SHA-256 {digest[:12]}...) and was removed: run the same "
-            "command again."
+def _large_files(repository: str, revision: str | None) -> tuple[str, list]:
+    """The commit, and its files that have a SHA-256; ("", none) where the hub cannot be asked."""
+    import huggingface_hub
+
+    try:
+        info = huggingface_hub.HfApi().model_info(
+            repository, revision=revision, files_metadata=True
         )
+    except Exception:  # the download that follows takes what the cache has, or tells what is wrong
+        return "", []
+    return info.sha, [file for file in info.siblings or () if file.lfs]
+
+
+def _fetch(repository: str, commit: str, file) -> None:
+    """Put a large file into the cache, going on where an earlier process was broken off, and check its SHA-256.
+
+    The client by itself would start the file anew, and trust what came.
+    """
+    import filelock
+    import huggingface_hub
+    from huggingface_hub import constants, file_download, utils
+
+    if file.lfs.size > constants.MAX_HTTP_DOWNLOAD_SIZE:  # then the client has other ways
+        return
+    # The content of a file lies in the cache under its SHA-256.
+    cache, folder = pathlib.Path(constants.HF_HUB_CACHE), f"models--{repository.replace('/', '--')}"
+    blob = cache / folder / "blobs" / file.lfs.sha256
+    partial = blob.with_name(f"{blob.name}.incomplete")
+    lock = cache / ".locks" / folder / f"{blob.name}.lock"  # the client's own
+    for parent in (blob.parent, lock.parent):
+        parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(lock):
+        if blob.exists():
+            return
+        with partial.open("ab") as stream:
+            file_download.http_get(
+                huggingface_hub.hf_hub_url(repository, file.rfilename, revision=commit),
+                stream,
+                resume_size=stream.tell(),
+                headers=utils.build_hf_headers(),
+                expected_size=file.lfs.size,
+                displayed_filename=file.rfilename,
+            )
+        with partial.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != blob.name:
+            partial.unlink()
+            raise UserError(
+                f"The download of {file.rfilename} of {repository} is damaged (SHA-256 {digest[:12]}... in "
+                f"place of {blob.name[:12]}...) and was removed: run the same command again."
+            )
+        partial.rename(blob)

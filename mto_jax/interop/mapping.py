@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mto_jax.errors import UserError
 from mto_jax.interop.lazy import Index, Tensor, stacked
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
@@ -92,16 +93,35 @@ def shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in plan.abstract.items()}
 
 
-def names(config: T5Config, side: str) -> dict[str, Name]:
-    """What the parameters of a T5 are called in files of `side`, "hf" or "t5x"."""
+def check_complete(config: T5Config, tensors: Mapping[str, Tensor]) -> None:
+    """Raises a UserError unless `tensors` are the parameters of the model, all and no others."""
+    expected = shapes(config)
+    wrong = [
+        f"{name} is {list(tensors[name].shape) if name in tensors else 'missing'}, expected {list(shape)}"
+        for name, shape in expected.items()
+        if name not in tensors or tensors[name].shape != shape
+    ]
+    wrong += [f"{name} is not a parameter of a T5" for name in tensors if name not in expected]
+    if wrong:
+        raise UserError(f"These parameters are not those of the model: {'; '.join(wrong)}.")
+
+
+def table(side: str, *, relative_bias_per_layer: bool = False) -> dict[str, Name]:
+    """What any parameter of any T5 is called in files of `side`, "hf" or "t5x"."""
     column = _SIDES.index(side)
     result = {}
     for line in _TABLE.strip().splitlines():
         cells = line.split()
         name = Name(cells[column].removesuffix(".T"), cells[column].endswith(".T"))
-        if cells[0] not in result or config.relative_bias_per_layer:
+        if cells[0] not in result or relative_bias_per_layer:
             result[cells[0]] = name
-    return {name: result[name] for name in shapes(config)}
+    return result
+
+
+def names(config: T5Config, side: str) -> dict[str, Name]:
+    """What the parameters of a T5 are called in files of `side`, "hf" or "t5x"."""
+    known = table(side, relative_bias_per_layer=config.relative_bias_per_layer)
+    return {name: known[name] for name in shapes(config)}
 
 
 def assemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> Assembly:

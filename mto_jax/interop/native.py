@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mto_jax.errors import UserError
-from mto_jax.interop import tensorstore
+from mto_jax.interop import mapping, tensorstore
 from mto_jax.interop.checkpoint import File
 from mto_jax.interop.lazy import Tensor
 from mto_jax.models.config import T5Config
@@ -63,16 +63,17 @@ def write(
     The files are those of `checkpoints.Checkpointer`, written tensor by tensor.
 
     Args:
-      vocabulary: whose digest the checkpoint remembers; None leaves that open.
-      vocabulary_name: what `vocabulary.name` must be to find it again.
+      vocabulary: goes into the folder, and its digest into the checkpoint; None leaves it open.
+      vocabulary_name: what `vocabulary.name` was, for the record.
       origin: where the parameters come from, for the record.
 
     Raises:
-      UserError: the folder is not empty.
+      UserError: the folder is not empty, or parameters are missing or misshapen.
     """
     folder = pathlib.Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not empty: name another output folder.")
+    mapping.check_complete(config, tensors)
     identity: dict[str, Any] = {"model": dataclasses.asdict(config)}
     if vocabulary is not None:
         identity["vocabulary"] = {"name": vocabulary_name, "digest": vocabulary.digest}
@@ -95,10 +96,6 @@ def write(
     (partial / "run" / "metadata").write_text(json.dumps(run))
     write_digest(partial)
     partial.rename(step_dir)
+    if vocabulary is not None:
+        vocabulary.save(folder)
     write_atomically(folder / "model.json", json.dumps(identity, indent=2) + "\n")
-
-
-def vocabulary_name(path: str | os.PathLike) -> str | None:
-    """`vocabulary.name` of the run that a checkpoint belongs to, if it is on record."""
-    run = checkpoints.description(checkpoints.resolve(path))
-    return run.get("vocabulary", {}).get("name")

@@ -47,8 +47,9 @@ def read(path: str | os.PathLike) -> File:
         folder = _root(path)
         if folder is None:
             raise UserError(
-                f"{path} is not a T5X checkpoint: it has neither a file 'checkpoint' nor Orbax's "
-                f"'{tensorstore.METADATA}', nor folders checkpoint_N with one."
+                f"{path} holds no checkpoint: neither config.json (Hugging Face), nor a file 'checkpoint' or "
+                f"'{tensorstore.METADATA}' (T5X, Orbax) or folders checkpoint_N with one, nor a folder "
+                "checkpoints/ (a run of this program)."
             )
         if (folder / "checkpoint").is_file():
             flat = dict(_flatten(_unpack(folder / "checkpoint")))
@@ -74,7 +75,7 @@ def read(path: str | os.PathLike) -> File:
         stack = _SCANNED.sub(r"\1/layers_{i}/", name)
         tensors[stack] = tensors.pop(name).layers_first()
     return File(
-        path=str(path),
+        path=str(path if path.is_file() else folder),
         format=kind,
         side="t5x",
         tensors=tensors,
@@ -88,7 +89,8 @@ def config(tensors: Mapping[str, Tensor], like: T5Config | None) -> T5Config:
     """Sizes read off the shapes of the tensors.
 
     The file does not tell the activation of the feed-forward layer, the reach of the relative bias
-    and the dropout rate: they are those of `like`, or of the published T5 models.
+    and the dropout rate: they are those of `like`, or what gin binds for T5Config, which by default
+    are those of T5 v1.1.
 
     Raises:
       UserError: the tensors are not those of a T5.
@@ -127,7 +129,7 @@ def config(tensors: Mapping[str, Tensor], like: T5Config | None) -> T5Config:
     )
     num_heads, num_buckets = shape(bias)
     joined = int(np.prod(shape("encoder/layers_0/attention/query/kernel"))) // d_model
-    known = like or T5Config.from_dict({})
+    known = like or T5Config()
     fields = {
         "vocab_size": vocab_size,
         "d_model": d_model,
@@ -155,9 +157,12 @@ class _Stored:
 
 
 def _root(path: pathlib.Path) -> pathlib.Path | None:
-    """The folder with the index: `path`, its item `state`, or the newest `checkpoint_N` in it."""
-    numbered = [p for p in path.glob("checkpoint_*") if p.name.split("_")[-1].isdigit()]
-    numbered.sort(key=lambda p: int(p.name.split("_")[-1]), reverse=True)
+    """The folder with the index: `path`, its item `state`, or the newest step in it.
+
+    A step is called checkpoint_N by T5X, N by Orbax.
+    """
+    numbered = [p for p in path.glob("*") if p.name.removeprefix("checkpoint_").isdigit()]
+    numbered.sort(key=lambda p: int(p.name.removeprefix("checkpoint_")), reverse=True)
     for folder in (path, path / "state", path / "default"):
         if (folder / "checkpoint").is_file() or (folder / tensorstore.METADATA).is_file():
             return folder
@@ -170,12 +175,17 @@ def _unpack(file: pathlib.Path) -> Any:
     try:
         tree = serialization.msgpack_restore(file.read_bytes())
     except Exception as error:  # msgpack raises errors of many kinds on foreign bytes
-        raise UserError(
-            f"{file} is not a T5X checkpoint: it does not read as msgpack ({error})."
-        ) from error
+        raise _not_t5x(file, f"it does not read as msgpack ({error})") from error
     if not isinstance(tree, dict):
-        raise UserError(f"{file} is not a T5X checkpoint: it holds no tree of names.")
+        raise _not_t5x(file, "it holds no tree of names")
     return tree
+
+
+def _not_t5x(file: pathlib.Path, reason: str) -> UserError:
+    return UserError(
+        f"{file} is not a T5X checkpoint: {reason}. Of a model of Hugging Face, give the folder with its "
+        "config.json."
+    )
 
 
 def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,9 +15,11 @@ from mto_jax.matching.task import Example, Task, tokenise
 from mto_jax.models.t5 import T5
 from mto_jax.templates import Template
 
-ROWS = 16  # of sources in a batch; a row holds many packed sources
+ROWS = 16  # in a batch; a row holds many packed sources
 SOURCE_LENGTH = 64  # least length of a row, so that short sources fill it well
-MOST_SHARING = 4  # targets of one source that share its encoding
+MOST_SHARING = (
+    4  # targets of one source that share its encoding; more would leave gaps in the packing
+)
 
 
 class TailScores(NamedTuple):
@@ -38,28 +40,26 @@ def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list
     """The scores of every example's tail, in order.
 
     Sources are packed into rows, so that little is spent on padding, and one with several targets is
-    encoded once for some of them: a row of Q sources has R rows of targets, B = Q * R.
+    encoded once for some of them.
     """
     units = _units(examples)
-    R = max(len(members) for _, members in units)
     lengths_Nx2 = np.array(
-        [(len(source), max(len(examples[i][1]) for i in members)) for source, members in units]
+        [(len(source), sum(len(examples[i][1]) for i in members)) for source, members in units]
     )
     longest_source, longest_target = lengths_Nx2.max(axis=0).tolist()
     S = bucket(max(SOURCE_LENGTH, longest_source))
     share = lengths_Nx2[:, 1].sum() / lengths_Nx2[:, 0].sum()
     T = bucket(max(longest_target, round(S * share)))
     row_N = packing.pack(lengths_Nx2, (S, T))
-    sources_B = np.repeat(np.arange(ROWS, dtype=np.int32), R)
     found: list[TailScores | None] = [None] * len(examples)
     for start in range(0, row_N.max() + 1, ROWS):
         chosen = np.flatnonzero((row_N >= start) & (row_N < start + ROWS))
-        batch, places = _batch(
-            [units[i] for i in chosen], row_N[chosen] - start, examples, (S, T), R
+        batch, sources_BxT, places = _batch(
+            [units[i] for i in chosen], row_N[chosen] - start, examples, (S, T)
         )
-        targets_BxT = batch["decoder_target_tokens"]
-        log_probs_BxT, ranks_BxT = map(np.asarray, scoring.token_scores(model, batch, sources_B))
-        tail_BxT = scoring.tail_weights(targets_BxT, vocabulary) > 0
+        tail_BxT = scoring.tail_weights(batch["decoder_target_tokens"], vocabulary) > 0
+        scores = scoring.token_scores(model, batch, counted_BxT=tail_BxT, sources_BxT=sources_BxT)
+        log_probs_BxT, ranks_BxT = map(np.asarray, scores)
         for i, row, place in places:
             here = row, slice(place, place + len(examples[i][1]))
             tail = tail_BxT[here]
@@ -68,45 +68,51 @@ def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list
 
 
 def _units(examples: Sequence[Example]) -> list[tuple[tuple[int, ...], list[int]]]:
-    """(source, numbers of some examples that have it): about as many for each unit, few enough to share."""
+    """(source, numbers of some examples that have it): few enough to share."""
     by_source: dict[tuple[int, ...], list[int]] = {}
     for i, (inputs, _) in enumerate(examples):
         by_source.setdefault(tuple(inputs), []).append(i)
-    size = min(MOST_SHARING, round(len(examples) / len(by_source)))
     return [
-        (source, members[start : start + size])
+        (source, members[start : start + MOST_SHARING])
         for source, members in by_source.items()
-        for start in range(0, len(members), size)
+        for start in range(0, len(members), MOST_SHARING)
     ]
 
 
-def _batch(units, row_N, examples, capacity, R) -> tuple[dict[str, np.ndarray], list]:
-    """A batch of rows of sources, and where each example's target is: (number, row, place)."""
+def _batch(units, row_N, examples, capacity) -> tuple[dict[str, np.ndarray], np.ndarray, list]:
+    """(a batch of rows, the segment of the source that each target token reads, places of the targets).
+
+    A place is (number of the example, row, where its target starts).
+    """
     S, T = capacity
-    tokens_QxS, segments_QxS = np.zeros((2, ROWS, S), np.int32)
-    targets_BxT, segments_BxT = np.zeros((2, ROWS * R, T), np.int32)
-    filled = np.zeros((ROWS, 3), int)  # tokens of sources, places for targets, segments
+    tokens_BxS, sources_BxS = np.zeros((2, ROWS, S), np.int32)
+    targets_BxT, segments_BxT, sources_BxT = np.zeros((3, ROWS, T), np.int32)
+    filled = np.zeros((ROWS, 4), int)  # tokens of sources, tokens of targets, sources, targets
     places = []
     for (source, members), row in zip(units, row_N, strict=True):
-        at, place, segment = filled[row]
+        at, place, number, segment = filled[row]
         here = row, slice(at, at + len(source))
-        tokens_QxS[here], segments_QxS[here] = source, segment + 1
-        for r, i in enumerate(members):
+        tokens_BxS[here], sources_BxS[here] = source, number + 1
+        for i in members:
             target = examples[i][1]
-            there = row * R + r, slice(place, place + len(target))
-            targets_BxT[there], segments_BxT[there] = target, segment + 1
-            places.append((i, row * R + r, place))
-        filled[row] += len(source), max(len(examples[i][1]) for i in members), 1
-    shifted_BxT = np.pad(targets_BxT, ((0, 0), (1, 0)))[:, :-1]
-    before_BxT = np.pad(segments_BxT, ((0, 0), (1, 0)))[:, :-1]
+            there = row, slice(place, place + len(target))
+            segment += 1
+            targets_BxT[there], segments_BxT[there], sources_BxT[there] = (
+                target,
+                segment,
+                number + 1,
+            )
+            places.append((i, row, place))
+            place += len(target)
+        filled[row] = at + len(source), place, number + 1, segment
     batch = {
-        "encoder_input_tokens": tokens_QxS,
-        "encoder_segment_ids": segments_QxS,
-        "decoder_input_tokens": np.where(before_BxT == segments_BxT, shifted_BxT, 0),
+        "encoder_input_tokens": tokens_BxS,
+        "encoder_segment_ids": sources_BxS,
+        "decoder_input_tokens": scoring.shifted(targets_BxT, segments_BxT),
         "decoder_segment_ids": segments_BxT,
         "decoder_target_tokens": targets_BxT,
     }
-    return batch, places
+    return batch, sources_BxT, places
 
 
 def sentences(

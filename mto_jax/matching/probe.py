@@ -2,26 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few-shot probe: train every candidate on a few examples and see. What the cheap scores are judged by."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from mto_jax.evaluation import decoding, metrics, statistics
-from mto_jax.evaluation.evaluate import answer
+from mto_jax.evaluation import statistics
+from mto_jax.matching.held_out import ask
 from mto_jax.matching.task import Task, candidates, tokenise
 from mto_jax.matching.verdict import Verdict, judge
 from mto_jax.models.t5 import T5
-from mto_jax.templates import Template, reference_texts
+from mto_jax.templates import Template
 
 Tune = Callable[..., T5]  # a `training.fit.Tuning`
-
-_METRICS = {
-    "triple": (metrics.rouge, "rougeL"),
-    "generation": (metrics.rouge, "rougeL"),
-    "multiple_choice": (metrics.accuracy, "accuracy"),
-    "labelled_text": (metrics.accuracy, "accuracy"),
-}
 
 
 def probe(
@@ -79,19 +72,4 @@ def _score(
     """Score [N] of every held-out record."""
     chosen = task.shots(shots, tails, skip=seed * shots)
     trained = tune(model, tokenise(template, chosen, task, vocabulary, lengths), seed=seed)
-    slots = template.slots if template.masked else 1
-    questions = [
-        tokenise(template, [one], task, vocabulary, lengths)[0][0] for one in task.held_out
-    ]
-    outputs = decoding.decode(
-        trained,
-        questions,
-        decoding.Decoding(method="greedy", max_length=lengths["targets"], num_outputs=1),
-        vocabulary,
-    )
-    predictions = [answer(vocabulary.decode(found[0].tokens), slots) for found in outputs]
-    references: Sequence[list[str]] = [
-        reference_texts(template, record, task.wording) for record in task.held_out
-    ]
-    metric, name = _METRICS[task.kind]
-    return metric.statistics(references, predictions).per_example[name]
+    return ask(trained, task, template, vocabulary, lengths).scores

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mto_jax import records, templates
-from mto_jax.templates import TEMPLATES, Template, Wording, Words
+from mto_jax.templates import TEMPLATES, SoftPrompt, Template, Wording, Words
 
 # The objective that a template belongs to: sentinels are denoising, a plain continuation is language modelling.
 OBJECTIVES = {True: "denoising", False: "lm"}
@@ -79,8 +79,9 @@ def tokenise(
     lengths: Mapping[str, int],
     *,
     with_head: bool = True,
+    soft: SoftPrompt | None = None,
 ) -> list[Example]:
-    """One example for every reference of every record, in order.
+    """One example for every reference of every record, in order; `soft` says the rows of a soft prompt.
 
     Without the head, everything that tells one record from another is left out of the source: task name,
     phrase, choices and sentinels stay.
@@ -96,6 +97,6 @@ def tokenise(
                 if not (isinstance(part, Words) and (part.free or part.text == question))
             )
             rendered = dataclasses.replace(rendered, source=tuple(source))
-        tokens = templates.tokenise(rendered, vocabulary, lengths)
+        tokens = templates.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
         examples.append((tokens.inputs, tokens.targets))
     return examples

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax import errors
+from mto_jax.models.adapters import IA3, Adapters, Prefix, lora
 from mto_jax.models.config import T5Config
-from mto_jax.models.layers import Dropout, linear, normal_param
+from mto_jax.models.layers import Dropout, normal_param, through
 from mto_jax.models.partitioning import constrain
 
 # Added to the logits of masked places: large, and finite, so that a row with nothing to see has no NaN.
@@ -144,9 +145,9 @@ def attention(
 
 
 class Attention(nnx.Module):
-    """The four projections of multi-head attention."""
+    """The four projections of multi-head attention, and the adapters beside them."""
 
-    def __init__(self, config: T5Config, num_layers: int, rngs: nnx.Rngs):
+    def __init__(self, config: T5Config, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
         D, H, K = config.d_model, config.num_heads, config.d_kv
         into, out_of = (num_layers, D, H * K), (num_layers, H * K, D)
         axes = ("layers", "embed", "joined_kv")
@@ -156,17 +157,43 @@ class Attention(nnx.Module):
         self.out = normal_param(rngs, out_of, ("layers", "joined_kv", "embed"), (H * K) ** -0.5)
         self.num_heads = H
         self.implementation = config.attention
+        shapes = dict.fromkeys(("query", "key", "value"), (D, H * K)) | {"out": (H * K, D)}
+        self.lora = lora(adapters, shapes, num_layers, rngs)
+        self.ia3 = IA3({"key": H * K, "value": H * K}, num_layers) if adapters.ia3 else None
+        P = adapters.prefix_length
+        self.prefix = Prefix(P, H, K, num_layers, rngs) if P else None
 
-    def project(self, x_BxTxD: jax.Array, weight_DxE: jax.Array) -> jax.Array:
-        """x through one of query, key and value, split into heads: [B, T, H, K]."""
-        y_BxTxE = linear(x_BxTxD, weight_DxE[...])
+    def project(self, x_BxTxD: jax.Array, name: str) -> jax.Array:
+        """x through "query", "key" or "value", split into heads: [B, T, H, K]."""
+        y_BxTxE = through(self, name, x_BxTxD)
+        if self.ia3 is not None:
+            y_BxTxE = self.ia3(name, y_BxTxE)
         y_BxTxHxK = y_BxTxE.reshape(*y_BxTxE.shape[:2], self.num_heads, -1)
         return constrain(y_BxTxHxK, ("batch", "length", "heads", "kv"))
 
     def merge(self, y_BxTxHxK: jax.Array) -> jax.Array:
         """The heads' answers through the output projection: [B, T, D]."""
         y_BxTxE = y_BxTxHxK.reshape(*y_BxTxHxK.shape[:2], -1)
-        return linear(y_BxTxE, self.out[...])
+        return through(self, "out", y_BxTxE)
+
+    def with_prefix(
+        self,
+        k_BxSxHxK: jax.Array,
+        v_BxSxHxK: jax.Array,
+        bias_1xHxTxS: jax.Array | None,
+        mask_Bx1xTxS: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array]:
+        """The same four with the P keys of the prefix in front, which all queries see without a bias."""
+        if self.prefix is None:
+            return k_BxSxHxK, v_BxSxHxK, bias_1xHxTxS, mask_Bx1xTxS
+        P = self.prefix.key.shape[0]
+
+        def pad(x, value):
+            return jnp.pad(x, [(0, 0)] * 3 + [(P, 0)], constant_values=value)
+
+        k_BxSxHxK, v_BxSxHxK = self.prefix.before(k_BxSxHxK, v_BxSxHxK)
+        bias_1xHxTxS = None if bias_1xHxTxS is None else pad(bias_1xHxTxS, 0.0)
+        return k_BxSxHxK, v_BxSxHxK, bias_1xHxTxS, pad(mask_Bx1xTxS, True)
 
     def __call__(
         self,
@@ -177,17 +204,11 @@ class Attention(nnx.Module):
         dropout: Dropout,
     ) -> jax.Array:
         """Attention of x to the context (x itself in self-attention) -> [B, T, D]."""
-        q_BxTxHxK = self.project(x_BxTxD, self.query)
-        k_BxSxHxK = self.project(context_BxSxD, self.key)
+        q_BxTxHxK = self.project(x_BxTxD, "query")
+        k_BxSxHxK = self.project(context_BxSxD, "key")
         # Dropping a key for all queries of a head is dropping its value: the weights [B, H, T, S] stay untouched.
         # The mask is shared along K here, along T of the weights in T5X: the same masks.
-        v_BxSxHxK = dropout(self.project(context_BxSxD, self.value), shared_axis=3)
-        y_BxTxHxK = attention(
-            q_BxTxHxK,
-            k_BxSxHxK,
-            v_BxSxHxK,
-            bias_1xHxTxS,
-            mask_Bx1xTxS,
-            implementation=self.implementation,
-        )
+        v_BxSxHxK = dropout(self.project(context_BxSxD, "value"), shared_axis=3)
+        seen = self.with_prefix(k_BxSxHxK, v_BxSxHxK, bias_1xHxTxS, mask_Bx1xTxS)
+        y_BxTxHxK = attention(q_BxTxHxK, *seen, implementation=self.implementation)
         return self.merge(constrain(y_BxTxHxK, ("batch", "length", "heads", "kv")))

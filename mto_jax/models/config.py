@@ -11,7 +11,7 @@ import gin
 from mto_jax import errors
 
 _CHOICES = {
-    "mlp": ("gated-gelu", "relu"),
+    "mlp": ("gated-gelu", "gated-silu", "relu"),
     "dtype": ("float32", "bfloat16"),
     "remat": ("none", "minimal", "full"),
     "attention": ("xla", "cudnn"),
@@ -25,6 +25,8 @@ _SIZES = (
     "num_encoder_layers",
     "num_decoder_layers",
 )
+# These change how a model computes, not what it is: a run may go on with other values.
+RUNTIME_FIELDS = ("dropout_rate", "dtype", "remat", "attention", "scan_unroll")
 
 
 @gin.configurable
@@ -33,7 +35,8 @@ class T5Config:
     """Sizes and options of a T5; the defaults are T5 v1.1 small. JSON form: `dataclasses.asdict`, `from_dict`.
 
     T5 v1.0 (Raffel et al. 2020) is mlp="relu", tie_embeddings=True; v1.1, LM-adapted, Flan-T5 and mT5 are
-    mlp="gated-gelu", tie_embeddings=False; umT5 adds relative_bias_per_layer=True.
+    mlp="gated-gelu", tie_embeddings=False; umT5 adds relative_bias_per_layer=True; UL2 is mlp="gated-silu",
+    tie_embeddings=True.
     """
 
     vocab_size: int = 32128  # rows of the embedding, padding of the vocabulary included
@@ -46,7 +49,7 @@ class T5Config:
     num_buckets: int = 32  # of the relative position bias
     max_distance: int = 128  # beyond it, all distances share the last bucket
     relative_bias_per_layer: bool = False  # umT5; else the layers of a stack share one table
-    mlp: str = "gated-gelu"  # or "relu"
+    mlp: str = "gated-gelu"  # or "gated-silu", or "relu"
     tie_embeddings: bool = False  # the head is the transposed input embedding
     dropout_rate: float = 0.0
     norm_epsilon: float = 1e-6

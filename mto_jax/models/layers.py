@@ -6,10 +6,13 @@ A module here holds the weights of *all* layers of a stack, with a leading axis 
 so the methods that compute see the weights of one layer.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mto_jax.models.adapters import IA3, Adapters, lora
 from mto_jax.models.config import T5Config
 from mto_jax.models.partitioning import constrain
 
@@ -43,6 +46,12 @@ def _linear_backward(residuals, dy_BxTxE):
 
 
 linear.defvjp(_linear_forward, _linear_backward)
+
+
+def through(layer: nnx.Module, name: str, x_BxTxD: jax.Array) -> jax.Array:
+    """x through the weight `name` of a layer, with what LoRA adds to it -> [B, T, E]."""
+    y_BxTxE = linear(x_BxTxD, getattr(layer, name)[...])
+    return y_BxTxE if layer.lora is None else y_BxTxE + layer.lora(name, x_BxTxD)
 
 
 class RMSNorm(nnx.Module):
@@ -84,27 +93,43 @@ class Dropout:
         return x * jnp.where(keep, 1.0 / (1.0 - self.rate), 0.0).astype(x.dtype)
 
 
-class MLP(nnx.Module):
-    """Feed-forward: relu(x wi) wo in T5 v1.0; (gelu(x wi_0) * (x wi_1)) wo in v1.1 (Shazeer 2020)."""
+_ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "gated-gelu": functools.partial(jax.nn.gelu, approximate=True),
+    "gated-silu": jax.nn.silu,
+}
 
-    def __init__(self, config: T5Config, num_layers: int, rngs: nnx.Rngs):
-        shape = (num_layers, config.d_model, config.d_ff)
+
+class MLP(nnx.Module):
+    """Feed-forward: relu(x wi) wo in T5 v1.0; (gelu(x wi_0) * (x wi_1)) wo in v1.1 (Shazeer 2020).
+
+    UL2 has SiLU in place of GELU.
+    """
+
+    def __init__(self, config: T5Config, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
+        D, F = config.d_model, config.d_ff
+        shape = (num_layers, D, F)
         axes = ("layers", "embed", "mlp")
-        self.gated = config.mlp == "gated-gelu"
+        self.kind = config.mlp
+        self.gated = config.mlp.startswith("gated")
         for name in ("wi_0", "wi_1") if self.gated else ("wi",):
             setattr(self, name, normal_param(rngs, shape, axes, config.d_model**-0.5))
         self.wo = normal_param(
             rngs,
-            (num_layers, config.d_ff, config.d_model),
+            (num_layers, F, D),
             ("layers", "mlp", "embed"),
-            config.d_ff**-0.5,
+            F**-0.5,
         )
+        shapes = {"wi_0": (D, F), "wi_1": (D, F)} if self.gated else {"wi": (D, F)}
+        self.lora = lora(adapters, {**shapes, "wo": (F, D)}, num_layers, rngs)
+        self.ia3 = IA3({"hidden": F}, num_layers) if adapters.ia3 else None
 
     def __call__(self, x_BxTxD: jax.Array, dropout: Dropout) -> jax.Array:
+        h_BxTxF = through(self, "wi_0" if self.gated else "wi", x_BxTxD)
+        h_BxTxF = _ACTIVATIONS[self.kind](h_BxTxF)
         if self.gated:
-            h_BxTxF = jax.nn.gelu(linear(x_BxTxD, self.wi_0[...]), approximate=True)
-            h_BxTxF = h_BxTxF * linear(x_BxTxD, self.wi_1[...])
-        else:
-            h_BxTxF = jax.nn.relu(linear(x_BxTxD, self.wi[...]))
+            h_BxTxF = h_BxTxF * through(self, "wi_1", x_BxTxD)
         h_BxTxF = dropout(constrain(h_BxTxF, ("batch", "length", "mlp")))
-        return linear(h_BxTxF, self.wo[...])
+        if self.ia3 is not None:
+            h_BxTxF = self.ia3("hidden", h_BxTxF)
+        return through(self, "wo", h_BxTxF)

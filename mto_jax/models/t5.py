@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mto_jax.models.adapters import NONE, Adapters, Prompt
 from mto_jax.models.attention import (
     Attention,
     attend,
@@ -41,14 +42,23 @@ _REMAT = {
 }
 
 
+def layers_at_once(config: T5Config, num_layers: int) -> int:
+    """How many layers of a stack a step of the loop over them computes; all: there is no loop."""
+    if config.scan_unroll:
+        return min(config.scan_unroll, num_layers)
+    # On CPU a loop over layers pays for copying each layer's weights and results in and out of stacks.
+    short = num_layers <= 8 and config.remat == "none"
+    return num_layers if short and platform() == "cpu" else 1
+
+
 class EncoderLayer(nnx.Module):
     """Self-attention and feed-forward, each behind a norm and inside a residual."""
 
-    def __init__(self, config: T5Config, num_layers: int, rngs: nnx.Rngs):
+    def __init__(self, config: T5Config, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
         self.attention_norm = RMSNorm(config, num_layers)
-        self.attention = Attention(config, num_layers, rngs)
+        self.attention = Attention(config, adapters, num_layers, rngs)
         self.mlp_norm = RMSNorm(config, num_layers)
-        self.mlp = MLP(config, num_layers, rngs)
+        self.mlp = MLP(config, adapters, num_layers, rngs)
 
     def __call__(
         self,
@@ -67,13 +77,13 @@ class EncoderLayer(nnx.Module):
 class DecoderLayer(nnx.Module):
     """Causal self-attention, attention to the encoded source, feed-forward."""
 
-    def __init__(self, config: T5Config, num_layers: int, rngs: nnx.Rngs):
+    def __init__(self, config: T5Config, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
         self.self_attention_norm = RMSNorm(config, num_layers)
-        self.self_attention = Attention(config, num_layers, rngs)
+        self.self_attention = Attention(config, adapters, num_layers, rngs)
         self.cross_attention_norm = RMSNorm(config, num_layers)
-        self.cross_attention = Attention(config, num_layers, rngs)
+        self.cross_attention = Attention(config, adapters, num_layers, rngs)
         self.mlp_norm = RMSNorm(config, num_layers)
-        self.mlp = MLP(config, num_layers, rngs)
+        self.mlp = MLP(config, adapters, num_layers, rngs)
 
     def __call__(
         self,
@@ -95,39 +105,48 @@ class DecoderLayer(nnx.Module):
 
     def step(
         self,
-        x_Bx1xD: jax.Array,
-        bias_1xHx1xT: jax.Array,
-        mask_1x1x1xT: jax.Array,
+        x_Rx1xD: jax.Array,
+        bias_1xHx1xN: jax.Array,
+        mask_Gx1xUxN: jax.Array,
         past: tuple[jax.Array, jax.Array],
-        index: jax.Array,
+        place: jax.Array,
         source: tuple[jax.Array, jax.Array],
         source_mask_Bx1x1xS: jax.Array,
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """The layer on one new token at place `index`; returns x and the past with that token in it."""
+        """The layer on one new token of every row; returns x and the past with the tokens in it.
+
+        The U rows of each of G groups keep their past in common, at N places; the new tokens take U places
+        from `place` on. Keys, values, bias and masks have the prefix in front already, where there is one.
+        """
         attention = self.self_attention
-        y_Bx1xD = self.self_attention_norm(x_Bx1xD)
+        y_Rx1xD = self.self_attention_norm(x_Rx1xD)
+        groups, shape = mask_Gx1xUxN.shape[0], (*x_Rx1xD.shape[:2], attention.num_heads, -1)
         past = tuple(
             jax.lax.dynamic_update_slice_in_dim(
-                cached_BxHxTxK, _heads_first(attention.project(y_Bx1xD, weight)), index, axis=2
+                cached_GxHxNxK, _grouped(attention.project(y_Rx1xD, name), groups), place, axis=2
             )
-            for cached_BxHxTxK, weight in zip(past, (attention.key, attention.value), strict=True)
+            for cached_GxHxNxK, name in zip(past, ("key", "value"), strict=True)
         )
-        q_BxHx1xK = _heads_first(attention.project(y_Bx1xD, attention.query))
-        y_BxHx1xK = attend(q_BxHx1xK, *past, bias_1xHx1xT, mask_1x1x1xT)
-        x_Bx1xD = x_Bx1xD + attention.merge(_heads_first(y_BxHx1xK))
+        q_GxHxUxK = _grouped(attention.project(y_Rx1xD, "query"), groups)
+        y_GxHxUxK = attend(q_GxHxUxK, *past, bias_1xHx1xN, mask_Gx1xUxN)
+        x_Rx1xD = x_Rx1xD + attention.merge(_heads_first(y_GxHxUxK).reshape(shape))
 
         attention = self.cross_attention
-        q_Bx1xHxK = attention.project(self.cross_attention_norm(x_Bx1xD), attention.query)
-        # The W hypotheses of one source are W queries of one attention: its keys are not repeated.
-        sources = source_mask_Bx1x1xS.shape[0]
-        q_BxHxWxK = _heads_first(q_Bx1xHxK.reshape(sources, -1, *q_Bx1xHxK.shape[2:]))
+        q_Rx1xHxK = attention.project(self.cross_attention_norm(x_Rx1xD), "query")
+        # The W rows of one source are W queries of one attention: its keys are not repeated.
+        q_BxHxWxK = _grouped(q_Rx1xHxK, source_mask_Bx1x1xS.shape[0])
         y_BxHxWxK = attend(q_BxHxWxK, *source, None, source_mask_Bx1x1xS)
-        x_Bx1xD = x_Bx1xD + attention.merge(_heads_first(y_BxHxWxK).reshape(q_Bx1xHxK.shape))
-        return x_Bx1xD + self.mlp(self.mlp_norm(x_Bx1xD), Dropout(0.0, None)), past
+        x_Rx1xD = x_Rx1xD + attention.merge(_heads_first(y_BxHxWxK).reshape(shape))
+        return x_Rx1xD + self.mlp(self.mlp_norm(x_Rx1xD), Dropout(0.0, None)), past
 
 
 def _heads_first(x_BxTxHxK: jax.Array) -> jax.Array:
     return jnp.swapaxes(x_BxTxHxK, 1, 2)
+
+
+def _grouped(x_Rx1xHxK: jax.Array, groups: int) -> jax.Array:
+    """The rows of each group beside each other: [G, H, R / G, K]."""
+    return _heads_first(x_Rx1xHxK.reshape(groups, -1, *x_Rx1xHxK.shape[2:]))
 
 
 class Stack(nnx.Module):
@@ -137,12 +156,13 @@ class Stack(nnx.Module):
         self,
         config: T5Config,
         layer: type[EncoderLayer] | type[DecoderLayer],
+        adapters: Adapters,
         num_layers: int,
         rngs: nnx.Rngs,
     ):
         self.config = config
         self.num_layers = num_layers
-        self.layers = layer(config, num_layers, rngs)
+        self.layers = layer(config, adapters, num_layers, rngs)
         shape, axes = (config.num_buckets, config.num_heads), (None, "heads")
         if config.relative_bias_per_layer:
             shape, axes = (num_layers, *shape), ("layers", *axes)
@@ -176,11 +196,7 @@ class Stack(nnx.Module):
             dropout = Dropout(config.dropout_rate, key)
             return layer(x_BxTxD, layer_bias, mask_Bx1xTxT, dropout, *context), None
 
-        unroll = min(config.scan_unroll, self.num_layers)
-        if not unroll:
-            # On CPU a loop over layers pays for copying each layer's weights and results in and out of stacks.
-            short = self.num_layers <= 8 and config.remat == "none"
-            unroll = self.num_layers if short and platform() == "cpu" else 1
+        unroll = layers_at_once(config, self.num_layers)
         if config.remat != "none":
             # What a loop computes again the compiler cannot merge with its first computation; elsewhere it would.
             merges = unroll == self.num_layers
@@ -202,37 +218,57 @@ class Stack(nnx.Module):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Cache:
-    """What the decoder remembers between tokens: B sources with W hypotheses (beams) each, R = B * W rows.
+class Source:
+    """What the decoder reads of B encoded sources, computed once. The prefix is in front, where there is one."""
 
-    Row r belongs to source r // W. To let rows continue other rows of the same source (beam search), reorder
-    `self_attention` alone: `jax.tree.map(lambda x: x[rows_R], cache.self_attention)`.
+    keys_values: tuple[tuple[jax.Array, jax.Array], ...]  # per layer [B, H, S, K]
+    mask: jax.Array  # [B, 1, 1, S] True at the tokens of the source
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """What the decoder remembers between tokens: B sources with W rows (hypotheses) each, R = B * W rows.
+
+    The past is a ring: the tokens of step t stand at places t mod T, for all rows alike. T5 knows distances
+    only, so a row may begin at any step, and another may take its place (-1 in `ancestors` forgets a past).
+    A row is its own group, U = 1, or the U = W rows of a source are one group and keep their past in common:
+    then a row goes on from another of its source by taking over that one's `ancestors`, and no key moves.
     """
 
-    self_attention: tuple[tuple[jax.Array, jax.Array], ...]  # per layer: keys, values [R, H, T, K]
-    cross_attention: tuple[tuple[jax.Array, jax.Array], ...]  # per layer: keys, values [B, H, S, K]
-    source_mask: jax.Array  # [B, 1, 1, S] True at the tokens of the source
-    bias: tuple[
-        jax.Array, ...
-    ]  # of all layers, or per layer: [H, 2 T - 1], distances 1 - T to T - 1
-    index: jax.Array  # [] tokens decoded so far
+    past: tuple[tuple[jax.Array, jax.Array], ...]  # per layer: keys, values [G, H, T * U, K]
+    ancestors: (
+        jax.Array
+    )  # [B, W, T] whose token of a step each row has in its past: in [0, U), or -1
+    source: Source
+    bias: tuple[jax.Array, ...]  # of all layers, or per layer: [H, T], by distance back
+    index: jax.Array  # [] steps so far
 
 
 class T5(nnx.Module):
     """An encoder-decoder Transformer; see the module's docstring."""
 
-    def __init__(self, config: T5Config, rngs: nnx.Rngs):
+    def __init__(self, config: T5Config, rngs: nnx.Rngs, adapters: Adapters = NONE):
         V, D = config.vocab_size, config.d_model
         self.config = config
+        self.adapters = adapters
         self.embedding = normal_param(rngs, (V, D), ("vocab", "embed"), 1.0)
-        self.encoder = Stack(config, EncoderLayer, config.num_encoder_layers, rngs)
-        self.decoder = Stack(config, DecoderLayer, config.num_decoder_layers, rngs)
+        self.encoder = Stack(config, EncoderLayer, adapters, config.num_encoder_layers, rngs)
+        self.decoder = Stack(config, DecoderLayer, adapters, config.num_decoder_layers, rngs)
+        self.prompt = Prompt(adapters, D, rngs) if adapters.prompt_rows else None
         if not config.tie_embeddings:
             self.lm_head = normal_param(rngs, (D, V), ("embed", "vocab"), D**-0.5)
 
     def embed(self, tokens_BxT: jax.Array) -> jax.Array:
-        """Token ids in [0, V) -> [B, T, D]. An id outside gives NaN, which stops a run at its first step."""
+        """Token ids in [0, V + P) -> [B, T, D]; those from V on are rows of the soft prompt.
+
+        An id outside gives NaN, which stops a run at its first step.
+        """
         x_BxTxD = jnp.take(self.embedding[...], tokens_BxT, axis=0, mode="fill")
+        if self.prompt is not None:
+            row_BxT = tokens_BxT - self.config.vocab_size
+            soft_BxTxD = jnp.take(self.prompt.rows(), row_BxT, axis=0, mode="fill")
+            x_BxTxD = jnp.where((row_BxT >= 0)[:, :, None], soft_BxTxD, x_BxTxD)
         return x_BxTxD.astype(self.config.dtype)
 
     def encode(
@@ -253,10 +289,15 @@ class T5(nnx.Module):
         tokens_BxT: jax.Array,
         segment_ids_BxT: jax.Array,
         *,
+        sources_BxT: jax.Array | None = None,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """Decoder inputs (targets shifted right) -> hidden_BxTxD, ready for the head: normed and scaled."""
-        cross_mask_Bx1xTxS = segment_mask(segment_ids_BxT, encoder_segment_ids_BxS)
+        """Decoder inputs (targets shifted right) -> hidden_BxTxD, ready for the head: normed and scaled.
+
+        A token reads the source's segment `sources_BxT`; by default the one with its own number.
+        """
+        sources_BxT = segment_ids_BxT if sources_BxT is None else sources_BxT
+        cross_mask_Bx1xTxS = segment_mask(sources_BxT, encoder_segment_ids_BxS)
         hidden_BxTxD = self.decoder(
             self.embed(tokens_BxT),
             segment_ids_BxT,
@@ -305,35 +346,44 @@ class T5(nnx.Module):
         # A tied embedding has unit variance; the scale gives its logits the variance of a fresh head's.
         return hidden * self.config.d_model**-0.5 if self.config.tie_embeddings else hidden
 
-    def start_cache(
-        self,
-        encoded_BxSxD: jax.Array,
-        encoder_segment_ids_BxS: jax.Array,
-        max_length: int,
-        num_beams: int = 1,
-    ) -> Cache:
-        """A cache for decoding up to `max_length` tokens (T) for each of B encoded sources, one to a row.
+    def read(self, encoded_BxSxD: jax.Array, encoder_segment_ids_BxS: jax.Array) -> Source:
+        """Keys and values of encoded sources, one to a row, for `start_cache`."""
+        mask_Bx1x1xS = (encoder_segment_ids_BxS > 0)[:, None, None]
+        found = []
+        for layer in self.decoder.unstacked():
+            attention = layer.cross_attention
+            keys_values = (attention.project(encoded_BxSxD, name) for name in ("key", "value"))
+            k_BxSxHxK, v_BxSxHxK, _, mask = attention.with_prefix(*keys_values, None, mask_Bx1x1xS)
+            found.append((_heads_first(k_BxSxHxK), _heads_first(v_BxSxHxK)))
+        return Source(tuple(found), mask)
 
-        Keys and values of the sources are computed here, once.
+    def start_cache(
+        self, source: Source, max_length: int, num_rows: int = 1, *, common: bool = False
+    ) -> Cache:
+        """A cache for up to `max_length` tokens (T) in each of W = `num_rows` rows of each of B sources.
+
+        Args:
+          common: whether the rows of a source keep their past in common, so that they can go on from
+            one another (beam search).
         """
-        config, T = self.config, max_length
+        config, T, W = self.config, max_length, num_rows
+        B, U = source.mask.shape[0], W if common else 1
         tables = self.decoder.relative_bias[...]
         tables = tables if config.relative_bias_per_layer else tables[None]
-        distances = jnp.arange(1 - T, T)
-        empty_RxHxTxK = jnp.zeros(
-            (encoded_BxSxD.shape[0] * num_beams, config.num_heads, T, config.d_kv), config.dtype
-        )
-        layers = [layer.cross_attention for layer in self.decoder.unstacked()]
+        empty = jnp.zeros((B * W // U, T * U, config.num_heads, config.d_kv), config.dtype)
+        unseen = jnp.zeros((len(empty), 1, 1, 1), bool)
+        past = []
+        for layer in self.decoder.unstacked():
+            keys_values = layer.self_attention.with_prefix(empty, empty, None, unseen)[:2]
+            past.append(tuple(map(_heads_first, keys_values)))
         return Cache(
-            self_attention=tuple((empty_RxHxTxK, empty_RxHxTxK) for _ in layers),
-            cross_attention=tuple(
-                tuple(
-                    _heads_first(layer.project(encoded_BxSxD, w)) for w in (layer.key, layer.value)
-                )
-                for layer in layers
+            past=tuple(past),
+            ancestors=jnp.full((B, W, T), -1),
+            source=source,
+            bias=tuple(
+                distance_bias(table, -jnp.arange(T), config, bidirectional=False)
+                for table in tables
             ),
-            source_mask=(encoder_segment_ids_BxS > 0)[:, None, None],
-            bias=tuple(distance_bias(t, distances, config, bidirectional=False) for t in tables),
             index=jnp.zeros((), jnp.int32),
         )
 
@@ -344,33 +394,40 @@ class T5(nnx.Module):
         scanned here: a slice of stacked weights is a copy, which a step of one token would feel, and
         a compiler hoists the slices out of a decoding loop when their places are constants.
         """
-        T = cache.self_attention[0][0].shape[2]
-        mask_1x1x1xT = (jnp.arange(T) <= cache.index)[None, None, None]
-        biases = [
-            jax.lax.dynamic_slice_in_dim(b, T - 1 - cache.index, T, axis=1)[None, :, None]
-            for b in cache.bias
-        ]
+        P, T = self.adapters.prefix_length, cache.ancestors.shape[2]
+        G, R = len(cache.past[0][0]), len(token_R)
+        U, place = R // G, cache.index % T
+        own_W = jnp.arange(cache.ancestors.shape[1]) % U
+        ancestors = cache.ancestors.at[:, :, place].set(own_W[None])
+        seen_RxTxU = ancestors.reshape(R, T, 1) == jnp.arange(U)[None, None]
+        mask_Gx1xUxN = seen_RxTxU.reshape(G, 1, U, T * U)
+        back_N = jnp.repeat((cache.index - jnp.arange(T)) % T, U)
+        prefix = [(0, 0)] * 3 + [(P, 0)]
+        mask_Gx1xUxN = jnp.pad(mask_Gx1xUxN, prefix, constant_values=True)
+        biases = [jnp.pad(b[None, :, None, back_N], prefix) for b in cache.bias]
         x_Rx1xD = self.embed(token_R[:, None])
         grown = []
         for i, layer in enumerate(self.decoder.unstacked()):
             x_Rx1xD, past = layer.step(
                 x_Rx1xD,
                 biases[i % len(biases)],
-                mask_1x1x1xT,
-                cache.self_attention[i],
-                cache.index,
-                cache.cross_attention[i],
-                cache.source_mask,
+                mask_Gx1xUxN,
+                cache.past[i],
+                P + place * U,
+                cache.source.keys_values[i],
+                cache.source.mask,
             )
             grown.append(past)
         hidden_RxD = self._scale(self.decoder.final_norm(x_Rx1xD))[:, 0]
-        cache = dataclasses.replace(cache, self_attention=tuple(grown), index=cache.index + 1)
+        cache = dataclasses.replace(
+            cache, past=tuple(grown), ancestors=ancestors, index=cache.index + 1
+        )
         return self.logits(hidden_RxD), cache
 
 
-def abstract(config: T5Config) -> tuple[nnx.GraphDef, nnx.State]:
+def abstract(config: T5Config, adapters: Adapters = NONE) -> tuple[nnx.GraphDef, nnx.State]:
     """(graphdef, parameters as `jax.ShapeDtypeStruct`): the form of a model of any size, without its memory."""
-    return nnx.split(nnx.eval_shape(lambda: T5(config, nnx.Rngs(0))))
+    return nnx.split(nnx.eval_shape(lambda: T5(config, nnx.Rngs(0), adapters)))
 
 
 def initialise(config: T5Config, key: jax.Array) -> nnx.State:

@@ -4,8 +4,10 @@
 
 A step lives in MODEL_DIR/checkpoints/STEP:
 
-  trainable/, frozen/, optimizer/   arrays (frozen/ only where something is frozen)
-  run/metadata                      JSON: the model, step, key, data position, metrics, array shapes
+  trainable/, frozen/, optimizer/   arrays (frozen/ only where something is frozen that is not `base`)
+  run/metadata                      JSON: the model, step, key, data position, metrics, array shapes, and
+                                    `base`: the path and fingerprints of the model whose frozen parameters
+                                    are not stored again
   digest.json                       SHA-256 of all of these
 
 The digest is written before Orbax renames the finished folder to its final name, so a step is either
@@ -135,6 +137,17 @@ def description(step_dir: pathlib.Path) -> dict[str, Any]:
     return json.loads((step_dir / "run" / "metadata").read_text())
 
 
+def base_of(step_dir: pathlib.Path) -> dict[str, Any] | None:
+    """{"path", "fingerprints"} of the model that a step's frozen parameters are to be had from, if not here."""
+    return description(step_dir).get("base")
+
+
+def stored_names(step_dir: pathlib.Path) -> set[str]:
+    """The names of the parameters that a step stores."""
+    shapes = description(step_dir)["shapes"]
+    return {*shapes["trainable"], *shapes["frozen"]}
+
+
 def _score(step_dir: pathlib.Path) -> float | None:
     """Value of the metric that the run is judged by, greater is better; None if not evaluated."""
     try:
@@ -171,6 +184,8 @@ class Checkpointer:
       keep: how many of the newest steps stay.
       keep_best: how many of the best by `best_metric` stay besides.
       best_metric: name of a dev metric; lower is better if it ends in "loss", else higher.
+      base: {"path", "fingerprints"} of the checkpoint that the frozen parameters came from, which then are
+        not stored; None stores them.
 
     Raises:
       UserError: the directory cannot be written, here or in any method; the disk is full.
@@ -184,6 +199,7 @@ class Checkpointer:
         keep: int = 2,
         keep_best: int = 1,
         best_metric: str | None = None,
+        base: Mapping[str, Any] | None = None,
     ):
         import orbax.checkpoint as ocp
 
@@ -193,6 +209,7 @@ class Checkpointer:
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.directory = (pathlib.Path(model_dir) / "checkpoints").absolute()
         self.identity = dict(identity)
+        self.base = base
         self.best_metric = best_metric
         self._ocp = ocp
         self._saving: int | None = None
@@ -223,8 +240,11 @@ class Checkpointer:
         score = metrics.get(self.best_metric, math.nan)
         score = -score if (self.best_metric or "").endswith("loss") else score
         arrays = _arrays(state)
+        if self.base is not None:
+            arrays["frozen"] = {}
         run = {
             **self.identity,
+            "base": self.base,
             "step": step,
             "key": np.asarray(state.key).tolist(),
             "data": data_state,
@@ -320,10 +340,13 @@ def _shapes(tree: Mapping[str, Any]) -> dict[str, list]:
 # -------------------------------------------------------------------------------------- reading
 
 
-def restore(step_dir: pathlib.Path, target: TrainState) -> tuple[TrainState, Any]:
+def restore(
+    step_dir: pathlib.Path, target: TrainState, base: Parameters | None = None
+) -> tuple[TrainState, Any]:
     """The state and the place in the data, read from a verified step straight to the devices.
 
     Args:
+      base: the frozen parameters of a step that does not store them (see `base_of`).
       target: shapes and shardings, from `state.abstract_state`; the mesh may differ from the one that
         wrote the checkpoint.
 
@@ -332,7 +355,9 @@ def restore(step_dir: pathlib.Path, target: TrainState) -> tuple[TrainState, Any
     """
     run = description(step_dir)
     arrays = {
-        item: _read(step_dir, item, run["shapes"][item], tree)
+        item: base
+        if item == "frozen" and base is not None
+        else _read(step_dir, item, run["shapes"][item], tree)
         for item, tree in _arrays(target).items()
     }
     treedef = jax.tree.structure(target.optimizer)
@@ -349,7 +374,7 @@ def restore(step_dir: pathlib.Path, target: TrainState) -> tuple[TrainState, Any
 def restore_parameters(
     path: str | os.PathLike, target: Mapping[str, jax.ShapeDtypeStruct], prefer: str = "newest"
 ) -> Parameters:
-    """The parameters alone, trained and frozen ones together, placed as `target` says.
+    """The parameters that a step stores, trained and frozen ones together, placed as `target` says.
 
     Raises:
       UserError: no good checkpoint at `path`, or it is of another model.

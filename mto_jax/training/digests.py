@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import socket
 
 DIGEST = "digest.json"
 # Orbax rewrites these two while it commits, after the digest; restoring needs neither.
@@ -40,11 +41,12 @@ def damage(folder: pathlib.Path) -> str | None:
     return None
 
 
-def write_atomically(path: pathlib.Path, text: str) -> None:
+def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
     """Write a file that is either wholly there or, after a crash, as it was before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
+    # Hosts that share a folder may have processes of the same number.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -63,15 +63,7 @@ def fit(
     Raises:
       UserError: no examples, one longer than `lengths`, or a loss that is NaN or infinite.
     """
-    longest = [max((len(example[i]) for example in examples), default=0) for i in (0, 1)]
-    S, T = (lengths["inputs"], lengths["targets"]) if lengths else map(bucket, longest)
-    if not examples:
-        raise UserError("There is nothing to train on: the list of examples is empty.")
-    if longest[0] > S or longest[1] > T:
-        raise UserError(
-            f"An example has {longest[0]} input or {longest[1]} target tokens, more than the lengths "
-            f"{{'inputs': {S}, 'targets': {T}}} of the training. Raise them or shorten the example."
-        )
+    S, T = row_lengths(examples, lengths)
     if steps == 0:
         return model
     config = model.config
@@ -106,7 +98,14 @@ class Tuning:
     optimizer: Optimizer | None = None  # None means `Optimizer()`, as gin binds it
     dropout_rate: float | None = 0.0  # None means the model's own
 
-    def __call__(self, model: T5, examples: Sequence[Example], *, seed: int = 0) -> T5:
+    def __call__(
+        self,
+        model: T5,
+        examples: Sequence[Example],
+        *,
+        seed: int = 0,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> T5:
         return fit(
             model,
             examples,
@@ -115,6 +114,7 @@ class Tuning:
             optimizer=self.optimizer,
             dropout_rate=self.dropout_rate,
             seed=seed,
+            progress=progress,
         )
 
 
@@ -125,6 +125,26 @@ def epochs(count: int, examples: int, batch_size: int) -> int:
     (3, 60)
     """
     return count * math.ceil(examples / batch_size)
+
+
+def row_lengths(
+    examples: Sequence[Example], lengths: Mapping[str, int] | None = None
+) -> tuple[int, int]:
+    """(S, T) of rows that hold any of the examples: `lengths`, or the least buckets.
+
+    Raises:
+      UserError: no examples, or one longer than `lengths`.
+    """
+    if not examples:
+        raise UserError("There is nothing to train on: the list of examples is empty.")
+    longest = [max(len(example[i]) for example in examples) for i in (0, 1)]
+    S, T = (lengths["inputs"], lengths["targets"]) if lengths else map(bucket, longest)
+    if longest[0] > S or longest[1] > T:
+        raise UserError(
+            f"An example has {longest[0]} input or {longest[1]} target tokens, more than the lengths "
+            f"{{'inputs': {S}, 'targets': {T}}} of the training. Raise them or shorten the example."
+        )
+    return S, T
 
 
 def _batches(

@@ -10,15 +10,22 @@ import datetime
 import json
 import os
 import pathlib
+import re
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich.console
 import rich.progress
-from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.compat.proto import (
+    event_pb2,
+    summary_pb2,
+    tensor_pb2,
+    tensor_shape_pb2,
+    types_pb2,
+)
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from mto_jax.errors import UserError
@@ -80,6 +87,27 @@ class MetricsWriter:
         if self._wandb is not None:
             self._wandb.log(dict(metrics), step=step)
 
+    def write_tables(self, step: int, tables: Mapping[str, Sequence[Sequence[str]]]) -> None:
+        """Show rows of texts, the head first, under TensorBoard's "Text"; all rows are equally long."""
+        for name, rows in tables.items():
+            # Cells are read as Markdown: as code, what a model says stays as it is.
+            cells = [f"**{text}**" for text in rows[0]] + [
+                _code(t) for row in rows[1:] for t in row
+            ]
+            sizes = [
+                tensor_shape_pb2.TensorShapeProto.Dim(size=n) for n in (len(rows), len(rows[0]))
+            ]
+            tensor = tensor_pb2.TensorProto(
+                dtype=types_pb2.DT_STRING,
+                tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=sizes),
+                string_val=[cell.encode() for cell in cells],
+            )
+            plugin = summary_pb2.SummaryMetadata.PluginData(plugin_name="text")
+            value = summary_pb2.Summary.Value(
+                tag=name, tensor=tensor, metadata=summary_pb2.SummaryMetadata(plugin_data=plugin)
+            )
+            self._event(step=step, summary=summary_pb2.Summary(value=[value]))
+
     def advance(self, step: int, text: str) -> None:
         """Move the progress bar and print a line about `step`; without a terminal, with the ETA."""
         self._progress.update(self._task, completed=step)
@@ -115,11 +143,19 @@ class NoWriter:
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
+    def write_tables(self, step: int, tables: Mapping[str, Sequence[Sequence[str]]]) -> None: ...
+
     def advance(self, step: int, text: str) -> None: ...
 
     def say(self, text: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+def _code(text: str) -> str:
+    """Markdown that shows `text` as it is: between more backticks than it has in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {' '.join(text.split())} {fence}" if text.strip() else ""
 
 
 def _reopened(path: pathlib.Path, start_step: int):

@@ -95,8 +95,13 @@ class Optimizer:
         rise = optax.linear_schedule(peak / warmup, peak, max(warmup - 1, 1))
         return optax.join_schedules([rise, after], [warmup])
 
-    def build(self, train_steps: int) -> optax.GradientTransformation:
+    def build(
+        self, train_steps: int, rate: optax.Schedule | None = None
+    ) -> optax.GradientTransformation:
         """The optax transformation: clip by global norm, then the named optimizer.
+
+        Args:
+          rate: the learning rate by step; None takes `self.rate(train_steps)`.
 
         Raises:
           UserError: unknown optimizer, option or schedule.
@@ -109,7 +114,7 @@ class Optimizer:
             if option not in known:
                 raise unknown(f"option of the optimizer {self.name!r} called", option, known)
         options = {**DEFAULTS.get(self.name, {}), **self.options}
-        transformation = function(self.rate(train_steps), **options)
+        transformation = function(rate or self.rate(train_steps), **options)
         if self.clip_norm is None:
             return transformation
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), transformation)

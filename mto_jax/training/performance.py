@@ -4,9 +4,12 @@
 
 import os
 import pathlib
+import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import psutil
 
 # Dense matrix FLOP/s in bfloat16 of one JAX device, from the makers' data sheets; matched as the
 # start of `device_kind`, longest first.
@@ -42,6 +45,29 @@ def peak_flops(device: jax.Device) -> float | None:
 def peak_memory(device: jax.Device) -> int | None:
     """The most bytes that `device` has held in this process; None if it does not tell."""
     return (device.memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def available_memory(device: jax.Device) -> int | None:
+    """Bytes that a program can still have on `device`; None if it does not tell."""
+    if device.platform == "cpu":
+        return psutil.virtual_memory().available
+    stats = device.memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+def measured_flops() -> float:
+    """FLOP/s of one product of float32 matrices on the first device: what a plan can reckon with."""
+    size, repeats = 512, 4
+    matrix = jnp.ones((size, size))
+    multiply = jax.jit(lambda x: x @ x / size)
+    multiply(matrix).block_until_ready()
+    start = time.monotonic()
+    for _ in range(repeats):
+        matrix = multiply(matrix)
+    matrix.block_until_ready()
+    return 2 * size**3 * repeats / (time.monotonic() - start)
 
 
 def use_compilation_cache() -> str:

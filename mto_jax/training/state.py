@@ -9,7 +9,7 @@ whole model.
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from mto_jax.errors import UserError
+from mto_jax.models import adapters
 from mto_jax.training import sharding
 
 Parameters = dict[str, jax.Array]
@@ -63,13 +64,18 @@ class Blueprint:
             for name, value in self.abstract.items()
         }
 
-    def initialise(self, key: jax.Array, mesh: Mesh) -> Parameters:
-        """Fresh parameters, each born on the devices where it lives."""
+    def initialise(
+        self, key: jax.Array, mesh: Mesh, names: Collection[str] | None = None
+    ) -> Parameters:
+        """Fresh parameters, each born on the devices where it lives; of all `names`, or of these."""
+        names = self.abstract.keys() if names is None else names
+        shardings = {name: where for name, where in self.shardings(mesh).items() if name in names}
 
         def init(key):
-            return self.split(self.build(nnx.Rngs(key)))
+            parameters = self.split(self.build(nnx.Rngs(key)))
+            return {name: parameters[name] for name in shardings}
 
-        return jax.jit(init, out_shardings=self.shardings(mesh))(key)
+        return jax.jit(init, out_shardings=shardings)(key)
 
 
 def blueprint(build: Callable[[nnx.Rngs], nnx.Module]) -> Blueprint:
@@ -84,17 +90,59 @@ def blueprint(build: Callable[[nnx.Rngs], nnx.Module]) -> Blueprint:
     return Blueprint(build, graphdef, jax.tree.structure(state), abstract, axes)
 
 
+def by_name(model: nnx.Module) -> Parameters:
+    """The parameters of a model by dotted name."""
+    return {
+        ".".join(map(str, path)): variable.get_value()
+        for path, variable in nnx.to_flat_state(nnx.state(model))
+    }
+
+
+def fingerprints(parameters: Mapping[str, jax.Array]) -> dict[str, str]:
+    """A number in 16 hexadecimal digits for the content of each parameter, by name.
+
+    Computed where the parameters lie, from their float32 bits and places: the same however they are sharded,
+    and however they came here. Tells models apart; it is no protection against intent.
+    """
+    numbers = jax.device_get({name: _fingerprint(value) for name, value in parameters.items()})
+    return {name: f"{int(high):08x}{int(low):08x}" for name, (high, low) in numbers.items()}
+
+
+@jax.jit
+def _fingerprint(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+    place, stride = jnp.zeros(x.shape, jnp.uint32), 1
+    for axis in reversed(range(x.ndim)):
+        place += jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * jnp.uint32(stride % 2**32)
+        stride *= x.shape[axis]
+    # Multiplications and shifts of MurmurHash3's finaliser spread every bit over the word.
+    word = bits ^ (place * jnp.uint32(0x9E3779B9))
+    word = (word ^ (word >> 16)) * jnp.uint32(0x85EBCA6B)
+    word = (word ^ (word >> 13)) * jnp.uint32(0xC2B2AE35)
+    word ^= word >> 16
+    return jnp.sum(word, dtype=jnp.uint32), jnp.sum(word * (word | 1), dtype=jnp.uint32)
+
+
 def trainable_names(names: Sequence[str], trainable: str | Sequence[str]) -> list[str]:
-    """The names that match `trainable`: "all", or a list of patterns with * and ?.
+    """The names that match `trainable`: "all", "adapters", or a list of patterns with * and ?.
 
     >>> trainable_names(["encoder.mlp.wo", "encoder.norm.scale"], ["*.scale"])
     ['encoder.norm.scale']
 
     Raises:
-      UserError: a pattern that matches no parameter.
+      UserError: a pattern that matches no parameter, or "adapters" of a model that has none.
     """
+    names = [name for name in names if adapters.trains(name)]
     if trainable == "all":
-        return list(names)
+        return names
+    if trainable == "adapters":
+        chosen = [name for name in names if adapters.is_adapter(name)]
+        if not chosen:
+            raise UserError(
+                'train.trainable is "adapters", but the model has none. Bind train.adapters = @Adapters() and '
+                "say what is added: Adapters.prompt_rows, lora_rank, ia3 or prefix_length."
+            )
+        return chosen
     patterns = [trainable] if isinstance(trainable, str) else list(trainable)
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):

@@ -5,20 +5,23 @@
 import dataclasses
 
 import gin
+import jax
+import numpy as np
 import pytest
+import tiny
+from flax import nnx
 
 from mto_jax.adaptation import make, pairs, teaching
 from mto_jax.adaptation.make import PairConfig
 from mto_jax.errors import UserError
 from mto_jax.matching.record_sets import RecordSet
+from mto_jax.models.t5 import T5
 from mto_jax.records import Triple
 from mto_jax.templates import Wording
 from mto_jax.training import checkpoints
 from mto_jax.training.fit import Tuning
 from mto_jax.training.optimizers import Optimizer
 from mto_jax.vocabulary import vocabulary
-
-from . import tiny
 
 # Teach two kinds of fact that even a tiny model tells apart: where, in a word, and why, in a phrase.
 PLACES = tuple(Triple("p", "p", f"thing {i}", ("the sea",)) for i in range(8))
@@ -116,6 +119,66 @@ def test_splitter_and_classifier_learn_and_are_remembered(
         make.ensure(dataclasses.replace(config, seed=1), tmp_path, base)
 
 
+def test_a_splitter_held_to_the_sentence_finds_tails_it_cannot_write(
+    tmp_path, base, demo_vocabulary, monkeypatch
+):
+    """Taught tails of two words and of five, asked about words that no lesson had."""
+    monkeypatch.setattr(teaching, "read_facts", lambda groups, count, module: FACTS)
+    path = tmp_path / "new.txt"
+    path.write_text("thing 1 is found in the garden.\nthing 2 is found in the kitchen.\n")
+    config = PairConfig(
+        str(path), groups="length", facts=GROUPS, facts_per_task=8, splitter=HARD, search="suffix"
+    )
+    found, report = make.ensure(config, tmp_path / "suffix", base)
+    assert report.kept == 2
+    assert {(row.body, row.tail) for row in pairs.read(found)} == {
+        ("thing 1 is found in <extra_id_0>", "the garden"),
+        ("thing 2 is found in <extra_id_0>", "the kitchen"),
+    }
+    with pytest.raises(UserError, match="gave 0 pairs .* 2 the prediction is not in the sentence"):
+        make.ensure(dataclasses.replace(config, search="generate"), tmp_path / "generate", base)
+
+
+def test_the_best_suffix_is_the_likeliest_by_token(demo_vocabulary, monkeypatch):
+    """Against each suffix by itself, from the model's full logits."""
+    model = T5(tiny.CONFIG, nnx.Rngs(3))
+    sentences = ["a bee makes honey in the hive", "it rains", "word"]
+
+    graphdef, parameters = nnx.split(model)
+    forward = jax.jit(lambda batch: nnx.merge(graphdef, parameters)(batch))
+
+    def mean(source, target):
+        def row(ids, length):
+            return np.array([ids + [0] * (length - len(ids))])
+
+        batch = {
+            "encoder_input_tokens": row(source, 32),
+            "encoder_segment_ids": row([1] * len(source), 32),
+            "decoder_input_tokens": row([0, *target[:-1]], 9),
+            "decoder_segment_ids": row([1] * len(target), 9),
+        }
+        logits_TxV = np.asarray(forward(batch), np.float64)[0, : len(target)]
+        log_prob_TxV = logits_TxV - np.log(np.exp(logits_TxV).sum(axis=-1, keepdims=True))
+        return log_prob_TxV[np.arange(len(target)), target].mean()
+
+    monkeypatch.setattr(teaching, "CHUNK", 2)  # the third sentence comes alone
+    monkeypatch.setattr(teaching, "MAX_TOKENS", {"inputs": 64, "targets": 9})
+    expected = []
+    for sentence in sentences:
+        scores = {"": -np.inf}
+        for tail in pairs.suffixes(sentence):
+            source, target = (
+                [*demo_vocabulary.encode(text), demo_vocabulary.eos_id]
+                for text in (f"{sentence} <extra_id_0>", f"<extra_id_0> {tail}")
+            )
+            if len(target) <= 9:
+                scores[tail] = mean(source, target)
+        expected.append(max(scores, key=scores.get))
+    assert teaching.best_suffixes(model, sentences, demo_vocabulary) == expected
+    assert expected[0]
+    assert expected[1:] == ["rains", ""]
+
+
 def test_an_untrained_splitter_keeps_nothing(tmp_path, corpus, base, demo_vocabulary, monkeypatch):
     monkeypatch.setattr(teaching, "read_facts", lambda groups, count, module: FACTS)
     config = PairConfig(corpus, groups="length", facts=GROUPS, splitter=Tuning(epochs=0))
@@ -148,6 +211,7 @@ def test_bad_settings(tmp_path, base, demo_vocabulary, monkeypatch):
     for settings, told in (
         ({"method": "split"}, "Did you mean 'splitter'"),
         ({"groups": "lenght"}, "Did you mean 'length'"),
+        ({"search": "sufix"}, "Did you mean 'suffix'"),
         ({"min_words": 1}, "at least 2 words"),
         ({"min_words": 9, "max_words": 8}, "min <= max"),
         ({"max_pairs": 0}, "max_pairs is 0"),

@@ -25,6 +25,18 @@ def is_between_words(sentence, cut):
     )
 
 
+@given(SENTENCES)
+def test_every_suffix_is_an_end_of_the_sentence(sentence):
+    tails = pairs.suffixes(sentence)
+    assert len(tails) == len(pairs.words(sentence)) - 1
+    assert all(sentence[: pairs.words(sentence)[-1].core_end].endswith(tail) for tail in tails)
+    lengths = [len(tail) for tail in tails]
+    assert lengths == sorted(lengths, reverse=True)
+    for tail in tails:
+        cut = pairs.at_prediction(sentence, tail)
+        assert isinstance(cut, str) or sentence[slice(*cut)] == tail
+
+
 @given(SENTENCES, st.integers(0, 9), st.integers(1, 8))
 def test_a_random_span_and_its_body_are_the_sentence(sentence, seed, max_words):
     assume(pairs.GAP not in sentence)

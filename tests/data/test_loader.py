@@ -158,6 +158,25 @@ def test_resuming_continues_exactly(pair, pack, steps):
     assert_equal(take(iterator, 6), rest)
 
 
+def test_the_iterator_under_the_prefetch_resumes_too(pair):
+    """Grain's own wrappers may save and restore it; here as the second of two workers."""
+    dataset = loader._PlanDataset(
+        loader.train_iterator(pair, batch_size=8, seed=0)._plan, {"window": 0, "row": 0}
+    )
+    dataset.set_slice(slice(1, None, 2))
+    iterator = iter(dataset)
+    states, rest = [iterator.get_state()], []
+    for _ in range(6):
+        rest.append(next(iterator))
+        states.append(iterator.get_state())
+    for start in (0, 1, 4):
+        fresh = iter(dataset)
+        fresh.set_state(json.loads(json.dumps(states[start])))
+        for (rows, position), (expected, end) in zip(fresh, rest[start:], strict=False):
+            np.testing.assert_array_equal(rows, expected)
+            assert position == end
+
+
 def test_hosts_share_the_global_batch(pair):
     whole = take(loader.train_iterator(pair, batch_size=12, seed=0), 30)
     parts = [

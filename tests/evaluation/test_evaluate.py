@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation of a prepared task: rows, metrics, choices, perplexity, errors."""
 
+import gin
 import numpy as np
 import pytest
 
 from mto_jax.errors import UserError
-from mto_jax.evaluation import evaluate, metrics, scoring, statistics
+from mto_jax.evaluation import evaluate, metrics, results, scoring, statistics
 from mto_jax.evaluation.decoding import Decoding, decode
 from tests.evaluation import tiny
 
@@ -54,6 +55,24 @@ def test_rows_and_metrics(tmp_path):
     assert result.jsonl().count("\n") == 5
 
 
+def test_the_best_of_several_outputs_stands_beside_the_likeliest(tmp_path):
+    """The authors' variant: an example counts if any of its outputs is right."""
+    how = Decoding(method="beam", num_beams=2, num_outputs=2, max_length=6)
+    inputs = [[*VOCABULARY.encode(text), 1] for text in SOURCES]
+    outputs = decode(tiny.model(), inputs, how, VOCABULARY, batch_size=2)
+    said = [[VOCABULARY.decode(output.tokens) for output in both] for both in outputs]
+    gold = [said[0][0], said[1][1], "3 3 3", said[3][1], said[4][0]]
+    texts = [
+        {"inputs": source, "targets": "2", "references": [text]}
+        for source, text in zip(SOURCES, map(evaluate.answer, gold), strict=True)
+    ]
+    prepared = tiny.prepared(tmp_path, texts)
+    result = evaluate.evaluate_dataset(tiny.model(), prepared, VOCABULARY, how, batch_size=2)
+    assert result.values()["exact_match"] == pytest.approx(2 / 5)
+    assert result.values()["best_of_2_exact_match"] == pytest.approx(4 / 5)
+    assert result.rows[0]["scores"].keys() == {"exact_match"}
+
+
 def test_ranked_accuracy(tmp_path):
     """Choices are target texts; the ranking is that of brute-force scores."""
     choices = [["2 3", "4", "5 6 7"], ["8", "9 10"], ["11", "12", "13"]]
@@ -72,7 +91,7 @@ def test_ranked_accuracy(tmp_path):
     assert result.values()["ranked_accuracy"] == pytest.approx(2 / 3)
     assert [row["ranked_prediction"] for row in result.rows] == best
     assert [row["scores"]["ranked_accuracy"] for row in result.rows] == [1, 0, 1]
-    assert "ranked_accuracy_mean" in result.metrics
+    assert {"ranked_accuracy_mean", "ranked_accuracy_pmi"} < result.metrics.keys()
 
 
 def test_an_objective_is_scored_by_perplexity(tmp_path):
@@ -138,6 +157,26 @@ def test_an_exception_in_a_metric_is_not_a_score(tmp_path):
     values, scores = evaluate.score([plain, metrics.accuracy], [["a"]], ["a"])
     assert values["plain"] == statistics.Interval(0.25)
     assert scores.keys() == {"accuracy"}
+
+
+def test_gin_adds_metrics_to_those_of_a_task(tmp_path):
+    texts = [{"inputs": "5", "targets": "6", "references": ["6"]}]
+    prepared = tiny.prepared(tmp_path, texts)
+    origin = results.origin("digest", prepared, HOW)
+    gin.bind_parameter("task_metrics.add", ["mto_jax.evaluation.metrics:diversity"])
+    assert results.origin("digest", prepared, HOW) != origin  # stored results do not serve
+    found = run(prepared).values()
+    assert {"exact_match", "unique_predictions"} <= found.keys()
+    objective = tiny.prepared(tmp_path, texts, metrics=(), name="objective")
+    assert run(objective).values().keys() == {"perplexity"}
+
+
+def test_the_model_of_a_metric_is_asked_for_before_decoding(tmp_path, monkeypatch):
+    texts = [{"inputs": "5", "targets": "6", "references": ["6"]}]
+    prepared = tiny.prepared(tmp_path, texts, ["mto_jax.evaluation.semantic:bleurt"])
+    monkeypatch.setattr(evaluate.decoding_lib, "decode", None)
+    with pytest.raises(UserError, match=r"bleurt\.model is not set"):
+        run(prepared)
 
 
 def test_metric_names():

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import sacrebleu
+from rouge_score import rouge_scorer
 
 from mto_jax.errors import UserError
 from mto_jax.evaluation import metrics, statistics
@@ -24,6 +25,23 @@ def test_rouge_by_hand():
     assert metrics.rouge(REFERENCES, PREDICTIONS)["rougeL"] == pytest.approx(np.mean(expected))
     # Bigrams: "to earn" of 3 and 2; "a cup" of 3 and 1; none.
     np.testing.assert_allclose(known.per_example["rouge2"], [2 / 5, 1 / 2, 0])
+
+
+def test_rouge_equals_the_library():
+    """Random texts of few words, so that they repeat and cross; cases, punctuation and empty ones too."""
+    rng = np.random.default_rng(0)
+    words = ["a", "B", "the", "cups", "cup", "of", "tea,", "-", "x2", "don't"]
+
+    def text():
+        return " ".join(rng.choice(words, rng.integers(0, 9)))
+
+    targets = [[text() for _ in range(rng.integers(1, 4))] for _ in range(300)]
+    predictions = [text() for _ in targets]
+    found = metrics.rouge.statistics(targets, predictions).per_example
+    scorer = rouge_scorer.RougeScorer([*found])
+    expected = [scorer.score_multi(t, p) for t, p in zip(targets, predictions, strict=True)]
+    for name, scores in found.items():
+        np.testing.assert_array_equal(scores, [score[name].fmeasure for score in expected])
 
 
 def test_rouge_equals_t5s_fixture(data_dir):
@@ -68,7 +86,8 @@ def test_bleu_equals_comet_on_its_words(data_dir):
     """
     targets, predictions, scores = comet(data_dir)
     scorer = sacrebleu.metrics.BLEU(tokenize="none", smooth_method="none", force=True)
-    found = metrics._pooled(scorer, "bleu", targets, predictions).value()["bleu"]
+    counts = metrics._bleu_counts(scorer, targets, predictions)
+    found = metrics._pooled(scorer, "bleu", counts).value()["bleu"]
     assert found == pytest.approx(float(scores["scores"]["Bleu_4"]), rel=1e-6)
     assert metrics.bleu(targets, predictions)["bleu"] == pytest.approx(0.0353, abs=5e-5)
 
@@ -91,6 +110,22 @@ def test_mto_fixture_is_no_reference(data_dir):
     found = metrics.rouge.statistics(targets, predictions).per_example["rougeL"]
     assert np.flatnonzero(found).tolist() == [31]
     assert found[31] == pytest.approx(2 / (32 + 4))
+
+
+def test_bleu_counts_what_sacrebleu_counts():
+    """Random texts of few words with 1 to 4 references, some empty: every count of every example."""
+    rng = np.random.default_rng(1)
+    words = ["a", "cup", "of", "tea,", "the", "U.S.", "don't"]
+
+    def text():
+        return " ".join(rng.choice(words, rng.integers(0, 9)))
+
+    targets = [[text() for _ in range(rng.integers(1, 5))] for _ in range(200)]
+    predictions = [text() for _ in targets]
+    scorer = sacrebleu.metrics.BLEU(force=True)
+    padded = [[r[k] if k < len(r) else None for r in targets] for k in range(4)]
+    expected = scorer._extract_corpus_statistics(predictions, padded)
+    np.testing.assert_array_equal(metrics._bleu_counts(scorer, targets, predictions), expected)
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])

@@ -42,7 +42,7 @@ def brute_force(model, rows):
     return chosen, ranks
 
 
-@pytest.mark.parametrize("logits_at_once", [1 << 24, 48 * 8])
+@pytest.mark.parametrize("logits_at_once", [1 << 21, 48 * 8])
 def test_token_scores(monkeypatch, logits_at_once):
     monkeypatch.setattr(scoring, "_LOGITS_AT_ONCE", logits_at_once)
     scoring._program.clear_cache()
@@ -54,6 +54,33 @@ def test_token_scores(monkeypatch, logits_at_once):
     np.testing.assert_allclose(scores.log_prob_BxT[real], expected_log_probs[real], atol=1e-4)
     np.testing.assert_array_equal(scores.rank_BxT[real], expected_ranks[real])
     assert expected_ranks[real].max() > 3
+    assert not np.any(scores.rank_BxT[~real])
+    assert not np.any(scores.log_prob_BxT[~real])
+    some = real & (np.arange(real.size).reshape(real.shape) % 3 == 0)
+    scores = scoring.token_scores(model, rows, counted_BxT=some)
+    np.testing.assert_array_equal(scores.rank_BxT, np.where(some, expected_ranks, 0))
+
+
+def test_targets_of_a_row_share_a_source():
+    """Three targets of two sources in one row score as they do in rows of their own."""
+    model, _ = tiny.models(1)
+    sources, targets = [[5, 6, 7, 1], [9, 8, 1]], [[11, 12, 1], [13, 1], [14, 15, 1]]
+    read = [1, 2, 1]
+    packed = {
+        "encoder_input_tokens": np.array([[*sources[0], *sources[1], 0]], np.int32),
+        "encoder_segment_ids": np.array([[1, 1, 1, 1, 2, 2, 2, 0]], np.int32),
+        "decoder_target_tokens": np.array([[*targets[0], *targets[1], *targets[2]]], np.int32),
+        "decoder_segment_ids": np.array([[1, 1, 1, 2, 2, 3, 3, 3]], np.int32),
+    }
+    segments = packed["decoder_segment_ids"]
+    packed["decoder_input_tokens"] = scoring.shifted(packed["decoder_target_tokens"], segments)
+    found = scoring.token_scores(model, packed, sources_BxT=np.array([0, *read])[segments])
+    expected = [
+        scoring.score_choices(model, [sources[r - 1]], [[target]], VOCABULARY)[0][0][0]
+        for r, target in zip(read, targets, strict=True)
+    ]
+    sums = np.bincount(segments[0], np.asarray(found.log_prob_BxT)[0])[1:]
+    np.testing.assert_allclose(sums, expected, atol=1e-4)
 
 
 def test_log_likelihood():
@@ -113,7 +140,21 @@ def test_choices_share_their_question():
         assert counts.tolist() == [len(option) for option in options]
 
 
-def test_best_choice():
+def test_unconditional_reads_no_text_of_the_question(monkeypatch):
+    """The neutral source keeps the sentinel (47) and EOS; a choice of two questions is scored once."""
+    monkeypatch.setattr(scoring, "_CHOICES_AT_ONCE", 2)
+    model, _ = tiny.models(1)
+    inputs = [[5, 6, 47, 1], [7, 47, 9, 1], [8, 1]]
+    choices = [[[47, 3, 1], [4, 5, 1], [6, 1]], [[6, 1], [2, 3, 1]], [[6, 1], [7, 1]]]
+    found = scoring.unconditional(model, inputs, choices, VOCABULARY, batch_size=2)
+    neutral = [[47, 1], [47, 1], [1]]
+    expected = scoring.score_choices(model, neutral, choices, VOCABULARY)
+    for ours, (sums, _) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, sums, atol=1e-4)
+
+
+def test_best_choices():
     sums, counts = np.array([-4.0, -6.0, -9.0]), np.array([2, 6, 3])
-    assert scoring.best_choice(sums, counts) == 0
-    assert scoring.best_choice(sums, counts, mean=True) == 1
+    unconditional = np.array([-3.0, -6.0, -15.0])
+    found = scoring.best_choices(sums, counts, unconditional)
+    assert found == {"sum": 0, "mean": 1, "pmi": 2}  # -1, 0 and 6 for pmi

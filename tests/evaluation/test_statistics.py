@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from mto_jax.evaluation import statistics
 
@@ -47,6 +48,25 @@ def test_resampling_equals_drawing_examples_by_hand(monkeypatch, at_once):
     low, high = np.quantile(expected, [0.025, 0.975])
     interval = statistics.bootstrap(known, samples=30, seed=5)["ratio"]
     assert (interval.low, interval.high) == pytest.approx((low, high))
+
+
+def test_metrics_share_their_resamples():
+    """Intervals of several metrics together are those of each alone; sparse values serve as dense ones."""
+    rng = np.random.default_rng(7)
+    one = statistics.mean({"x": rng.random(50), "y": rng.random(50)})
+    dense = (rng.random((50, 4)) < 0.3).astype(float)
+
+    def finish(sums, num_examples):
+        return {"z": sums.max(axis=-1) / num_examples}
+
+    another = statistics.Statistics(dense, finish)
+    sparse = statistics.Statistics(scipy.sparse.csr_array(dense), finish)
+    together = statistics.bootstrap(one, another, samples=40)
+    assert [*together] == ["x", "y", "z"]
+    assert together == statistics.bootstrap(one, sparse, samples=40)
+    assert together == statistics.bootstrap(one, samples=40) | statistics.bootstrap(
+        another, samples=40
+    )
 
 
 def test_same_seed_same_interval():

@@ -43,6 +43,7 @@ FAMILIES = {
     "mt5_tied": (_MT5, {}, True),
     "umt5": (_UMT5, _V11, False),
     "umt5_tied": (_UMT5, {}, True),
+    "ul2": (_T5, {"feed_forward_proj": "gated-silu"}, True),
     "byt5": (_T5, _V11 | {"vocab_size": 384, "num_layers": 3, "num_decoder_layers": 1}, False),
 }
 # The shapes of the published sizes: depth, heads against width, width against feed-forward.

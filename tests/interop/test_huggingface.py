@@ -4,8 +4,10 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
+import gin
 import jax
 import ml_dtypes
 import numpy as np
@@ -14,15 +16,17 @@ import safetensors.numpy
 import sentencepiece
 import torch
 import transformers
+from sentencepiece import sentencepiece_model_pb2
 
 from mto_jax import interop
 from mto_jax.errors import UserError
-from mto_jax.interop import huggingface, mapping, tokenizer
+from mto_jax.interop import Options, huggingface, mapping, tokenizer
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training import sharding
 from mto_jax.training.state import blueprint
 from mto_jax.vocabulary import Vocabulary
+from mto_jax.vocabulary import vocabulary as demo_vocabulary
 from tests.interop import models
 
 
@@ -204,8 +208,28 @@ def test_pickles_only_when_allowed(v1_1, tmp_path, modern):
     torch.save(state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=modern)
     with pytest.raises(UserError, match="allow_pickle"):
         interop.load(tmp_path)
-    found, parameters = interop.load(tmp_path, allow_pickle=True)
+    found, parameters = interop.load(tmp_path, options=Options(allow_pickle=True))
     assert found == config
+    assert all(np.array_equal(parameters[name], expected[name]) for name in expected)
+
+
+def test_pickles_in_several_files_allowed_by_gin(v1_1, tmp_path):
+    shutil.copy(v1_1 / "config.json", tmp_path)
+    state = list(models.torch_model("t5_v1_1").state_dict().items())
+    parts = {
+        "pytorch_model-1-of-2.bin": dict(state[:9]),
+        "pytorch_model-2-of-2.bin": dict(state[9:]),
+    }
+    for name, part in parts.items():
+        torch.save(part, tmp_path / name)
+    index = {"weight_map": {key: name for name, part in parts.items() for key in part}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="allow_pickle"):
+        interop.inspect(tmp_path)
+    gin.bind_parameter("load_checkpoint.allow_pickle", True)
+    assert "pickle, in several files" in interop.inspect(tmp_path)
+    _, expected = interop.load(v1_1)
+    _, parameters = interop.load(tmp_path)
     assert all(np.array_equal(parameters[name], expected[name]) for name in expected)
 
 
@@ -217,7 +241,7 @@ def test_a_pickle_that_carries_a_program_is_refused_even_then(v1_1, tmp_path):
     shutil.copy(v1_1 / "config.json", tmp_path)
     torch.save({"shared.weight": Program()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="does not read as tensors"):
-        interop.load(tmp_path, allow_pickle=True)
+        interop.load(tmp_path, options=Options(allow_pickle=True))
 
 
 def test_copies_of_the_embedding_and_old_leftovers_are_left(tmp_path):
@@ -358,10 +382,15 @@ def test_assignment_map(v1_1, tmp_path, capsys):
     _, parameters = interop.load(
         v1_1,
         config=config,
-        assignment_map=[
-            (r"lm_head", None),
-            (r"decoder\.layers\.self_attention\.(key|value)", r"decoder.layers.cross_attention.\1"),
-        ],
+        options=Options(
+            assignment_map=[
+                (r"lm_head", None),
+                (
+                    r"decoder\.layers\.self_attention\.(key|value)",
+                    r"decoder.layers.cross_attention.\1",
+                ),
+            ]
+        ),
     )
     report = capsys.readouterr().err
     assert set(everything) - set(parameters) == {"lm_head"}
@@ -380,17 +409,19 @@ def test_assignment_map(v1_1, tmp_path, capsys):
     tied = dataclasses.replace(config, tie_embeddings=True)
     with pytest.raises(UserError, match="extra: lm_head"):
         interop.load(v1_1, config=tied)
-    _, parameters = interop.load(v1_1, config=tied, assignment_map=[("lm_head", None)])
+    _, parameters = interop.load(
+        v1_1, config=tied, options=Options(assignment_map=[("lm_head", None)])
+    )
     assert "lm_head" not in parameters
     with pytest.raises(UserError, match=r"missing: encoder\.layers\.nothing"):
-        interop.load(v1_1, assignment_map=[("lm_head", "encoder.layers.nothing")])
+        interop.load(v1_1, options=Options(assignment_map=[("lm_head", "encoder.layers.nothing")]))
 
 
 def test_rules_leave_out_what_a_t5_does_not_have(copy, capsys):
     folder, tensors, _ = copy
     tensors["classifier.weight"] = np.zeros((2, 20), np.float32)
     rewrite(folder, tensors)
-    interop.load(folder, assignment_map=[(r"classifier\..*", None)])
+    interop.load(folder, options=Options(assignment_map=[(r"classifier\..*", None)]))
     assert "classifier.weight [2, 20] is left unread" in capsys.readouterr().err
 
 
@@ -417,20 +448,43 @@ def test_jax_arrays_of_several_devices_go_out(v1_1, tmp_path):
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+TEXTS = (
+    "translate English to German: That's 3.5% of 1,000!",
+    "Thank you <extra_id_0> me to your party <extra_id_1> week <extra_id_99>",
+    "<extra_id_0>. A (<extra_id_1>), <extra_id_2>!  <extra_id_3>ly<extra_id_4><extra_id_5> ",
+    "  two  spaces,\ttabs\nand lines ",
+    "naïve café, ½ ﬁne; 東京",
+    "",
+)
+
+
+def same_tokens(theirs, vocabulary):
+    assert len(theirs) == vocabulary.size
+    for text in TEXTS:
+        ids = theirs(text).input_ids
+        assert ids == [*vocabulary.encode(text), vocabulary.eos_id], text
+
+
+def test_a_vocabulary_that_brings_its_sentinels(tmp_path):
+    """As mT5's does."""
+    own = sentencepiece_model_pb2.ModelProto.FromString(
+        pathlib.Path(demo_vocabulary("demo").path).read_bytes()
+    )
+    for i in reversed(range(100)):
+        own.pieces.add(piece=f"▁<extra_id_{i}>", score=0.0, type=own.SentencePiece.USER_DEFINED)
+    (tmp_path / "own.model").write_bytes(own.SerializeToString())
+    vocabulary = Vocabulary(tmp_path / "own.model")
+    assert vocabulary.added_ids == 0
+    tokenizer.write(tmp_path, vocabulary)
+    same_tokens(transformers.AutoTokenizer.from_pretrained(tmp_path), vocabulary)
+
+
 def test_the_tokenizer_of_t5(data_dir, tmp_path):
     vocabulary = Vocabulary(data_dir / "vocab" / "t5_sentencepiece.model")
     tokenizer.write(tmp_path, vocabulary)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert len(theirs) == vocabulary.size == 32100
-    for text in (
-        "translate English to German: That's 3.5% of 1,000!",
-        "Thank you <extra_id_0> me to your party <extra_id_1> week <extra_id_99>",
-        "  two  spaces,\ttabs\nand lines ",
-        "naïve café, ½ ﬁne; 東京",
-        "",
-    ):
-        ids = theirs(text).input_ids
-        assert ids == [*vocabulary.encode(text), vocabulary.eos_id], text
+    assert vocabulary.size == 32100
+    same_tokens(theirs, vocabulary)
     assert theirs.decode(vocabulary.encode("a dog ran.")) == "a dog ran."
     assert theirs.pad_token_id == vocabulary.pad_id
     assert theirs.convert_tokens_to_ids("<extra_id_0>") == vocabulary.sentinel_id(0)

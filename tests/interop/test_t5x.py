@@ -13,7 +13,7 @@ from flax import serialization, traverse_util
 
 from mto_jax import interop
 from mto_jax.errors import UserError
-from mto_jax.interop import mapping
+from mto_jax.interop import Options, mapping
 from mto_jax.models.config import T5Config
 from tests.interop import models, numpy_t5
 
@@ -179,6 +179,8 @@ def test_orbax(scan, ocdbt, tmp_path):
     check(folder, CONFIG, parameters)
     check(tmp_path, CONFIG, parameters)  # the run's folder
     assert interop.open_checkpoint(folder).file.step == 7
+    (tmp_path / "checkpoint_7").rename(tmp_path / "7")  # as Orbax's own manager calls it
+    check(tmp_path, CONFIG, parameters)
 
 
 def test_the_newest_checkpoint_of_a_run(tmp_path):
@@ -224,7 +226,7 @@ def test_prompts_are_left_by_rule(tmp_path, capsys):
     path = write_msgpack(tmp_path / "checkpoint_7", tree)
     with pytest.raises(UserError, match=r"extra: encoder/prompt/prompt/prompt \[5, 20\]"):
         interop.load(path)
-    interop.load(path, assignment_map=[(r".*prompt.*", None)])
+    interop.load(path, options=Options(assignment_map=[(r".*prompt.*", None)]))
     assert "encoder/prompt/prompt/prompt [5, 20] is left unread" in capsys.readouterr().err
 
 
@@ -264,5 +266,8 @@ def test_foreign_bytes(tmp_path):
     with pytest.raises(UserError, match="not a T5X checkpoint"):
         interop.load(tmp_path / "file")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="not a T5X checkpoint"):
+    with pytest.raises(UserError, match="holds no checkpoint"):
         interop.load(tmp_path / "empty")
+    (tmp_path / "model.safetensors").write_bytes(b"\x10" + bytes(40))
+    with pytest.raises(UserError, match=r"give the folder with its config\.json"):
+        interop.load(tmp_path / "model.safetensors")

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny random T5 over the demo vocabulary, and two tasks of a few records."""
 
+import dataclasses
 import functools
 
 import jax
 import numpy as np
+import tiny
 from flax import nnx
 
 from mto_jax.matching.task import Task
-from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.records import MultipleChoice, Triple
 from mto_jax.templates import Wording
@@ -17,15 +18,7 @@ from mto_jax.vocabulary import vocabulary
 
 VOCABULARY = vocabulary("demo")
 LENGTHS = {"inputs": 96, "targets": 16}
-CONFIG = T5Config(
-    vocab_size=VOCABULARY.padded_size,
-    d_model=16,
-    d_kv=8,
-    num_heads=2,
-    d_ff=32,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-)
+CONFIG = dataclasses.replace(tiny.CONFIG, vocab_size=VOCABULARY.padded_size)
 
 
 @functools.cache

@@ -5,10 +5,10 @@
 import numpy as np
 import pytest
 
-from mto_jax.evaluation.evaluate import load_model
 from mto_jax.matching import classifier
 from mto_jax.matching.classifier import FILLING, MAPPING
 from mto_jax.matching.verdict import MASK_FILLING
+from mto_jax.pretrained import load_model
 from mto_jax.training import checkpoints
 from mto_jax.training.fit import Tuning
 from mto_jax.training.optimizers import Optimizer

@@ -5,7 +5,7 @@
 import numpy as np
 
 from mto_jax.evaluation.decoding import Output
-from mto_jax.matching import decide, probe
+from mto_jax.matching import decide, held_out, probe
 from mto_jax.matching.mapping import Choice
 from mto_jax.matching.task import candidates
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
@@ -56,11 +56,11 @@ def test_the_form_that_answers_right_wins(monkeypatch):
         plain = ["cutting", "fishing", "meal"]
         assert decoding.max_length == LENGTHS["targets"]
         return [
-            [Output([*vocabulary.encode(text), vocabulary.eos_id], 0.0)]
+            [Output([*vocabulary.encode(text), vocabulary.eos_id], 0.0, 0.0)]
             for text in (answers if masked else plain)
         ]
 
-    monkeypatch.setattr(probe.decoding, "decode", decode)
+    monkeypatch.setattr(held_out.decoding_lib, "decode", decode)
     found = probe.probe(model(), USES, VOCABULARY, LENGTHS, tune, shots=1, tails=2, seeds=2)
     assert seen == [(0, 2), (1, 1)] * 4  # "a saw" has two tails, "a cup" one
     # ROUGE-L F: 2/3 of "cutting bread" from "cutting"; "meal" against "eating a meal at the table": 2/7.

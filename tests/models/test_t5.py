@@ -14,6 +14,7 @@ from flax import nnx
 
 from mto_jax.errors import UserError
 from mto_jax.models import partitioning
+from mto_jax.models.adapters import NONE
 from mto_jax.models.attention import Attention
 from mto_jax.models.layers import Dropout
 from mto_jax.models.losses import cross_entropy
@@ -213,7 +214,7 @@ def test_cached_decoding_equals_the_decoder(config, per_layer):
         return encoded, model.logits(hidden)
 
     encoded, expected = teacher_forced(APART["encoder_input_tokens"])
-    cache = model.start_cache(encoded, source, max_length=tokens.shape[1])
+    cache = model.start_cache(model.read(encoded, source), max_length=tokens.shape[1])
     graphdef, params = nnx.split(model)
     step = jax.jit(lambda p, token, cache: nnx.merge(graphdef, p).decode_step(token, cache))
     for t in range(tokens.shape[1]):
@@ -221,26 +222,67 @@ def test_cached_decoding_equals_the_decoder(config, per_layer):
         np.testing.assert_allclose(logits, expected[:, t], atol=2e-5)
 
 
-def test_beams_share_their_source():
-    """W rows per source give what W copies of the source give; reordering rows reorders their futures."""
-    model = fresh(TINY)
+def stepper(model):
+    graphdef, params = nnx.split(model)
+    step = jax.jit(lambda p, token, cache: nnx.merge(graphdef, p).decode_step(token, cache))
+    return functools.partial(step, params)
+
+
+@pytest.mark.parametrize("per_layer", [False, True], ids=["shared-bias", "bias-per-layer"])
+def test_beams_share_their_source_and_their_past(per_layer):
+    """W rows per source give what W copies of the source give; rows can go on from one another."""
+    model = fresh(dataclasses.replace(TINY, relative_bias_per_layer=per_layer))
     source, W = APART["encoder_segment_ids"][:2], 3
     encoded = jax.random.normal(jax.random.key(0), (2, source.shape[1], TINY.d_model))
-    step = jax.jit(model.decode_step)
-    beams = model.start_cache(encoded, source, 4, num_beams=W)
-    copies = model.start_cache(np.repeat(encoded, W, axis=0), np.repeat(source, W, axis=0), 4)
+    step = stepper(model)
+    beams = model.start_cache(model.read(encoded, source), 4, W, common=True)
+    copied = model.read(np.repeat(encoded, W, axis=0), np.repeat(source, W, axis=0))
+    copies = model.start_cache(copied, 4)
     first, second = np.array([3, 5, 7, 9, 11, 13]), np.array([2, 4, 6, 8, 10, 12])
-    rows = np.array([2, 2, 0, 4, 3, 3])
+    third = np.array([14, 15, 16, 17, 18, 19])
+    ways = [np.array([[2, 2, 0], [1, 0, 0]]), np.array([[1, 2, 2], [0, 0, 2]])]
     logits, beams = step(first, beams)
     expected, copies = step(first, copies)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
-    reordered = jax.tree.map(lambda x: x[rows], beams.self_attention)
-    logits, _ = step(second, dataclasses.replace(beams, self_attention=reordered))
-    # Rows in another order from the start, each with its own source.
-    copies = model.start_cache(np.repeat(encoded, W, axis=0), np.repeat(source, W, axis=0), 4)
-    _, copies = step(first[rows], copies)
-    expected, _ = step(second, copies)
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    # The copies begin anew, each with the tokens of the row that it goes on from.
+    columns = [first]
+    for way, tokens in zip(ways, (second, third), strict=True):
+        ancestors = np.take_along_axis(np.asarray(beams.ancestors), way[..., None], axis=1)
+        logits, beams = step(tokens, dataclasses.replace(beams, ancestors=jnp.asarray(ancestors)))
+        rows = (way + W * np.arange(2)[:, None]).ravel()
+        columns = [*(column[rows] for column in columns), tokens]
+        copies = model.start_cache(copied, 4)
+        for column in columns:
+            expected, copies = step(column, copies)
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_a_row_can_begin_at_any_step():
+    """The past is a ring: after more steps than it has places a new row gives what it gives alone."""
+    model = fresh(TINY)
+    source = model.read(
+        jax.random.normal(jax.random.key(0), (2, 9, TINY.d_model)),
+        np.array([[1] * 9, [1] * 6 + [0] * 3]),
+    )
+    step = stepper(model)
+    tokens = np.random.default_rng(0).integers(1, 90, (2, 4))
+    alone = model.start_cache(source, 4)
+    expected = []
+    for t in range(4):
+        logits, alone = step(tokens[:, t], alone)
+        expected.append(logits)
+    cache = model.start_cache(source, 4)
+    starts = [3, 5]
+    for t in range(9):
+        for row in range(2):
+            if t == starts[row]:
+                cache = dataclasses.replace(cache, ancestors=cache.ancestors.at[row].set(-1))
+        ages = [t - start for start in starts]
+        fed = np.array([tokens[r, age] if 0 <= age < 4 else 1 for r, age in enumerate(ages)])
+        logits, cache = step(fed, cache)
+        for row, age in enumerate(ages):
+            if 0 <= age < 4:
+                np.testing.assert_allclose(logits[row], expected[age][row], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +331,7 @@ class TestDropout:
     def test_attention_drops_keys(self):
         """With values of one, an answer is the sum of the weights that were kept, scaled up."""
         config = dataclasses.replace(TINY, num_heads=1, d_kv=32)
-        layer = Attention(config, 1, nnx.Rngs(0))
+        layer = Attention(config, NONE, 1, nnx.Rngs(0))
         layer = nnx.merge(nnx.graphdef(layer), jax.tree.map(lambda w: w[0], nnx.state(layer)))
         layer.query[...] = jnp.zeros((32, 32))  # so that all weights are 1 / S
         layer.value[...] = layer.out[...] = jnp.eye(32)

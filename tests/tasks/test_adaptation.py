@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of pairs as SeqIO tasks and mixtures: what a model sees under each objective."""
 
+import sys
+
 import gin
 import pytest
 import seqio
 
+from mto_jax import tasks
 from mto_jax.adaptation import pairs
+from mto_jax.data import prepare
+from mto_jax.data.config import DatasetConfig
 from mto_jax.errors import UserError
-from mto_jax.tasks import adaptation
+from mto_jax.tasks import adaptation, register
 from mto_jax.vocabulary import vocabulary
 
 LENGTHS = {"inputs": 24, "targets": 12}
@@ -97,10 +102,34 @@ def test_replay(path):
         f"adaptation_pairs.files = {{'bees': {path!r}}}\n"
         "adaptation_pairs.replay = 'demo_span_corruption'\nadaptation_pairs.replay_share = 0.2"
     )
-    adaptation.register()
+    tasks.register_all()
     mixture = seqio.get_mixture_or_task("bees_mixed_replay")
     rates = {task.name: mixture.get_rate(task) for task in mixture.tasks}
     assert rates == {"bees_mixed": 0.8, "demo_span_corruption": 0.2}
+
+
+def test_a_task_of_the_users_module_is_replayed(path, tmp_path, monkeypatch):
+    """The module comes after all tasks of ours, the mixtures after the module."""
+    monkeypatch.setattr(register, "RECORD_SETS", dict(register.RECORD_SETS))
+    (tmp_path / "facts.tsv").write_text("head\ttail\n" + "".join(f"a {i}\tb\n" for i in range(40)))
+    (tmp_path / "my_facts.py").write_text(
+        "from mto_jax.tasks.register import register_file\n"
+        f"register_file('mine', {str(tmp_path / 'facts.tsv')!r}, phrase='is like')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    gin.parse_config(
+        f"adaptation_pairs.files = {{'bees': {path!r}}}\n"
+        "adaptation_pairs.replay = 'mine_span_corruption'"
+    )
+    prepare.register(DatasetConfig("bees_lm_replay", LENGTHS, module="my_facts"))
+    mixture = seqio.get_mixture_or_task("bees_lm_replay")
+    assert {task.name for task in mixture.tasks} == {"bees_lm", "mine_span_corruption"}
+    assert len(list(mixture.get_dataset(LENGTHS, "train").take(20))) == 20
+    monkeypatch.delitem(sys.modules, "my_facts")
+    for name in [name for name in seqio.TaskRegistry.names() if name.startswith("mine_")]:
+        seqio.TaskRegistry.remove(name)
+    with pytest.raises(UserError, match="no task to replay .* 'mine_span_corruption'"):
+        prepare.register(DatasetConfig("bees_lm_replay", LENGTHS))
 
 
 def test_bad_input(path):
@@ -113,4 +142,4 @@ def test_bad_input(path):
         gin.clear_config()
         gin.parse_config(f"vocabulary.name = 'demo'\n{statements}")
         with pytest.raises(UserError, match=told):
-            adaptation.register()
+            tasks.register_all()

@@ -110,10 +110,10 @@ def test_bad_rows(folder, row, message):
 
 def test_the_file_is_read_again_when_it_changes(folder):
     write(folder, "a\txIntent\tb\n")
-    assert len(atomic.Relation("xIntent", "train")()) == 1
+    assert len(atomic.relation_2020("xIntent", "train")()) == 1
     time.sleep(0.01)
     write(folder, "a\txIntent\tb\nc\txIntent\td\n")
-    assert len(atomic.Relation("xIntent", "train")()) == 2
+    assert len(atomic.relation_2020("xIntent", "train")()) == 2
 
 
 def test_a_missing_file_or_folder(folder, monkeypatch):
@@ -138,7 +138,7 @@ def test_original_atomic(folder):
         gzip.compress((header + row.replace('"[]"', "oops", 1)).encode())
     )
     with pytest.raises(UserError, match=r"line 2: the field 'xNeed' is no JSON list"):
-        atomic.Relation2019("xIntent", "validation")()
+        atomic.relation_2019("xIntent", "validation")()
 
 
 # ---- Real data --------------------------------------------------------------------------------

@@ -12,6 +12,11 @@ from mto_jax.tasks import classification, qa
 from mto_jax.tasks.tfds import TfdsRecords
 
 
+@pytest.fixture
+def connected(monkeypatch):
+    monkeypatch.setattr("mto_jax.tasks.tfds._check_connection", lambda: None)
+
+
 def reader(name: str, split: str = "train"):
     return classification._splits(name, classification.SETS[name])[split]
 
@@ -100,6 +105,7 @@ def test_every_label_has_a_related_word_and_is_distinct():
         assert not texts.related or words <= set(texts.related)
 
 
+@pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("name", classification.SETS)
 def test_tfds_has_the_fields_that_are_read(name, monkeypatch):
     """TFDS knows the fields and classes of its sets without their data: random texts in real fields."""
@@ -112,6 +118,7 @@ def test_tfds_has_the_fields_that_are_read(name, monkeypatch):
     assert all(isinstance(record, LabelledText) and record.label in labels for record in records)
 
 
+@pytest.mark.usefixtures("connected")
 def test_record_and_imdb_of_tfds(monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
     monkeypatch.delenv("MTO_DATA_DIR", raising=False)
@@ -126,12 +133,13 @@ def test_record_and_imdb_of_tfds(monkeypatch):
 
 def test_what_is_nowhere_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("MTO_DATA_DIR", str(tmp_path))
-    import tensorflow_datasets
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    import requests
 
     def offline(*args, **settings):
         raise ConnectionError("no route to host\nat all")
 
-    monkeypatch.setattr(tensorflow_datasets, "load", offline)
+    monkeypatch.setattr(requests, "head", offline)
     with pytest.raises(
         UserError, match=r"no file sst2/train.tsv nor .*glue/sst2.*\(no route to host\)"
     ):
@@ -140,6 +148,7 @@ def test_what_is_nowhere_is_told(tmp_path, monkeypatch):
         list(classification.ImdbFolder("train")())
 
 
+@pytest.mark.usefixtures("connected")
 def test_bad_rows_of_tfds_are_named(monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
 

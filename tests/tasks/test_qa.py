@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Question answering: the form of each data set, bad rows, the real files."""
 
+import itertools
+import json
+
 import gin
 import pytest
 import seqio
 
-from mto_jax import few_shot
+from mto_jax import few_shot, templates
 from mto_jax.errors import UserError
 from mto_jax.records import MultipleChoice
-from mto_jax.tasks import generation, qa
+from mto_jax.tasks import qa
 
 
 def nested(stem="where?", key="B", **more):
@@ -19,19 +22,48 @@ def nested(stem="where?", key="B", **more):
 
 ROWS = [
     (
-        qa.NestedRow("commonsenseqa"),
+        qa.LabelledChoices("commonsenseqa"),
         nested(),
         MultipleChoice("commonsenseqa", "where?", ("bank", "mall"), 1),
     ),
     (
-        qa.NestedRow("openbookqa", with_fact=True),
+        qa.LabelledChoices("openbookqa", with_fact=True),
         nested(fact1="malls sell"),
         MultipleChoice("openbookqa", "where?", ("bank", "mall"), 1, fact="malls sell"),
     ),
     (
-        qa.commonsenseqa2,
+        qa.YesNo("commonsenseqa2"),
         {"question": "birds fly", "answer": "no"},
         MultipleChoice("commonsenseqa2", "birds fly", ("yes", "no"), 1),
+    ),
+    (
+        qa.YesNo("strategyqa"),
+        {"qid": "1", "question": "Can a hen fly?", "answer": False, "facts": []},
+        MultipleChoice("strategyqa", "Can a hen fly?", ("yes", "no"), 1),
+    ),
+    (
+        qa.Arc("arc_easy"),
+        nested() | {"id": "1"},
+        MultipleChoice("arc_easy", "where?", ("bank", "mall"), 1),
+    ),
+    (
+        qa.Arc("arc_easy"),
+        {"question": "where?", "choices": {"text": ["bank", "mall"], "label": ["1", "2"]}}
+        | {"answerKey": "2"},
+        MultipleChoice("arc_easy", "where?", ("bank", "mall"), 1),
+    ),
+    (
+        qa.Arc("arc_easy"),
+        {"query": "Question: where?", "choices": ["bank", "mall"], "gold": 0},
+        MultipleChoice("arc_easy", "where?", ("bank", "mall"), 0),
+    ),
+    (
+        qa.hellaswag,
+        {"ind": 4, "ctx_a": "Ann runs.", "ctx_b": "She", "ctx": "Ann runs. She", "label": 1}
+        | {"endings": ["is a lake.", "falls.", "flies.", "is 3."]},
+        MultipleChoice(
+            "hellaswag", "Ann runs. She", ("is a lake.", "falls.", "flies.", "is 3."), 1
+        ),
     ),
     (
         qa._PIQA,
@@ -77,17 +109,111 @@ def test_forms(build, row, expected):
 @pytest.mark.parametrize(
     "build, row, message",
     [
-        (qa.NestedRow("csqa"), nested(key="E"), "'answer' is 'E', which is not among the choices"),
-        (qa.NestedRow("csqa"), nested(stem=" "), r"'question' .* is empty"),
-        (qa.NestedRow("obqa", with_fact=True), nested(), "no column 'fact1'"),
+        (
+            qa.LabelledChoices("csqa"),
+            nested(key="E"),
+            "'answer' is 'E', which is not among the choices",
+        ),
+        (qa.LabelledChoices("csqa"), nested(stem=" "), r"'question' .* is empty"),
+        (qa.LabelledChoices("obqa", with_fact=True), nested(), "no column 'fact1'"),
         (qa._PIQA, {"goal": "x", "sol1": "y", "label": 0}, "no column 'sol2'"),
-        (qa.commonsenseqa2, {"question": "x"}, "no column 'answer'"),
-        (qa.commonsenseqa2, {"question": "x", "answer": "maybe"}, "not among the choices"),
+        (qa.YesNo("csqa2"), {"question": "x"}, "no column 'answer'"),
+        (qa.YesNo("csqa2"), {"question": "x", "answer": "maybe"}, "not among the choices"),
     ],
 )
 def test_bad_rows(build, row, message):
     with pytest.raises(UserError, match=message):
         build(row)
+
+
+@pytest.mark.parametrize("name", qa.SETS)
+def test_every_set_wears_every_template(name):
+    gin.parse_config("vocabulary.name = 'demo'")
+    qa.register()
+    known = set(seqio.TaskRegistry.names())
+    wearable = templates.templates_for("multiple_choice")
+    assert {f"{name}_{template.snake_name}" for template in wearable} <= known
+
+
+# A row of each set as TFDS has it, in the types of its features, and the record that it gives.
+TFDS_ROWS = {
+    "openbookqa": (
+        {"question": {"stem": "where?"} | {f"choice_{x}": f"place {x}" for x in "ABCD"}}
+        | {"fact1": "", "humanScore": 1.0, "clarity": 1.0, "turkIdAnonymized": "", "answerKey": 2},
+        MultipleChoice("openbookqa", "where?", tuple(f"place {x}" for x in "ABCD"), 2),
+    ),
+    "arc_challenge": (
+        {"question": "where?", "choices": {"text": ["bank", "mall"], "label": [0, 1]}}
+        | {"id": "1", "answerKey": 1},
+        MultipleChoice("arc_challenge", "where?", ("bank", "mall"), 1),
+    ),
+    "hellaswag": (
+        {"context": "She", "endings": ["runs.", "falls."], "label": 1, "activity_label": ""}
+        | {"source_id": "", "split_type": ""},
+        MultipleChoice("hellaswag", "She", ("runs.", "falls."), 1),
+    ),
+    "piqa": (
+        {"id": "1", "goal": "open it", "sol1": "pull", "sol2": "push", "label": 1},
+        MultipleChoice("piqa", "open it", ("pull", "push"), 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TFDS_ROWS)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_sets_of_tfds(name, split, monkeypatch, tmp_path):
+    import tensorflow as tf
+
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr("mto_jax.tasks.tfds._check_connection", lambda: None)
+    monkeypatch.setenv("MTO_DATA_DIR", str(tmp_path))  # holds no file
+    row, expected = TFDS_ROWS[name]
+
+    def dataset(builder, *args, **settings):
+        assert tf.nest.map_structure(lambda _: 0, row, expand_composites=True).keys() == set(
+            builder.info.features
+        )
+        return tf.data.Dataset.from_tensors(tf.nest.map_structure(tf.constant, row))
+
+    with tfds.testing.mock_data(num_examples=1, as_dataset_fn=dataset):
+        assert list(qa.SETS[name][split]()) == [expected]
+
+
+def test_arc_in_its_authors_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTO_DATA_DIR", str(tmp_path))
+    (tmp_path / "arc").mkdir()
+    for split in ("Train", "Dev", "Test"):
+        text = json.dumps(nested(stem=f"{split}?")) + "\n"
+        (tmp_path / "arc" / f"ARC-Challenge-{split}.jsonl").write_text(text)
+    questions = [
+        next(iter(qa.SETS["arc_challenge"][split]())).question
+        for split in ("train", "validation", "test")
+    ]
+    assert questions == ["Train?", "Dev?", "Test?"]
+    monkeypatch.setattr("mto_jax.tasks.tfds._check_connection", _offline)
+    with pytest.raises(UserError, match="no file arc/ARC-Easy-Train.jsonl"):
+        list(qa.SETS["arc_easy"]["train"]())
+
+
+def _offline():
+    raise ConnectionError("no route to host")
+
+
+def test_strategyqa_is_one_list_divided_by_heads(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTO_DATA_DIR", str(tmp_path))
+    (tmp_path / "strategyqa").mkdir()
+    rows = [{"qid": str(i), "question": f"Is it {i}?", "answer": i % 2 == 0} for i in range(90)]
+    path = tmp_path / "strategyqa" / "strategyqa_train.json"
+    path.write_text(json.dumps(rows, indent=2))
+    parts = [[r.question for r in reader()] for reader in qa.SETS["strategyqa"].values()]
+    assert sorted(itertools.chain(*parts)) == sorted(row["question"] for row in rows)
+    assert len(parts[0]) > 60
+    assert all(parts)
+    path.write_text(json.dumps([*rows[:2], {"question": "Is it?"}], indent=2))
+    with pytest.raises(
+        UserError, match=r"strategyqa_train.json, line 12: there is no column 'answer'"
+    ):
+        [list(reader()) for reader in qa.SETS["strategyqa"].values()]
 
 
 def test_labels_in_a_file_of_their_own(tmp_path, monkeypatch):
@@ -118,14 +244,17 @@ COUNTS = {
     "copa": (400, 100, 300),
     "winogrande": (2558, 1267, 1267),
     "winogrande_xs": (160, 1267, 1267),
+    "arc_challenge": (1056, 1172, 1172),
+    "strategyqa": (1317, 168, 171),
 }
+# Where there is no training file.
+HELD_OUT_COUNTS = {"hellaswag": 2000, "arc_easy": 2376}
 
 
 @pytest.fixture
 def _registered(data_dir):
     gin.parse_config(f"vocabulary.name = '{data_dir}/vocab/t5_sentencepiece.model'")
     qa.register()
-    generation.register()
 
 
 @pytest.mark.usefixtures("_registered")
@@ -159,14 +288,12 @@ def test_real_examples():
 
 
 @pytest.mark.usefixtures("_registered")
-def test_commongen():
-    task = seqio.TaskRegistry.get("commongen_masked_prompting")
-    row = next(
-        task.get_dataset({"inputs": 64, "targets": 48}, split="validation", shuffle=False)
-        .take(1)
-        .as_numpy_iterator()
+@pytest.mark.parametrize("name", HELD_OUT_COUNTS)
+def test_real_sets_without_training_questions(name):
+    source = seqio.TaskRegistry.get(f"{name}_answer_prompting").source
+    records = source.records_of("test")
+    assert len(records) == HELD_OUT_COUNTS[name]
+    assert {record.answer for record in records} == {0, 1, 2, 3}
+    assert all(
+        len(record.choices) == 4 and not record.question.startswith("Q") for record in records[:9]
     )
-    assert row["inputs_pretokenized"] == b"commongen: concepts: field stand look <extra_id_0>"
-    assert len(row["references"]) > 1
-    assert task.source.report["validation"]["read"] == 4018
-    assert len(task.source.records_of("validation")) == 993  # concept sets

@@ -10,18 +10,21 @@ import pytest
 import seqio
 
 from mto_jax import few_shot, templates
+from mto_jax.data import prepare
+from mto_jax.data.config import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.evaluation import metrics
 from mto_jax.records import MultipleChoice, Triple
-from mto_jax.tasks import register
+from mto_jax.tasks import corpora, register
 from mto_jax.vocabulary import vocabulary
 
 LENGTHS = {"inputs": 64, "targets": 24}
 
 
 @pytest.fixture(autouse=True)
-def _demo_vocabulary():
+def _demo_vocabulary(monkeypatch):
     gin.parse_config("vocabulary.name = 'demo'")
+    monkeypatch.setattr(register, "RECORD_SETS", dict(register.RECORD_SETS))
     known = set(seqio.TaskRegistry.names())
     yield
     for task in set(seqio.TaskRegistry.names()) - known:
@@ -246,6 +249,13 @@ def test_another_vocabulary_takes_the_place(facts, data_dir):
     assert examples("kitchen_mapping", "test")[0]["inputs"].tolist() != before
 
 
+def test_a_corpus_does_not_take_the_name_of_facts(facts, tmp_path):
+    register_facts(facts)
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    with pytest.raises(UserError, match="already a task or mixture 'kitchen_\\w+' of other data"):
+        corpora.register_text("kitchen", str(tmp_path / "a.txt"))
+
+
 def test_a_task_of_someone_else_is_not_replaced(facts):
     seqio.TaskRegistry.add("taken_mapping", source=None, output_features={}, preprocessors=[])
     with pytest.raises(UserError, match="already a task 'taken_mapping'"):
@@ -273,6 +283,42 @@ def test_a_task_of_someone_else_is_not_replaced(facts):
 def test_bad_registrations(facts, settings, message):
     with pytest.raises(UserError, match=message):
         register_facts(facts, **settings)
+
+
+@pytest.mark.parametrize(
+    "mapped, name, message",
+    [
+        # The mapping misspells the task: the data set is bare.
+        ("kitchn", "kitchen", "'kitchen' is a data set without a template.*mapping.tasks"),
+        (
+            "kitchn",
+            "kitchn",
+            "no task or mixture 'kitchn_prompting'. Did you mean 'kitchen_prompting'",
+        ),
+        ("kitchen", "kitchen_promptin", "Did you mean 'kitchen_prompting'"),
+    ],
+)
+def test_a_mapping_of_an_unknown_task(facts, monkeypatch, mapped, name, message):
+    register_facts(facts)
+    monkeypatch.setattr(prepare, "register", lambda config: None)  # done above
+    gin.bind_parameter("mapping.tasks", {mapped: ("lm", "Prompting")})
+    with pytest.raises(UserError, match=message):
+        prepare.preview(DatasetConfig(name, LENGTHS), 1)
+
+
+def test_lama_is_one_call(tmp_path):
+    """A cloze probe in its authors' files: the gap stands inside the phrase."""
+    row = {"sub_label": "Fermi", "obj_label": "Rome", "predicate_id": "P19", "evidences": []}
+    (tmp_path / "P19.jsonl").write_text(json.dumps(row) + "\n")
+    register.register_file(
+        "lama_P19",
+        {"test": tmp_path / "P19.jsonl"},
+        fields={"head": "sub_label", "tail": "obj_label"},
+        phrase="H was born in T .",
+    )
+    (row,) = examples("lama_P19_masked_prompting", "test")
+    assert row["inputs_pretokenized"] == b"lama_P19: Fermi was born in <extra_id_0> ."
+    assert row["targets_pretokenized"] == b"<extra_id_0> Rome"
 
 
 def test_a_missing_file_is_told_at_once(tmp_path):

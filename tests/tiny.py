@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny random model of the demo's vocabulary."""
+"""A tiny T5 that can read the demo's vocabulary, random, also as a run directory."""
 
 import pathlib
 

@@ -1,0 +1,48 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Keeping what a task is tested on out of the text that a model is adapted on."""
+
+from collections.abc import Iterable, Sequence
+
+from mto_jax.few_shot import normal
+from mto_jax.matching.record_sets import Wanted, read
+
+DROPPED = "about a head of validation or test"
+
+
+class Heads:
+    """The heads of records, as they are looked for in sentences."""
+
+    def __init__(self, heads: Iterable[str]):
+        self._words = {_words(head) for head in heads} - {()}
+        self._longest = max(map(len, self._words), default=0)
+
+    def in_text(self, text: str) -> bool:
+        """Whether a head stands in the text, as whole words; case and punctuation around words do not matter.
+
+        >>> heads = Heads(["a knife"])
+        >>> heads.in_text("With a knife, bread is cut"), heads.in_text("a pocket knife")
+        (True, False)
+        """
+        words = _words(text)
+        return any(
+            words[start:end] in self._words
+            for start in range(len(words))
+            for end in range(start + 1, min(start + self._longest, len(words)) + 1)
+        )
+
+
+def read_heads(tasks: Sequence[str], module: str | None = None) -> Heads:
+    """The heads of the validation and test records of these tasks.
+
+    Raises:
+      UserError: an unknown task, or what its reader found wrong.
+    """
+    wanted = [Wanted(task, split, None, 1) for task in tasks for split in ("validation", "test")]
+    found = read(wanted, module) if wanted else []
+    return Heads(record.head for one in found for record in one.records)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    stripped = (word.strip(".,;:!?\"'()[]‘’“”") for word in normal(text).split())
+    return tuple(word for word in stripped if word)

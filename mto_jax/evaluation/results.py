@@ -1,0 +1,90 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Results of a checkpoint as files, from which a second call takes what the first one has computed.
+
+A folder holds `predictions-TASK-SPLIT.jsonl` for each task and one `metrics.json` with the metrics of all and with
+what each came from: checkpoint, data, decoding, metrics and code. A result is only taken if all are the same.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from mto_jax.data import manifest
+from mto_jax.data.manifest import Prepared
+from mto_jax.errors import UserError
+from mto_jax.evaluation.decoding import Decoding
+from mto_jax.evaluation.evaluate import Result, metric_function, task_metrics
+from mto_jax.evaluation.statistics import Interval
+from mto_jax.training.digests import write_atomically
+
+METRICS = "metrics.json"
+
+
+def origin(checkpoint_digest: str, prepared: Prepared, decoding: Decoding) -> dict[str, Any]:
+    """What a result of a task depends on, as JSON."""
+    package = pathlib.Path(__file__).parent.parent
+    files = [*package.glob("evaluation/*.py"), *package.glob("models/*.py")]
+    metrics = {}
+    for metric in task_metrics(prepared):  # a user's own may lie elsewhere
+        metrics[metric] = getattr(metric_function(metric), "ready", str)()  # the model that it uses
+        files.append(pathlib.Path(sys.modules[metric.partition(":")[0]].__file__))
+    code = [manifest.digest(path.read_bytes()) for path in sorted(set(files))]
+    found = {
+        "checkpoint": checkpoint_digest,
+        "data": prepared.path.name,
+        "decoding": dataclasses.asdict(decoding),
+        "metrics": metrics,
+        "code": manifest.digest(json.dumps(code).encode()),
+    }
+    return json.loads(json.dumps(found))
+
+
+def read(folder: pathlib.Path, prepared: Prepared, wanted: Mapping[str, Any]) -> Result | None:
+    """The result of a task in `folder` if it is whole and has the origin that is wanted, else None."""
+    entry = _entries(folder).get((prepared.name, prepared.split))
+    if entry is None or entry.get("origin") != wanted:
+        return None
+    path = _predictions(folder, prepared.name, prepared.split)
+    if not path.exists() or manifest.digest(path.read_bytes()) != entry["predictions"]:
+        return None
+    metrics = {name: Interval(**values) for name, values in entry["metrics"].items()}
+    with path.open() as file:
+        return Result(prepared.name, prepared.split, metrics, [*map(json.loads, file)])
+
+
+def write(
+    folder: pathlib.Path, checkpoint: str, step: int, result: Result, origin: Mapping[str, Any]
+) -> None:
+    """Put a result into `folder`, beside those of other tasks; each file at once or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = result.jsonl()
+    write_atomically(_predictions(folder, result.task, result.split), rows)
+    entries = _entries(folder)
+    entries[result.task, result.split] = {
+        "task": result.task,
+        "split": result.split,
+        "examples": len(result.rows),
+        "metrics": {name: dataclasses.asdict(value) for name, value in result.metrics.items()},
+        "predictions": manifest.digest(rows.encode()),
+        "origin": dict(origin),
+    }
+    summary = {"checkpoint": checkpoint, "step": step, "results": [*entries.values()]}
+    write_atomically(folder / METRICS, json.dumps(summary, indent=1) + "\n")
+
+
+def _entries(folder: pathlib.Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """What `metrics.json` says of each (task, split)."""
+    path = folder / METRICS
+    try:
+        known = json.loads(path.read_text())["results"] if path.exists() else []
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}). Remove it; it is written anew.") from error
+    return {(entry["task"], entry["split"]): entry for entry in known}
+
+
+def _predictions(folder: pathlib.Path, task: str, split: str) -> pathlib.Path:
+    return folder / f"predictions-{task}-{split}.jsonl"

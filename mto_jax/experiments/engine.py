@@ -1,0 +1,133 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Computing the cells of a grid that nobody has computed yet, beside other processes that do the same."""
+
+import contextlib
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from mto_jax.cli import message
+from mto_jax.experiments.claims import Claims
+from mto_jax.experiments.grid import Cell
+from mto_jax.experiments.progress import Progress
+from mto_jax.experiments.store import Result, Store
+
+# Called after a training step with the cell (one of those trained together), step, steps and loss.
+Report = Callable[[Cell, int, int, float | None], None]
+
+
+class Stage(NamedTuple):
+    """A part of the work that a grid needs, as `--dry_run` shows it."""
+
+    name: str
+    seconds: float  # estimated
+    disk: int  # bytes, estimated
+
+
+class Runner(Protocol):
+    """What computes cells. A result depends on its cell alone, not on the cells computed with it."""
+
+    def known(self) -> Mapping[str, Collection[str]]:
+        """The names that exist, by axis ("template", "objective", ...) and for "metric"; those of an axis left
+        out are checked by `check`."""
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Raises a `UserError` for what would go wrong later: called before anything starts."""
+
+    def settings(self, cell: Cell) -> Mapping[str, Any]:
+        """What decides the result of a cell beside its place on the axes, as JSON: optimizer, epochs, lengths,
+        digests of model and data. A cell under other settings is another cell."""
+
+    def groups(self, cells: Sequence[Cell]) -> Sequence[Sequence[Cell]]:
+        """The cells in the order in which to compute them, cut into those that one call of `run` computes.
+
+        A group is claimed as a whole, so cells that are not trained together belong to groups of their own:
+        put those that share a compiled program or a loaded model one after the other. Called again whenever
+        other processes have taken cells, so it should be quick.
+        """
+
+    def run(self, group: Sequence[Cell], progress: Report) -> Iterable[tuple[Cell, Result]]:
+        """Computes a group, or what is left of one, and yields each cell as it finishes.
+
+        A result is {"scores": {metric: a number per test example}, "values": {metric: number}, "info": {...}},
+        as JSON. Scores have the value as their mean. info["examples"], if given, names the test examples:
+        cells of a task that differ in it are not compared.
+        """
+
+    def stages(self, cells: Sequence[Cell]) -> Sequence[Stage]:
+        """What computing the cells takes: shared stages and the cells themselves."""
+
+
+def compute(
+    runner: Runner, cells: Sequence[Cell], store: Store, claims: Claims, *, poll: float = 2.0
+) -> None:
+    """Returns when every cell is done or has failed, by this process or another.
+
+    A cell that fails is recorded and does not stop the rest; when one of a group fails, those that are left
+    are computed one by one.
+
+    Args:
+      runner: computes them.
+      cells: with settings.
+      store: where results go; failed cells are in it from before until they are forgotten.
+      claims: open.
+      poll: seconds between looks at what other processes have done when nothing is left for this one.
+    """
+    with Progress(cells, store, claims) as progress:
+        while todo := _open(store, cells):
+            advanced = False
+            for group in runner.groups(todo):
+                with _claimed(claims, store, group) as mine:
+                    if mine:
+                        advanced = True
+                        progress.running(mine)
+                        _run(runner, mine, store, progress)
+            if not advanced:
+                progress.running([])
+                time.sleep(poll)
+        progress.running([])
+
+
+def _open(store: Store, cells: Sequence[Cell]) -> list[Cell]:
+    done, failed = store.settled()
+    return [cell for cell in cells if cell.key not in done | failed]
+
+
+@contextlib.contextmanager
+def _claimed(claims: Claims, store: Store, group: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """The cells of a group that are this process's to compute."""
+    taken: list[Cell] = []
+    try:
+        for cell in group:
+            if claims.take(cell.key):
+                taken.append(cell)
+        yield [cell for cell in taken if not (store.done(cell) or store.failed(cell))]
+    finally:
+        for cell in taken:
+            claims.release(cell.key)
+
+
+def _run(runner: Runner, group: Sequence[Cell], store: Store, progress: Progress) -> None:
+    """Compute cells and keep what they give: results, or the error."""
+    left = list(group)
+    start = time.monotonic()
+    try:
+        for cell, result in runner.run(group, progress):
+            store.write(cell, result, time.monotonic() - start)
+            left.remove(cell)
+            progress.finished(cell, f"{time.monotonic() - start:.1f} s")
+            start = time.monotonic()
+        if left:
+            raise RuntimeError(f"The runner gave no result for {left[0]}.")
+    except Exception as error:
+        if not left:  # every cell has its result: this is no cell's error
+            raise
+        if len(group) == 1:
+            text = f"{type(error).__name__}: {message(error)}"
+            store.write_error(group[0], text, traceback.format_exc())
+            progress.finished(group[0], f"failed: {text}")
+        else:
+            for cell in left:
+                _run(runner, [cell], store, progress)

@@ -1,0 +1,270 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of a grid: bars, curves and heat maps of any axes, with 95 % intervals.
+
+    curves/Figure.name = "shots"
+    curves/Figure.kind = "curve"
+    curves/Figure.x = "shots"
+    curves/Figure.series = "template"
+
+Axes that a figure does not use are averaged over, as in tables.
+"""
+
+import dataclasses
+import functools
+import io
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import gin
+import matplotlib
+import matplotlib.figure
+import matplotlib.ticker
+import numpy as np
+
+from mto_jax.errors import UserError, unknown
+from mto_jax.experiments.grid import Grid, Value, Where, matches
+from mto_jax.experiments.results import Entry, Results
+
+FORMATS = ("png", "svg", "pdf")
+
+# The same figure has the same bytes: no date, no random ids.
+_METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+_STYLE = {
+    "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+    "svg.hashsalt": "mto",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+    "legend.frameon": False,
+}
+
+
+def styled(
+    draw: Callable[..., matplotlib.figure.Figure],
+) -> Callable[..., matplotlib.figure.Figure]:
+    """`draw` in the style of all these figures."""
+
+    @functools.wraps(draw)
+    def inner(*arguments, **options):
+        with matplotlib.rc_context(_STYLE):
+            return draw(*arguments, **options)
+
+    return inner
+
+
+def encode(figure: matplotlib.figure.Figure, suffix: str) -> bytes:
+    """The file of a figure, the same bytes for the same figure."""
+    file = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(file, format=suffix, dpi=150, metadata=_METADATA[suffix])
+    return file.getvalue()
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """What a figure shows.
+
+    Attributes:
+      name: of its files.
+      kind: "bars", "curve" (x is an axis of numbers) or "heat_map".
+      x: axis of the groups of bars, of the abscissa, or of the columns.
+      series: axis of the bars in a group, of the lines, or of the rows.
+      panels: axis with a panel for each value; None draws one panel.
+      where: the cells that it is about.
+      title: None makes one.
+      metric: None takes the grid's.
+    """
+
+    name: str
+    kind: str
+    x: str
+    series: str
+    panels: str | None = None
+    where: Where = dataclasses.field(default_factory=dict)
+    title: str | None = None
+    metric: str | None = None
+
+    def check(self, grid: Grid, known: Mapping[str, Collection[str]]) -> None:
+        """Everything that the figure asks for exists in the grid.
+
+        Raises:
+          UserError: it does not, or no cell is in the figure.
+        """
+        place = f"the figure {self.name!r}"
+        if self.kind not in _KINDS:
+            raise unknown(f"kind of figure ({place}) called", self.kind, _KINDS)
+        for axis in (self.x, self.series, *([self.panels] if self.panels else [])):
+            grid.check_axis(place, axis)
+        if len({self.x, self.series, self.panels}) < 3:
+            raise UserError(f"{place} uses an axis twice.")
+        numbers = [v for v in grid.axes[self.x] if isinstance(v, int | float)]
+        if self.kind == "curve" and not numbers:
+            raise UserError(f"{place} is a curve, and its axis {self.x!r} has no numbers.")
+        grid.check_where(f"{place}, where", self.where)
+        grid.check_metric(place, self.metric or grid.metric, known)
+        if not Results(grid.cells(), {}).where(self.where):
+            raise UserError(f"No cell of the grid is in {place}: where = {dict(self.where)!r}.")
+
+    @styled
+    def draw(self, grid: Grid, results: Results) -> matplotlib.figure.Figure:
+        """The figure."""
+        cells = results.where(self.where)
+        metric = self.metric or grid.metric
+        shown = grid.label(metric)
+        panels = _values(grid, cells, self.panels) if self.panels else [None]
+        xs, series = (_values(grid, cells, axis) for axis in (self.x, self.series))
+        entries = {}
+        for panel in panels:
+            for x in xs:
+                for one in series:
+                    place = {self.x: x, self.series: one}
+                    place |= {self.panels: panel} if self.panels else {}
+                    if mine := [cell for cell in cells if matches(cell.values, place)]:
+                        entries[panel, x, one] = results.entry(mine, metric)
+        figure = _KINDS[self.kind](self, grid, panels, xs, series, entries, shown)
+        figure.suptitle(self.title or f"{shown} by {self.x} and {self.series}")
+        return figure
+
+
+def _values(grid: Grid, cells, axis: str) -> list[Value]:
+    there = {cell.values[axis] for cell in cells}
+    return [value for value in grid.axes[axis] if value in there]
+
+
+# (panel value, x value, series value) -> entry; a place without cells is absent.
+Entries = Mapping[tuple[Value, Value, Value], Entry]
+
+
+def grid_of_panels(count: int, width: float, height: float, **options) -> tuple[Any, list[Any]]:
+    """A figure with `count` panels of that size in inches, at most four (or 12 inches) abreast."""
+    columns = max(1, min(count, 4, int(12 / width)))
+    rows = math.ceil(count / columns)
+    figure = matplotlib.figure.Figure(
+        figsize=(width * columns, height * rows + 0.5), layout="constrained"
+    )
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return figure, axes[:count]
+
+
+def error(entry: Entry) -> tuple[float, float]:
+    """How far the interval, else the deviation, reaches below and above the value."""
+    if entry.low is not None and entry.high is not None:
+        return max(0.0, entry.value - entry.low), max(0.0, entry.high - entry.value)
+    return (entry.deviation or 0.0,) * 2
+
+
+def _bars(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotlib.figure.Figure:
+    size = max(4.0, 0.9 + 0.22 * len(xs) * (len(series) + 1))
+    figure, axes = grid_of_panels(len(panels), size, 3.0, sharey=True)
+    width = 0.8 / len(series)
+    for panel, axis in zip(panels, axes, strict=True):
+        for i, one in enumerate(series):
+            found = [
+                (j, e)
+                for j, x in enumerate(xs)
+                if (e := entries.get((panel, x, one))) and e.present
+            ]
+            axis.bar(
+                [j + (i - (len(series) - 1) / 2) * width for j, _ in found],
+                [e.value for _, e in found],
+                width * 0.92,
+                yerr=np.array([error(e) for _, e in found]).reshape(-1, 2).T,
+                error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": "0.25"},
+                color=f"C{i}",
+                label=grid.label(one),
+            )
+        axis.set_xticks(range(len(xs)), map(grid.label, xs), **_slanted(grid, xs))
+        axis.set_xlabel(spec.x)
+        axis.set_title(f"{spec.panels}: {grid.label(panel)}" if spec.panels else "")
+    _finish(figure, axes, spec, entries, metric)
+    return figure
+
+
+def _curve(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotlib.figure.Figure:
+    numbers = [x for x in xs if isinstance(x, int | float)]
+    # "All" has no place among the numbers: it is drawn behind the last of them.
+    places = {x: x for x in numbers} | {x: max(numbers) * 2 for x in xs if x is None}
+    figure, axes = grid_of_panels(len(panels), 4.0 if len(panels) > 1 else 6.0, 3.0, sharey=True)
+    for panel, axis in zip(panels, axes, strict=True):
+        for i, one in enumerate(series):
+            found = [
+                (places[x], e) for x in places if (e := entries.get((panel, x, one))) and e.present
+            ]
+            found.sort(key=lambda pair: pair[0])
+            at, values = [x for x, _ in found], [e.value for _, e in found]
+            below, above = np.array([error(e) for _, e in found]).reshape(-1, 2).T
+            axis.plot(at, values, "o-", color=f"C{i}", markersize=3.5, label=grid.label(one))
+            axis.fill_between(at, values - below, values + above, color=f"C{i}", alpha=0.12, lw=0)
+        if min(numbers) > 0:
+            axis.set_xscale("log")
+        axis.set_xticks(list(places.values()), map(grid.label, places))
+        axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axis.set_xlabel(spec.x)
+        axis.set_title(f"{spec.panels}: {grid.label(panel)}" if spec.panels else "")
+    _finish(figure, axes, spec, entries, metric)
+    return figure
+
+
+def _heat_map(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotlib.figure.Figure:
+    labels = max((len(grid.label(one)) for one in series), default=0)
+    figure, axes = grid_of_panels(
+        len(panels), 1.2 + 0.08 * labels + 0.75 * len(xs), 1.4 + 0.3 * len(series), sharey=True
+    )
+    tables = {
+        panel: np.array(
+            [
+                [
+                    e.value if (e := entries.get((panel, x, one))) and e.present else np.nan
+                    for x in xs
+                ]
+                for one in series
+            ]
+        )
+        for panel in panels
+    }
+    low, high = (f(list(tables.values())) for f in (np.nanmin, np.nanmax))
+    for panel, axis in zip(panels, axes, strict=True):
+        values = tables[panel]
+        image = axis.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                dark = value - low < 0.6 * (high - low)
+                axis.text(
+                    column,
+                    row,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize="small",
+                    color="white" if dark else "black",
+                )
+        axis.set_xticks(range(len(xs)), map(grid.label, xs), rotation=30, ha="right")
+        axis.set_yticks(range(len(series)), map(grid.label, series))
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        axis.set_title(f"{spec.panels}: {grid.label(panel)}" if spec.panels else "")
+    figure.colorbar(image, ax=axes, label=metric, shrink=0.8)
+    return figure
+
+
+def _slanted(grid: Grid, values: Sequence[Value]) -> dict[str, Any]:
+    """How to write tick labels so that long ones do not run into each other."""
+    long = max(len(grid.label(value)) for value in values) > 12
+    return {"rotation": 25, "ha": "right"} if long else {}
+
+
+def _finish(figure, axes, spec: Figure, entries: Entries, metric: str) -> None:
+    intervals = any(entry.low is not None for entry in entries.values())
+    axes[0].set_ylabel(f"{metric}, {'95 % interval' if intervals else 'deviation over seeds'}")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, title=spec.series, loc="outside right upper", fontsize="small")
+
+
+_KINDS = {"bars": _bars, "curve": _curve, "heat_map": _heat_map}

@@ -1,0 +1,251 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a grid of experiments is: axes, constraints, cells.
+
+A cell is a pure function of its place on the axes and of the settings of whoever computes it. Its key is a
+digest of both, so equal cells are one, and a result is found again however the grid has grown.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import gin
+
+from mto_jax.errors import UserError, unknown
+
+Value = str | int | float | bool | None  # a place on an axis
+Place = Mapping[str, Value]  # some axes with a value each
+Where = Mapping[str, Value | Sequence[Value]]  # some axes with the values allowed on each
+
+AXES = ("model", "objective", "template", "task", "shots", "seed", "method")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One experiment: its place on the axes, and what else decides its result.
+
+    Attributes:
+      model: a name that the runner knows.
+      objective: of the adaptation; "none" for the model as it is.
+      template: the paper's name.
+      task: name of the data set, without a template.
+      shots: training heads; None takes all.
+      seed: of the heads drawn and of the training.
+      method: how the model is tuned.
+      extra: (axis, value) of the free axes.
+      settings: canonical JSON of what the runner's result depends on beside the axes.
+    """
+
+    model: str
+    objective: str
+    template: str
+    task: str
+    shots: int | None
+    seed: int
+    method: str
+    extra: tuple[tuple[str, Value], ...] = ()
+    settings: str = "{}"
+
+    @functools.cached_property
+    def values(self) -> dict[str, Value]:
+        """Its value on every axis."""
+        return {axis: getattr(self, axis) for axis in AXES} | dict(self.extra)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """16 hex digits that name the cell: a digest of its values and settings."""
+        content = canonical({"values": self.values, "settings": json.loads(self.settings)})
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def with_settings(self, settings: Mapping[str, Any]) -> "Cell":
+        """The same place under these settings."""
+        return dataclasses.replace(self, settings=canonical(settings))
+
+    def __str__(self):
+        return ", ".join(f"{axis} {value}" for axis, value in self.values.items())
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The axes of a grid, and which of their combinations are cells.
+
+    Attributes:
+      name: of the grid; a results folder belongs to one name.
+      model, objective, template, task, shots, seed, method: the values on each axis (see `Cell`).
+      metric: the metric that tables and figures show unless they name another.
+      extra: {axis: values} of free axes.
+      constraints: each says what values go together: {"when": {axis: value or values}, "only": {axis: value
+        or values}}. A cell on all the axes of "when" has to be on all the axes of "only" too.
+      baseline: the place that others are compared with, e.g. {"objective": "none", "template": "Mapping"}; a
+        cell's rival is the cell that differs from it in these axes alone.
+      labels: {value: how tables and figures write it}.
+    """
+
+    name: str
+    model: Sequence[str]
+    template: Sequence[str]
+    task: Sequence[str]
+    metric: str
+    objective: Sequence[str] = ("none",)
+    shots: Sequence[int | None] = (30,)
+    seed: Sequence[int] = (0,)
+    method: Sequence[str] = ("fine_tune",)
+    extra: Mapping[str, Sequence[Value]] = dataclasses.field(default_factory=dict)
+    constraints: Sequence[Mapping[str, Where]] = ()
+    baseline: Place = dataclasses.field(default_factory=dict)
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def axes(self) -> dict[str, list[Value]]:
+        """The values on every axis, each once.
+
+        Raises:
+          UserError: an axis without values, with a value of the wrong type, or with a name that is taken.
+        """
+        found = {}
+        for axis, values in [*((a, getattr(self, a)) for a in AXES), *self.extra.items()]:
+            place = f"Grid.{axis}" if axis in AXES else f"Grid.extra[{axis!r}]"
+            if axis in found:
+                raise UserError(
+                    f"{place} has the name of another axis: choose a name beside {', '.join(AXES)}."
+                )
+            if isinstance(values, str) or not isinstance(values, Collection) or not values:
+                raise UserError(f"{place} is {values!r}; expected a list of at least one value.")
+            for value in values:
+                _check_type(place, axis, value)
+            found[axis] = list(dict.fromkeys(values))
+        return found
+
+    def check(self, known: Mapping[str, Collection[str]]) -> None:
+        """Everything in the grid exists; `known` holds the names that exist, for axes where that is known.
+
+        Raises:
+          UserError: an unknown value, axis or metric, or constraints that leave nothing of an axis value.
+        """
+        for axis, values in self.axes.items():
+            for value in values:
+                if axis in known and value not in known[axis]:
+                    raise unknown(
+                        f"value of the axis {axis!r} (Grid.{axis})", str(value), known[axis]
+                    )
+        self.check_metric("Grid.metric", self.metric, known)
+        for i, constraint in enumerate(self.constraints):
+            place = f"Grid.constraints[{i}]"
+            if not isinstance(constraint, Mapping) or set(constraint) != {"when", "only"}:
+                raise UserError(
+                    f"{place} is {constraint!r}; expected "
+                    '{"when": {axis: values}, "only": {axis: values}}.'
+                )
+            # What exists may be constrained though this grid leaves it out: a grid can be cut down by a
+            # flag without its constraints being written anew.
+            self.check_where(f'{place}["when"]', constraint["when"], known)
+            self.check_where(f'{place}["only"]', constraint["only"], known)
+        self.check_where("Grid.baseline", self.baseline)
+        self.cells()
+
+    def check_where(
+        self, place: str, where: Where, known: Mapping[str, Collection[str]] | None = None
+    ) -> None:
+        """All axes and values in `where` exist.
+
+        Raises:
+          UserError: one does not; `place` says where it stands.
+        """
+        if not isinstance(where, Mapping):
+            raise UserError(f"{place} is {where!r}; expected {{axis: value}}.")
+        for axis, values in where.items():
+            self.check_axis(place, axis)
+            there = [*self.axes[axis], *(known or {}).get(axis, ())]
+            for value in _listed(values):
+                if value not in there:
+                    raise unknown(
+                        f"value of the axis {axis!r} ({place})", str(value), map(str, there)
+                    )
+
+    def check_axis(self, place: str, axis: str) -> None:
+        """The axis exists, else a `UserError`."""
+        if axis not in self.axes:
+            raise unknown(f"axis ({place}) called", str(axis), self.axes)
+
+    def check_metric(self, place: str, metric: str, known: Mapping[str, Collection[str]]) -> None:
+        """The metric exists, as far as known["metric"] tells, else a `UserError`."""
+        if "metric" in known and metric not in known["metric"]:
+            raise unknown(f"metric ({place}) called", metric, known["metric"])
+
+    def cells(self) -> list[Cell]:
+        """The cells that the constraints allow, without settings.
+
+        Raises:
+          UserError: none is left, or none with some value of an axis.
+        """
+        kept = [cell for cell in self._combinations() if self._allows(cell)]
+        if not kept:
+            raise UserError(
+                "The constraints leave no cell of the grid: no combination of the axes satisfies all of "
+                f"Grid.constraints = {list(self.constraints)!r}."
+            )
+        for axis, values in self.axes.items():
+            if lost := set(values) - {cell.values[axis] for cell in kept}:
+                gone = next(value for value in values if value in lost)
+                raise UserError(
+                    f"The constraints leave no cell with {axis} {gone!r}. Take it out of the axis, or "
+                    "change Grid.constraints."
+                )
+        return kept
+
+    def label(self, value: Value) -> str:
+        """How tables and figures write a value."""
+        return self.labels.get(str(value), "all" if value is None else str(value))
+
+    def _combinations(self) -> Iterator[Cell]:
+        for values in itertools.product(*self.axes.values()):
+            extra = tuple(zip(self.extra, values[len(AXES) :], strict=True))
+            yield Cell(*values[: len(AXES)], extra)
+
+    def _allows(self, cell: Cell) -> bool:
+        return all(
+            matches(cell.values, constraint["only"])
+            for constraint in self.constraints
+            if matches(cell.values, constraint["when"])
+        )
+
+
+def matches(values: Place, where: Where) -> bool:
+    """Whether the values are among those that `where` allows, on each of its axes.
+
+    >>> matches({"task": "xIntent", "seed": 0}, {"task": ["xIntent", "xNeed"]})
+    True
+    """
+    return all(values[axis] in _listed(allowed) for axis, allowed in where.items())
+
+
+def canonical(content: Any) -> str:
+    """JSON that is the same text for the same content; NaN and infinity are refused."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _listed(values: Value | Sequence[Value]) -> Sequence[Value]:
+    return values if isinstance(values, list | tuple) else [values]
+
+
+def _check_type(place: str, axis: str, value: Any) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if axis == "shots":
+        fits, expected = (
+            value is None or (whole and value >= 0),
+            "a number of heads, or None for all",
+        )
+    elif axis == "seed":
+        fits, expected = whole, "a whole number"
+    elif axis in AXES:
+        fits, expected = isinstance(value, str), "a name"
+    else:
+        fits, expected = isinstance(value, Value), "a name, a number or None"
+    if not fits:
+        raise UserError(f"{place} holds {value!r}; expected {expected}.")

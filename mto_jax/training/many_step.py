@@ -1,0 +1,248 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled step of K adapters over one frozen model, and what it needs of memory."""
+
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mto_jax.errors import UserError
+from mto_jax.models import adapters as adapters_lib
+from mto_jax.models.adapters import Adapters
+from mto_jax.models.config import T5Config
+from mto_jax.models.losses import SLICE_BYTES, cross_entropy
+from mto_jax.models.partitioning import platform
+from mto_jax.models.t5 import T5, layers_at_once
+from mto_jax.training import performance
+from mto_jax.training import state as states
+from mto_jax.training.optimizers import Optimizer
+
+# Tokens that a core of a CPU computes at once. With more, activations travel through memory, and steps take half
+# as long again (measured on 2 cores, with models of 1 and 11 million parameters).
+CORE_TOKENS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """All that the compiled step depends on. Optimizers that differ in their rate alone share one."""
+
+    config: T5Config
+    adapters: Adapters
+    K: int
+    b: int  # examples of one candidate in a step
+    S: int
+    T: int
+    optimizer: Optimizer
+
+    def _key(self) -> str:
+        rate = {"learning_rate": 0.0, "schedule": "constant", "warmup": 0, "final": 0.0}
+        return repr(
+            dataclasses.replace(self, optimizer=dataclasses.replace(self.optimizer, **rate))
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shape) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+class Program(NamedTuple):
+    """Compiled functions over arrays whose leading axis is K, and what their arguments are made with.
+
+    hold(parameters of the model by name) -> frozen, as the others take it.
+    step(frozen, fixed, carry, batch, control) -> (carry, {"loss": [K], "weight": [K]}); `carry` is donated.
+    evaluate(frozen, fixed, parameters, batch) -> {"loss": [K], "weight": [K]}.
+    fresh(key) -> the parameters of one new adapter by name.
+    start(parameters [K, ...]) -> carry.
+    """
+
+    hold: Any
+    step: Any
+    evaluate: Any
+    fresh: Any
+    start: Any
+    cut: NamedSharding  # of every array with a leading K
+    whole: NamedSharding  # of the frozen parameters
+
+
+@functools.lru_cache(maxsize=16)
+def program(shape: Shape) -> Program:
+    """The program of a shape, compiled once.
+
+    Raises:
+      UserError: K candidates need more memory than there is; says how many fit.
+    """
+    devices = jax.local_devices()[: math.gcd(shape.K, jax.local_device_count())]
+    mesh = Mesh(np.array(devices), ("candidates",))
+    cut, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("candidates",), ()))
+    plan = states.blueprint(functools.partial(T5, shape.config, adapters=shape.adapters))
+    together = _together(shape, len(devices))
+    # Logits of all candidates of a group are alive at once.
+    logits_bytes = 4 * together * shape.b * shape.T * shape.config.vocab_size
+    num_chunks = max(1, math.ceil(logits_bytes / SLICE_BYTES))
+
+    def for_all(one):
+        """`one`, which is about a single candidate, for all K, group by group."""
+
+        def split(x):
+            groups = x.reshape(len(devices), -1, together, *x.shape[1:])  # each device has its own
+            return jnp.moveaxis(groups, 1, 0)
+
+        def join(x):
+            return jnp.moveaxis(x, 0, 1).reshape(shape.K, *x.shape[3:])
+
+        def all_of_them(*arguments):
+            if together * len(devices) == shape.K:
+                return jax.vmap(one)(*arguments)
+            group = jax.vmap(jax.vmap(one))
+            found = jax.lax.map(lambda xs: group(*xs), jax.tree.map(split, arguments))
+            return jax.tree.map(join, found)
+
+        return all_of_them
+
+    # Out of a stack, each step would copy the weights of every layer that it does not loop over.
+    counts = {
+        "encoder.layers.": shape.config.num_encoder_layers,
+        "decoder.layers.": shape.config.num_decoder_layers,
+    }
+    apart = tuple(s for s, count in counts.items() if layers_at_once(shape.config, count) == count)
+
+    def hold(frozen):
+        return {n: jnp.unstack(v) if n.startswith(apart) else v for n, v in frozen.items()}
+
+    def loss_of(frozen, fixed, parameters, batch, key):
+        stacked = {n: jnp.stack(v) if isinstance(v, tuple) else v for n, v in frozen.items()}
+        model = plan.merge({**stacked, **fixed, **parameters})
+        loss, sums = cross_entropy(
+            model.hidden(batch, dropout_key=key),
+            model.unembedding,
+            batch["decoder_target_tokens"],
+            batch["decoder_loss_weights"],
+            num_chunks=num_chunks,
+        )
+        penalty = 0.0 if model.prompt is None else model.prompt.penalty()
+        return loss / jnp.maximum(sums["weight"], 1.0) + penalty, sums
+
+    def step(frozen, fixed, carry, tokens, control):
+        def one(fixed, carry, tokens, control):
+            key = jax.random.fold_in(jax.random.wrap_key_data(control["key"]), control["step"])
+            batch = _batch(**tokens)
+            gradients, sums = jax.grad(loss_of, argnums=2, has_aux=True)(
+                frozen, fixed, carry["parameters"], batch, key
+            )
+            optimizer = shape.optimizer.build(1, rate=lambda step: control["rate"])
+            updates, state = optimizer.update(gradients, carry["optimizer"], carry["parameters"])
+            parameters = jax.tree.map(jnp.add, carry["parameters"], updates)
+            found = {"parameters": parameters, "optimizer": state}
+            kept = jax.tree.map(
+                lambda new, old: jnp.where(control["active"], new, old), found, carry
+            )
+            return kept, {"loss": sums["loss"], "weight": sums["weight"]}
+
+        return for_all(one)(fixed, carry, tokens, control)
+
+    def evaluate(frozen, fixed, parameters, tokens):
+        def one(fixed, parameters, tokens):
+            _, sums = loss_of(frozen, fixed, parameters, _batch(**tokens), None)
+            return {"loss": sums["loss"], "weight": sums["weight"]}
+
+        return for_all(one)(fixed, parameters, tokens)
+
+    def fresh(key):
+        parameters = plan.split(plan.build(nnx.Rngs(key)))
+        return {name: v for name, v in parameters.items() if adapters_lib.is_adapter(name)}
+
+    def start(parameters):
+        optimizer = shape.optimizer.build(1, rate=lambda step: 0.0)
+        return {"parameters": parameters, "optimizer": jax.vmap(optimizer.init)(parameters)}
+
+    def abstract(tree, where):
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree)
+
+    def stacked(tree):
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((shape.K, *x.shape), x.dtype), tree)
+
+    adapter = {name: v for name, v in plan.abstract.items() if adapters_lib.is_adapter(name)}
+    whole_stacks = {name: v for name, v in plan.abstract.items() if name not in adapter}
+    frozen = jax.eval_shape(hold, whole_stacks)
+    trained = stacked({name: v for name, v in adapter.items() if adapters_lib.trains(name)})
+    fixed = stacked({name: v for name, v in adapter.items() if not adapters_lib.trains(name)})
+    carry = jax.eval_shape(start, trained)
+    int32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
+    tokens = {
+        "inputs_BxS": int32((shape.K, shape.b, shape.S)),
+        "targets_BxT": int32((shape.K, shape.b, shape.T)),
+    }
+    control = {
+        "rate": jax.ShapeDtypeStruct((shape.K,), jnp.float32),
+        "active": jax.ShapeDtypeStruct((shape.K,), jnp.bool_),
+        "key": jax.ShapeDtypeStruct((shape.K, 2), jnp.uint32),
+        "step": int32((shape.K,)),
+    }
+    frozen, rest = abstract(frozen, whole), abstract((fixed, carry, tokens, control), cut)
+    fixed, carry, tokens, control = rest
+    compiled = (
+        jax.jit(step, donate_argnums=2, out_shardings=cut)
+        .lower(frozen, fixed, carry, tokens, control)
+        .compile()
+    )
+    evaluator = (
+        jax.jit(evaluate, out_shardings=cut)
+        .lower(frozen, fixed, carry["parameters"], tokens)
+        .compile()
+    )
+    _check_memory(compiled, shape.K, together, devices, frozen)
+    starter = jax.jit(start, out_shardings=cut)
+    holder = jax.jit(hold, out_shardings=whole)
+    return Program(holder, compiled, evaluator, jax.jit(fresh), starter, cut, whole)
+
+
+def _together(shape: Shape, devices: int) -> int:
+    """Candidates that a device computes at once: all of its own, but on CPU as many as its caches hold."""
+    own = shape.K // devices
+    most = max(1, CORE_TOKENS * (os.cpu_count() or 1) // (shape.b * (shape.S + shape.T)))
+    if platform() != "cpu" or own <= most:
+        return own
+    return max(size for size in range(1, most + 1) if own % size == 0)
+
+
+def _batch(inputs_BxS: jax.Array, targets_BxT: jax.Array) -> dict[str, jax.Array]:
+    """What the model reads of rows with one example each; padding is 0, and so are whole empty rows."""
+    target_segments_BxT = (targets_BxT > 0).astype(jnp.int32)
+    return {
+        "encoder_input_tokens": inputs_BxS,
+        "encoder_segment_ids": (inputs_BxS > 0).astype(jnp.int32),
+        "decoder_input_tokens": jnp.pad(targets_BxT, ((0, 0), (1, 0)))[:, :-1],
+        "decoder_target_tokens": targets_BxT,
+        "decoder_segment_ids": target_segments_BxT,
+        "decoder_loss_weights": target_segments_BxT.astype(jnp.float32),
+    }
+
+
+def _check_memory(
+    compiled: Any, K: int, together: int, devices: list, frozen: Mapping[str, Any]
+) -> None:
+    memory, available = compiled.memory_analysis(), performance.available_memory(devices[0])
+    if memory is None or available is None:
+        return
+    base = sum(value.size * value.dtype.itemsize for value in jax.tree.leaves(frozen))
+    need = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    kept = (memory.argument_size_in_bytes - base) * len(devices) / K
+    each = max(kept + memory.temp_size_in_bytes / together, 1)
+    if need > available:
+        fit = max(0, int((available - base) / each) * len(devices))
+        raise UserError(
+            f"{K} adapters at once need {need / 1e9:.1f} GB on a device that has {available / 1e9:.1f} GB "
+            f"free: about {fit} fit. Take fewer at once (tune.at_once = {max(fit, 1)}), a smaller "
+            "ManyTuning.batch_size, or shorter lengths."
+        )
