@@ -384,20 +384,35 @@ class SoftPrompt:
     """Which rows of the prompt table a prompt's tokens stand for.
 
     Attributes:
-        length: rows of a prompt (PROMPT_LENGTH); private and shared prompts are equally long.
+        length: rows of a prompt in the source (PROMPT_LENGTH); private and shared prompts are equally long.
         first_row: the first row of the task's own prompt.
         shared_row: the first row of the shared prompt; by default the rows after the task's own.
+        decoder_length: rows that the decoder reads before the target, after the task's others in the table.
     """
 
     length: int = 10
     first_row: int = 0
     shared_row: int | None = None
+    decoder_length: int = 0
 
     def rows(self, shared: bool) -> range:
+        """Rows of the source."""
         first = self.first_row
         if shared:
-            first = self.first_row + self.length if self.shared_row is None else self.shared_row
+            first = self.decoder_rows.stop if self.shared_row is None else self.shared_row
         return range(first, first + self.length)
+
+    @property
+    def decoder_rows(self) -> range:
+        first = self.first_row + self.length
+        return range(first, first + self.decoder_length)
+
+    def needs(self, template: Template) -> int:
+        """How many rows the table must have for a template."""
+        if template.soft == "none":
+            return 0
+        shared = self.rows(True).stop if template.soft == "shared" else 0
+        return max(self.decoder_rows.stop, shared)
 
 
 class Tokens(NamedTuple):
@@ -420,12 +435,14 @@ def tokenise(
 
     When one is longer than its feature length, the longest free field (head, tail, context, text)
     loses tokens from its end until it fits, and keeps at least one. Task name, phrase, question, choices,
-    soft prompt, sentinels and EOS are never cut.
+    soft prompt, sentinels and EOS are never cut. Where the source has a soft prompt, the targets start with
+    its rows in the decoder.
 
     Args:
         rendered: from `render`.
         vocab: a `mto_jax.vocabulary.Vocabulary`.
-        lengths: most tokens of "inputs" and "targets", EOS included; a missing one is unlimited.
+        lengths: most tokens of "inputs" and "targets", EOS and soft tokens included; a missing one is
+            unlimited.
         soft: the rows that the soft prompt's tokens stand for.
 
     Raises:
@@ -441,6 +458,8 @@ def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftP
     parts = rendered.source if feature == "inputs" else rendered.target
     fields: list[list[int] | tuple[int, ...]] = []
     free: list[list[int]] = []
+    if feature == "targets" and any(isinstance(part, Soft) for part in rendered.source):
+        fields.append([vocab.soft_id(row) for row in soft.decoder_rows])
     for part in parts:
         match part:
             case Words(text, True):

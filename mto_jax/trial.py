@@ -21,7 +21,7 @@ import rich.text
 from mto_jax import cli, errors, phrases, pretrained, records, templates
 from mto_jax.evaluate import find_checkpoint
 from mto_jax.evaluation import scoring
-from mto_jax.evaluation.decoding import Decoding, decode
+from mto_jax.evaluation.decoding import Decoding, Output, decode
 from mto_jax.evaluation.evaluate import answer
 from mto_jax.matching import record_sets
 from mto_jax.templates import Template, Wording
@@ -199,12 +199,10 @@ def parse(line: str, subject: Subject) -> records.Record:
 def wearable(kind: str, wording: Wording, prompt_rows: int) -> list[Template]:
     """The templates of a kind that a model with so many rows of soft prompt can wear."""
     soft = templates.SoftPrompt()
-    needed = {"none": 0, "before": soft.rows(False).stop, "after": soft.rows(False).stop}
-    needed["shared"] = max(soft.rows(False).stop, soft.rows(True).stop)
     return [
         template
         for template in templates.templates_for(kind, wording)
-        if needed[template.soft] <= prompt_rows
+        if soft.needs(template) <= prompt_rows
     ]
 
 
@@ -219,10 +217,19 @@ def answer_all(
     kind = records.KIND_NAMES[type(record)]
     worn = wearable(kind, wording, model.adapters.prompt_rows)
     rendered = [templates.render(template, record, wording) for template in worn]
-    soft = templates.SoftPrompt()
-    inputs = [templates.tokenise(one, vocabulary, soft=soft).inputs for one in rendered]
-    outputs = decode(model, inputs, decoding, vocabulary, batch_size=len(inputs))
-    ranked = _rank(model, inputs, worn, record, wording, vocabulary)
+    tokens = [templates.tokenise(one, vocabulary) for one in rendered]
+    inputs = [one.inputs for one in tokens]
+    prefixes = [tuple(vocabulary.soft_prefix(one.targets)) for one in tokens]
+    outputs: list[list[Output]] = [[] for _ in inputs]
+    for prefix in dict.fromkeys(prefixes):
+        chosen = [i for i, own in enumerate(prefixes) if own == prefix]
+        sources = [inputs[i] for i in chosen]
+        found = decode(
+            model, sources, decoding, vocabulary, soft_prefix=prefix, batch_size=len(sources)
+        )
+        for i, one in zip(chosen, found, strict=True):
+            outputs[i] = one
+    ranked = _rank(model, inputs, prefixes, worn, record, wording, vocabulary)
     answers = []
     for template, one, found, best in zip(worn, rendered, outputs, ranked, strict=True):
         slots = template.slots if template.masked else 1
@@ -231,17 +238,19 @@ def answer_all(
     return answers
 
 
-def _rank(model, inputs, worn, record, wording, vocabulary) -> list[tuple[str, float] | None]:
+def _rank(
+    model, inputs, prefixes, worn, record, wording, vocabulary
+) -> list[tuple[str, float] | None]:
     """For each template the likeliest allowed answer and its probability among all that are allowed."""
     names = record.choices if isinstance(record, records.MultipleChoice) else wording.labels
     if not names:
         return [None] * len(worn)
     choices = [
         [
-            [*vocabulary.encode(text), vocabulary.eos_id]
+            [*prefix, *vocabulary.encode(text), vocabulary.eos_id]
             for text in templates.candidate_texts(template, record, wording)
         ]
-        for template in worn
+        for prefix, template in zip(prefixes, worn, strict=True)
     ]
     scored = scoring.score_choices(model, inputs, choices, vocabulary, batch_size=len(inputs))
     likelihoods = [np.exp(sums - sums.max()) for sums, _ in scored]

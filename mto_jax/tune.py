@@ -249,7 +249,12 @@ def _train(
     title = f"tune {len(team)} x {runs.label(team[0].run.adapters)}"
     with progress_bar(title, max(map(tuning.steps, candidates))) as advance:
         tuned = tune_many(
-            base.model, adapters, candidates, tuning, state_file=state_file, progress=advance
+            base.model,
+            adapters,
+            candidates,
+            tuning,
+            state_file=state_file,
+            progress=lambda count, _: advance(count),
         )
     for job, one in zip(team, tuned, strict=True):
         _save(base, job, one)

@@ -11,6 +11,7 @@ order (`<extra_id_0>` is the last one), padding up to a multiple of 128, and fro
 import functools
 import hashlib
 import importlib.resources
+import itertools
 import os
 import pathlib
 import re
@@ -127,6 +128,16 @@ class Vocabulary:
     def soft_id(self, i: int) -> int:
         """Id of row `i` of the soft-prompt table: past the vocabulary, `padded_size + i`."""
         return self.padded_size + i
+
+    def soft_prefix(self, ids: Sequence[int]) -> list[int]:
+        """The soft tokens that ids start with: the part of a target that the decoder is given.
+
+        >>> from mto_jax.vocabulary import vocabulary
+        >>> demo = vocabulary("demo")
+        >>> demo.soft_prefix([demo.soft_id(3), 5, 1]) == [demo.soft_id(3)]
+        True
+        """
+        return list(map(int, itertools.takewhile(lambda i: i >= self.padded_size, ids)))
 
     def piece(self, i: int) -> str:
         """The piece of an id below `size` as SentencePiece writes it, "▁" for a space."""

@@ -299,8 +299,28 @@ def test_soft_tokens_are_rows_of_the_prompt_table(vocab):
     assert rows() == [*range(10, 20), *range(10)]
     assert rows(length=2, first_row=6) == [8, 9, 6, 7]
     assert rows(length=2, first_row=6, shared_row=0) == [0, 1, 6, 7]
+    # The decoder's rows follow the task's own, and the shared ones these.
+    assert rows(length=2, decoder_length=3) == [5, 6, 0, 1]
+    three = SoftPrompt(length=2, decoder_length=3)
+    names = ("Prompting", "PrePT", "SharedPrePT")
+    assert [three.needs(TEMPLATES[name]) for name in names] == [0, 5, 7]
     gin.parse_config("PROMPT_LENGTH = 3\nSoftPrompt.length = %PROMPT_LENGTH")
     assert SoftPrompt().length == 3
+
+
+def test_soft_tokens_of_the_decoder_stand_before_the_target(vocab):
+    soft = SoftPrompt(length=2, decoder_length=3)
+    rows = [vocab.soft_id(i) for i in (2, 3, 4)]
+    for name in ("MaskedPrePT", "PostPT"):
+        rendered = render(TEMPLATES[name], FACT, BECAUSE)
+        plain, found = tokenise(rendered, vocab), tokenise(rendered, vocab, soft=soft)
+        assert found.targets == [*rows, *plain.targets]
+        assert vocab.soft_prefix(found.targets) == rows
+        # They are never cut, and count towards the length.
+        least = tokenise(rendered, vocab, {"targets": len(found.targets) - 1}, soft=soft)
+        assert least.targets == [*rows, *plain.targets[:-2], vocab.eos_id]
+    rendered = render(TEMPLATES["MaskedPrompting"], FACT, BECAUSE)
+    assert tokenise(rendered, vocab, soft=soft) == tokenise(rendered, vocab)
 
 
 TEXT = st.lists(

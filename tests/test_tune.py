@@ -18,7 +18,7 @@ from mto_jax.matching import classifier, held_out
 from mto_jax.matching.record_sets import RecordSet
 from mto_jax.models.adapters import Adapters
 from mto_jax.records import Triple
-from mto_jax.templates import TEMPLATES, Wording
+from mto_jax.templates import TEMPLATES, SoftPrompt, Wording
 from mto_jax.training.many import ManyTuning, attach
 from mto_jax.training.optimizers import Optimizer
 from mto_jax.tuning import report, results, runs
@@ -131,7 +131,7 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
         TEMPLATES["MaskedPrePT"],
         VOCABULARY,
         LENGTHS,
-        soft=runs.soft_prompt(3),
+        soft=SoftPrompt(length=3),
     )
     assert one.predictions == answers.predictions
     assert one.scores == answers.scores.tolist()
@@ -225,6 +225,23 @@ def test_a_shared_prompt_has_as_many_rows_again(call, out):
     assert found.adapter == "prompt3"
     assert found.dev_loss is None
     assert found.step == 4
+
+
+def test_rows_of_the_decoder_train_and_answer(call, out, monkeypatch):
+    gin.bind_parameter("SoftPrompt.decoder_length", 2)
+    prefixes = []
+    decode = held_out.decoding_lib.decode
+
+    def spy(*arguments, soft_prefix, **options):
+        prefixes.append(list(soft_prefix))
+        return decode(*arguments, soft_prefix=soft_prefix, **options)
+
+    monkeypatch.setattr(held_out.decoding_lib, "decode", spy)
+    (found,) = call(init=None)
+    # The frozen model has no soft tokens; the tuned one reads its rows 3 and 4 in the decoder.
+    assert prefixes == [[], [VOCABULARY.soft_id(3), VOCABULARY.soft_id(4)]]
+    _, parameters, _ = peft.load_adapter(out / found.name)
+    assert parameters["prompt.table"].shape == (5, model().config.d_model)
 
 
 def test_adapters_without_a_prompt_wear_plain_templates(call, out):

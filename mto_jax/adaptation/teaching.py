@@ -104,7 +104,7 @@ class Remembered:
                 optimizer=self.tuning.optimizer,
                 dropout_rate=self.tuning.dropout_rate,
                 seed=seed,
-                progress=advance,
+                progress=lambda count, _: advance(count),
             )
         classifier.save(tuned, self.folder, self.vocabulary)
         write_atomically(mark, request)

@@ -168,6 +168,7 @@ def decode(
     decoding: Decoding,
     vocabulary: Any,
     *,
+    soft_prefix: Sequence[int] = (),
     batch_size: int = 32,
     first_index: int = 0,
     progress: Callable[[int], None] = lambda count: None,
@@ -180,18 +181,29 @@ def decode(
       model: a `T5`.
       inputs: token ids of each source, with EOS.
       vocabulary: a `Vocabulary`; it gives the ids of padding, EOS and the sentinels.
+      soft_prefix: ids of soft tokens that the decoder reads before the first token of every output. They
+        are no part of the outputs, and no length counts them.
       batch_size: sources at once; a program is compiled for this size (or for the next power of two
         above the number of inputs, if that is smaller) and each bucket length that occurs.
       first_index: number of the first input in the whole job; what is sampled for an input depends on
         `Decoding.seed` and its number, not on its batch.
       progress: called with the number of inputs just done.
     """
-    prefix = tuple(vocabulary.encode(decoding.prefix))
-    if len(prefix) >= decoding.max_length:
+    text_prefix, soft = vocabulary.encode(decoding.prefix), len(soft_prefix)
+    if len(text_prefix) >= decoding.max_length:
         raise errors.UserError(
-            f"Decoding.prefix {decoding.prefix!r} has {len(prefix)} tokens, which leaves nothing to "
+            f"Decoding.prefix {decoding.prefix!r} has {len(text_prefix)} tokens, which leaves nothing to "
             f"decode within Decoding.max_length={decoding.max_length}. Raise max_length."
         )
+    prefix = (*map(int, soft_prefix), *text_prefix)
+    steps = dataclasses.replace(
+        decoding,
+        preset="greedy",
+        prefix="",
+        seed=0,
+        max_length=decoding.max_length + soft,
+        min_length=decoding.min_length and decoding.min_length + soft,
+    )
     stops = [vocabulary.eos_id]
     if decoding.stop_at_sentinel:
         stops += [vocabulary.sentinel_id(i) for i in range(1, vocabulary.extra_ids)]
@@ -209,7 +221,7 @@ def decode(
             keys_M,
             np.array(stops, np.int32),
             vocabulary.size,
-            decoding=dataclasses.replace(decoding, preset="greedy", prefix="", seed=0),
+            decoding=steps,
             prefix=prefix,
             pad_id=vocabulary.pad_id,
             places=min(batch_size, len(tokens_MxS)),
@@ -217,7 +229,9 @@ def decode(
         found = jax.device_get(found)
         for row, index in enumerate(chosen):
             outputs[index] = [
-                Output(_trim(tokens_T, len(prefix), stops), float(score), float(log_likelihood))
+                Output(
+                    _trim(tokens_T, len(prefix), stops)[soft:], float(score), float(log_likelihood)
+                )
                 for tokens_T, score, log_likelihood in zip(*(x[row] for x in found), strict=True)
                 if score > search.NEVER / 2
             ]

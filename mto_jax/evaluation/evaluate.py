@@ -97,11 +97,13 @@ def evaluate_dataset(
         for _, examples in loader.eval_batches(prepared, batch_size=batch_size)
         for example in examples
     ]
+    soft_prefix = vocabulary.soft_prefix(examples[0]["targets"])  # the same in the whole task
     outputs = decoding_lib.decode(
         model,
         [example["inputs"] for example in examples],
         decoding,
         vocabulary,
+        soft_prefix=soft_prefix,
         batch_size=batch_size,
         progress=progress,
     )
@@ -121,7 +123,7 @@ def evaluate_dataset(
         ]
         metrics |= best_of(functions, targets, predictions_KxN)
     if all(example.get("choices") for example in examples):
-        ranked, ranked_scores = _rank(model, examples, rows, vocabulary, batch_size)
+        ranked, ranked_scores = _rank(model, examples, rows, vocabulary, soft_prefix, batch_size)
         metrics |= ranked
         scores |= ranked_scores
     for i, row in enumerate(rows):
@@ -246,14 +248,17 @@ def _row(example: Mapping, output: decoding_lib.Output, vocabulary: Vocabulary) 
     return row
 
 
-def _rank(model, examples, rows, vocabulary, batch_size):
+def _rank(model, examples, rows, vocabulary, soft_prefix, batch_size):
     """Accuracy of the best of the allowed answers by each rule of `scoring.best_choices`.
 
     Writes the answer with the greatest sum into each row as "ranked_prediction".
     """
     inputs = [example["inputs"] for example in examples]
     choices = [
-        [[*vocabulary.encode(choice), vocabulary.eos_id] for choice in example["choices"]]
+        [
+            [*soft_prefix, *vocabulary.encode(choice), vocabulary.eos_id]
+            for choice in example["choices"]
+        ]
         for example in examples
     ]
     scored = scoring.score_choices(model, inputs, choices, vocabulary, batch_size=batch_size)

@@ -50,7 +50,8 @@ def token_scores(
     """Scores of `batch["decoder_target_tokens"]`, a batch of the loader (packed or not).
 
     Args:
-      counted_BxT: True at the tokens to score; None: at all but padding.
+      counted_BxT: True at the tokens to score; None: at all but padding. Soft tokens, which have no
+        logit, are never scored.
       sources_BxT: the segment of the source that each token reads, so that several targets of a row may
         share one, which is encoded once; None: the segment with the number of their own.
     """
@@ -58,11 +59,12 @@ def token_scores(
     names = ("encoder_input_tokens", "encoder_segment_ids", "decoder_input_tokens")
     names += ("decoder_segment_ids", "decoder_target_tokens")
     segment_ids_BxT = batch["decoder_segment_ids"]
+    counted_BxT = segment_ids_BxT > 0 if counted_BxT is None else counted_BxT
     return _program(
         graphdef,
         params,
         *(batch[name] for name in names),
-        segment_ids_BxT > 0 if counted_BxT is None else counted_BxT,
+        counted_BxT & (batch["decoder_target_tokens"] < model.config.vocab_size),
         segment_ids_BxT if sources_BxT is None else sources_BxT,
     )
 
@@ -74,6 +76,7 @@ def log_likelihood(model: nnx.Module, batch: Mapping[str, Any]) -> tuple[jax.Arr
     The perplexity of a data set is exp(-sum of the sums / sum of the counts).
     """
     weights_BxT = batch["decoder_loss_weights"]
+    weights_BxT = weights_BxT * (batch["decoder_target_tokens"] < model.config.vocab_size)
     scores = token_scores(model, batch, counted_BxT=weights_BxT > 0)
     return jnp.sum(scores.log_prob_BxT * weights_BxT, axis=-1), jnp.sum(weights_BxT, axis=-1)
 
@@ -124,7 +127,8 @@ def score_choices(
 
     Args:
       inputs: token ids of each question, with EOS.
-      choices: for each question the token ids of its choices (at least one; any number), with EOS.
+      choices: for each question the token ids of its choices (at least one; any number), with EOS; soft
+        tokens of the decoder may stand in front.
       batch_size: questions at once.
 
     Returns:
@@ -152,7 +156,9 @@ def score_choices(
         log_prob_BxT = np.asarray(token_scores(model, batch, sources_BxT=one_BxT).log_prob_BxT)
         for row, index in enumerate(chosen):
             sums_C = np.bincount(segment_ids_BxT[row], log_prob_BxT[row])[1:]
-            results[index] = (sums_C, np.bincount(segment_ids_BxT[row])[1:])
+            text_T = targets_BxT[row] < model.config.vocab_size
+            counts_C = np.bincount(segment_ids_BxT[row], text_T)[1:].astype(int)
+            results[index] = (sums_C, counts_C)
     return results
 
 

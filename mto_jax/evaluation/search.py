@@ -207,7 +207,7 @@ def _advance_lines(decoding, rules, state, logits_RxV) -> _State:
         keys_R = fold(jnp.repeat(fold(state.key_B, state.age_B), W), jnp.tile(jnp.arange(W), B))
         place_R = jax.vmap(jax.random.categorical)(keys_R, logits_RxK)
         token_R = jnp.take_along_axis(ids_RxK, place_R[:, None], axis=-1)[:, 0]
-    token_BxW = token_R.reshape(B, W).astype(jnp.int32)
+    token_BxW = _forced(rules, state, token_R.reshape(B, W).astype(jnp.int32))
     own_BxW = jnp.broadcast_to(jnp.arange(W)[None], (B, W))
     gained_BxW = _log_probs(rules, state, logits_RxV, own_BxW, token_BxW)
     frozen_BxW = state.ended_BxW | ~state.open_B[:, None]
@@ -244,7 +244,10 @@ def _advance_beams(decoding, rules, state, logits_RxV) -> _State:
     log_probs_RxV = jax.nn.log_softmax(logits_RxV)
     scores_RxV = _allowed(decoding, rules, state, log_probs_RxV)
     extend = _drawn if decoding.method == "beam_sample" else _largest
-    best, rest = extend(decoding, rules, state, scores_RxV)
+    best, rest = (
+        one._replace(token=_forced(rules, state, one.token))
+        for one in extend(decoding, rules, state, scores_RxV)
+    )
 
     def grown(extensions):
         score_BxC, beam_BxC, token_BxC = extensions
@@ -368,9 +371,17 @@ def _allowed(decoding, rules, state, scores_RxV):
     scores_RxV = jnp.where(banned_RxV, -jnp.inf, scores_RxV)
     if not rules.prefix:
         return scores_RxV
-    forced_R = jnp.array([*rules.prefix, 0])[jnp.minimum(age_R, len(rules.prefix))]
-    alone_RxV = jnp.where(jnp.arange(scores_RxV.shape[1])[None] == forced_R[:, None], 0.0, -jnp.inf)
-    return jnp.where((age_R < len(rules.prefix))[:, None], alone_RxV, scores_RxV)
+    # One way on is left, under the number 0: `_forced` puts the token there, which may be past the vocabulary.
+    alone_1xV = jnp.where(jnp.arange(scores_RxV.shape[1])[None] == 0, 0.0, -jnp.inf)
+    return jnp.where((age_R < len(rules.prefix))[:, None], alone_1xV, scores_RxV)
+
+
+def _forced(rules, state, token_BxC):
+    """The tokens, or in the first steps the next one of the prefix."""
+    if not rules.prefix:
+        return token_BxC
+    next_B = jnp.array(rules.prefix)[jnp.minimum(state.age_B, len(rules.prefix) - 1)]
+    return jnp.where((state.age_B < len(rules.prefix))[:, None], next_B[:, None], token_BxC)
 
 
 def _log_probs(rules, state, logits_RxV, beam_BxC, token_BxC):

@@ -227,7 +227,7 @@ class FewShot:
             model,
             examples,
             seed=cell.seed,
-            progress=lambda _: progress(cell, next(done), total, None),
+            progress=lambda _, loss: progress(cell, next(done), total, loss),
         )
 
     def _tune_prompts(self, model: T5, team: Sequence[Cell], progress: Report) -> dict[str, Tuned]:
@@ -245,7 +245,7 @@ class FewShot:
                 candidates,
                 tuning,
                 state_file=pathlib.Path(self.stages_dir, "prompts", f"{name}.npz"),
-                progress=lambda _: progress(team[0], next(done), total, None),
+                progress=lambda _, loss: progress(team[0], next(done), total, loss),
             )
         return {one.name: one for one in tuned}
 
@@ -270,14 +270,13 @@ class FewShot:
 
     @property
     def _soft(self) -> SoftPrompt:
-        return SoftPrompt(length=self.prompt_length, first_row=0, shared_row=self.prompt_length)
+        return SoftPrompt(length=self.prompt_length, first_row=0, shared_row=None)
 
     @property
     def _adapters(self) -> Adapters:
-        # A shared prompt has as many rows again.
-        return Adapters.from_dict(
-            {"prompt_rows": 2 * self.prompt_length, "prompt_encoder": self.prompt_encoder}
-        )
+        # Enough for every template: a shared prompt has as many rows again.
+        rows = max(self._soft.needs(template) for template in TEMPLATES.values())
+        return Adapters.from_dict({"prompt_rows": rows, "prompt_encoder": self.prompt_encoder})
 
     # ------------------------------------------------------------------- what cells share
 

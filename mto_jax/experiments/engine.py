@@ -13,9 +13,10 @@ from mto_jax.experiments.claims import Claims
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.progress import Progress
 from mto_jax.experiments.store import Result, Store
+from mto_jax.training.fit import Loss
 
-# Called after a training step with the cell (one of those trained together), step, steps and loss.
-Report = Callable[[Cell, int, int, float | None], None]
+# Called after a training step with the cell (one of those trained together), step, steps and what gives the loss.
+Report = Callable[[Cell, int, int, Loss], None]
 
 
 class Stage(NamedTuple):

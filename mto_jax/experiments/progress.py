@@ -12,6 +12,7 @@ import rich.progress
 from mto_jax.experiments.claims import Claims
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.store import Store
+from mto_jax.training.fit import Loss
 
 _SHOW_EVERY = 0.2  # seconds
 
@@ -19,7 +20,7 @@ _SHOW_EVERY = 0.2  # seconds
 class Progress:
     """Shows cells done, failed and running (here and in other processes), the time left, the current loss.
 
-    Call it after a training step: `progress(cell, step, steps, loss)`.
+    Call it after a training step: `progress(cell, step, steps, loss)`; `loss()` is asked for when it is shown.
     """
 
     def __init__(self, cells: Sequence[Cell], store: Store, claims: Claims):
@@ -54,10 +55,12 @@ class Progress:
     def __exit__(self, *error):
         self._bar.stop()
 
-    def __call__(self, cell: Cell, step: int, steps: int, loss: float | None = None) -> None:
+    def __call__(self, cell: Cell, step: int, steps: int, loss: Loss) -> None:
         """Show that `cell`, and whatever is computed with it, has done `step` of `steps` steps."""
-        self._loss = "" if loss is None else f", loss {loss:.3f}"
-        if time.monotonic() - self._shown >= _SHOW_EVERY:
+        show = time.monotonic() - self._shown >= _SHOW_EVERY and self._console.is_terminal
+        if show or step == steps:
+            self._loss = f", loss {loss():.3f}"
+        if show:
             self._shown = time.monotonic()
             others = len(self._running) - 1
             more = f" and {others} more" if others > 0 else ""

@@ -68,11 +68,17 @@ def ask(
     """Decode the answers to all held-out records (greedily by default) and score them."""
     greedy = Decoding(method="greedy", max_length=lengths["targets"], num_outputs=1)
     slots = template.slots if template.masked else 1
-    sources = [
-        tokenise(template, [record], task, vocabulary, lengths, soft=soft)[0][0]
+    examples = [
+        tokenise(template, [record], task, vocabulary, lengths, soft=soft)[0]
         for record in task.held_out
     ]
-    outputs = decoding_lib.decode(model, sources, decoding or greedy, vocabulary)
+    outputs = decoding_lib.decode(
+        model,
+        [source for source, _ in examples],
+        decoding or greedy,
+        vocabulary,
+        soft_prefix=vocabulary.soft_prefix(examples[0][1]),
+    )
     predictions = [answer(vocabulary.decode(found[0].tokens), slots) for found in outputs]
     references = [reference_texts(template, record, task.wording) for record in task.held_out]
     values, per_example = score(METRICS[task.kind], references, predictions)

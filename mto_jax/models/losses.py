@@ -41,6 +41,8 @@ def cross_entropy(
     without smoothing it is -log p[target]. This is T5X's loss. Matmuls run in the dtype of `hidden`
     and accumulate in float32.
 
+    A target past the vocabulary (a soft token of the decoder) has no logit: its weight becomes 0.
+
     Returns `(loss_sum, sums)`. Gradients flow through `loss_sum` only, to hidden and unembedding. `sums` has
     "loss" (= loss_sum), "z_loss" (the part of it), "correct" (weighted targets whose logit is the greatest) and
     "weight" (sum of the weights); for means divide by "weight", after adding over micro-batches and hosts. With
@@ -62,6 +64,7 @@ def cross_entropy(
         x_BxNxt = jnp.pad(x_BxT, padding).reshape(B, chunks, length, *x_BxT.shape[2:])
         return jnp.moveaxis(x_BxNxt, 1, 0)
 
+    weights_BxT = jnp.where(targets_BxT < V, weights_BxT, 0)
     weights_BxT = jax.lax.stop_gradient(weights_BxT.astype(jnp.float32))
     loss, sums, token_loss_NxBxt = _sliced(
         float(z_loss),

@@ -29,6 +29,7 @@ from mto_jax.training import step as steps_lib
 from mto_jax.training.optimizers import Optimizer
 
 Example = tuple[Sequence[int], Sequence[int]]  # token ids of inputs and targets, EOS at the end
+Loss = Callable[[], float]
 
 
 def fit(
@@ -41,7 +42,7 @@ def fit(
     lengths: Mapping[str, int] | None = None,
     dropout_rate: float | None = None,
     seed: int = 0,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int, Loss], None] = lambda count, loss: None,
 ) -> T5:
     """A copy of `model` trained for `steps` steps on `examples`; `model` itself stays as it is.
 
@@ -58,7 +59,8 @@ def fit(
         examples, so that similar fits have one shape.
       dropout_rate: None takes the model's own.
       seed: of the order and of dropout.
-      progress: called with 1 after every step.
+      progress: called after every step with 1 and a function: the mean loss so far, for which the device must
+        be waited for.
 
     Raises:
       UserError: no examples, one longer than `lengths`, or a loss that is NaN or infinite.
@@ -76,9 +78,14 @@ def fit(
     named = dict(zip(program.plan.abstract, copies, strict=True))
     state = states.start(program.target, named, program.transformation, seed)
     totals = jax.device_put(program.zeros, sharding.replicated(program.mesh))
+
+    def loss() -> float:
+        sums = jax.device_get(totals)
+        return float(sums["loss"] / sums["weight"])
+
     for batch in _batches(examples, batch_size, (S, T), steps, seed):
         state, totals = program.step(state, totals, sharding.place_whole(batch, program.mesh))
-        progress(1)
+        progress(1, loss)
     if int(totals["bad_step"]) != steps_lib.NEVER:
         raise UserError(
             f"The loss became NaN or infinite at step {int(totals['bad_step'])} of {steps}. Lower the "
@@ -104,7 +111,7 @@ class Tuning:
         examples: Sequence[Example],
         *,
         seed: int = 0,
-        progress: Callable[[int], None] = lambda count: None,
+        progress: Callable[[int, Loss], None] = lambda count, loss: None,
     ) -> T5:
         return fit(
             model,

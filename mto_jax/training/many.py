@@ -26,7 +26,7 @@ from mto_jax.models.adapters import Adapters
 from mto_jax.models.t5 import T5
 from mto_jax.training import many_step
 from mto_jax.training import state as states
-from mto_jax.training.fit import Example, epochs, row_lengths
+from mto_jax.training.fit import Example, Loss, epochs, row_lengths
 from mto_jax.training.optimizers import Optimizer
 
 # Steps that may be on their way to the device while the host goes on.
@@ -109,7 +109,7 @@ def tune_many(
     *,
     lengths: Mapping[str, int] | None = None,
     state_file: str | os.PathLike | None = None,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[int, Loss], None] = lambda count, loss: None,
 ) -> list[Tuned]:
     """Train every candidate's adapter on the frozen `model`; results in the order of `candidates`.
 
@@ -119,7 +119,8 @@ def tune_many(
       lengths: {"inputs": S, "targets": T} of all rows; None takes the least buckets that hold all examples.
       state_file: where the state is kept at every evaluation; a run that finds its own state there goes
         on from it, bit for bit.
-      progress: called with 1 after every step of all candidates.
+      progress: called after every step of all candidates with 1 and a function: the mean loss of that step,
+        for which the device must be waited for.
 
     Raises:
       UserError: a candidate without examples, examples that do not fit, a soft token without a row,
@@ -171,7 +172,7 @@ def tune_many(
         sums.append(found)
         if len(sums) > LOOKAHEAD:
             jax.block_until_ready(sums[-1 - LOOKAHEAD])
-        progress(1)
+        progress(1, functools.partial(_mean_loss, found))
         if (step + 1) % period == 0 or step + 1 == total:
             dev = _dev_sums(program, frozen, fixed, carry["parameters"], dev_KxNx, b, place)
             course.judge(step + 1, active_K, jax.device_get(sums), dev, carry, tuning.patience)
@@ -179,6 +180,11 @@ def tune_many(
             if state_file is not None:
                 course.save(pathlib.Path(state_file), identity, carry)
     return course.results(candidates, jax.device_get(fixed))
+
+
+def _mean_loss(sums: Mapping[str, jax.Array]) -> float:
+    found = jax.device_get(sums)
+    return float(np.sum(found["loss"]) / np.sum(found["weight"]))
 
 
 def attach(model: T5, adapters: Adapters, parameters: Mapping[str, jax.Array]) -> T5:

@@ -26,7 +26,8 @@ class Run:
     Attributes:
       task: name of the data set.
       template: what its records wear.
-      adapters: what is trained. A template with a shared prompt has `prompt_rows` of each kind.
+      adapters: what is trained. A template with a shared prompt has `prompt_rows` of each kind; the rows of
+        `SoftPrompt.decoder_length` come on top.
       rate: learning rate.
       seed: of the heads that are drawn, their order, and the adapter's first values.
     """
@@ -46,19 +47,12 @@ class Run:
     @property
     def soft(self) -> SoftPrompt:
         """Which rows of the prompt the template's tokens are."""
-        return soft_prompt(self.adapters.prompt_rows)
+        return SoftPrompt(length=self.adapters.prompt_rows, first_row=0, shared_row=None)
 
     @property
     def trained(self) -> Adapters:
         """`adapters` with a row for every soft token of the template."""
-        if self.template.soft != "shared":
-            return self.adapters
-        return dataclasses.replace(self.adapters, prompt_rows=2 * self.adapters.prompt_rows)
-
-
-def soft_prompt(length: int) -> SoftPrompt:
-    """A prompt of its own, followed by the shared one where a template has that, too."""
-    return SoftPrompt(length=length, first_row=0, shared_row=length)
+        return dataclasses.replace(self.adapters, prompt_rows=self.soft.needs(self.template))
 
 
 def label(adapters: Adapters) -> str:

@@ -179,6 +179,36 @@ def test_batching_and_order_do_not_matter(options):
     assert [o[0].tokens for o in by_three[:7]] != [o[0].tokens for o in by_three[7:]]
 
 
+@pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_soft_tokens_of_the_decoder(method):
+    """The decoder reads them before the forced text; they are in no output, length or likelihood."""
+    model = tiny.prompted(rows=3)
+    soft = [VOCABULARY.soft_id(2), VOCABULARY.soft_id(0)]
+    how = Decoding(method=method, max_length=5, min_length=3, prefix="<extra_id_0>")
+    found = decode(model, INPUTS, how, VOCABULARY, soft_prefix=soft)
+    plain = decode(model, INPUTS, how, VOCABULARY)
+    assert [one[0].tokens for one in found] != [one[0].tokens for one in plain]
+    for source, (output,) in zip(INPUTS, found, strict=True):
+        assert output.tokens[0] == VOCABULARY.sentinel_id(0)
+        assert 3 <= len(output.tokens) <= 5
+        read = [0, *soft, *output.tokens]
+        ones = np.ones((1, 32), np.int32)
+        logits = model(
+            {
+                "encoder_input_tokens": np.array([source]),
+                "encoder_segment_ids": ones[:, : len(source)],
+                "decoder_input_tokens": np.array([read]),
+                "decoder_segment_ids": ones[:, : len(read)],
+            }
+        )[0]
+        log_probs = np.asarray(jax.nn.log_softmax(logits))[range(3, len(read) - 1), read[4:]]
+        np.testing.assert_allclose(output.log_likelihood, log_probs.sum(), atol=1e-4)
+        if method == "greedy":
+            allowed = np.array(logits)[3 : len(read) - 1]
+            allowed[:1, 1] = -np.inf  # the second token is no end
+            assert np.argmax(allowed, axis=-1).tolist() == read[4:]
+
+
 def test_one_program_for_each_bucket():
     model, _ = tiny.models(0)
     how = Decoding(max_length=7)

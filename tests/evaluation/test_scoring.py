@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of given targets against brute force over the full logits."""
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -91,6 +92,27 @@ def test_log_likelihood():
     sums_B, counts_B = scoring.log_likelihood(model, rows)
     np.testing.assert_allclose(sums_B, (log_probs * weights).sum(-1), atol=1e-4)
     np.testing.assert_array_equal(counts_B, weights.sum(-1))
+
+
+def test_soft_tokens_of_the_decoder_are_read_and_not_scored():
+    model = tiny.prompted(rows=3)
+    source, option = [5, 6, 7, 1], [11, 12, 1]
+    soft = [VOCABULARY.soft_id(2), VOCABULARY.soft_id(0)]
+    ((sums, counts),) = scoring.score_choices(model, [source], [[[*soft, *option]]], VOCABULARY)
+    one = np.ones((1, 5), np.int32)
+    logits = model(
+        {
+            "encoder_input_tokens": np.array([source]),
+            "encoder_segment_ids": one[:, :4],
+            "decoder_input_tokens": np.array([[0, *soft, *option[:2]]]),
+            "decoder_segment_ids": one,
+        }
+    )
+    log_probs = np.asarray(jax.nn.log_softmax(logits))[0, [2, 3, 4], option]
+    np.testing.assert_allclose(sums, [log_probs.sum()], atol=1e-4)
+    assert counts.tolist() == [3]
+    ((plain, _),) = scoring.score_choices(model, [source], [[option]], VOCABULARY)
+    assert abs(plain[0] - sums[0]) > 0.1
 
 
 def test_depth_rank_counts_the_answer_alone():

@@ -14,9 +14,11 @@ import numpy as np
 from flax import nnx
 
 from mto_jax.data import manifest, shards
+from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training import checkpoints, state
+from mto_jax.training.many import attach
 
 CONFIG = T5Config(
     vocab_size=48,
@@ -39,6 +41,12 @@ class Numbers:
 
     def sentinel_id(self, i):
         return self.size - 1 - i
+
+    def soft_id(self, i):
+        return self.padded_size + i
+
+    def soft_prefix(self, ids):
+        return [i for i in ids if i >= self.padded_size]
 
     def encode(self, text):
         return [
@@ -78,6 +86,13 @@ def model(seed: int = 0, config: T5Config = CONFIG):
     t5 = T5(config, nnx.Rngs(seed))
     t5.lm_head[...] = t5.lm_head[...] * 4.0
     return t5
+
+
+def prompted(rows: int) -> T5:
+    """`model` with a soft prompt."""
+    adapters = Adapters(prompt_rows=rows)
+    table = {"prompt.table": np.random.default_rng(0).normal(size=(rows, CONFIG.d_model))}
+    return attach(model(), adapters, {k: v.astype(np.float32) for k, v in table.items()})
 
 
 def prepared(

@@ -66,7 +66,7 @@ class FakeRunner:
                 time.sleep(0.01)
             if cell.task in self.bad or cell.seed in self.bad:
                 raise ValueError(f"bad luck with {cell.task}")
-            progress(cell, 1, 2, 3.0)
+            progress(cell, 2, 2, lambda: 3.0)
             time.sleep(self.seconds)
             self._note("end", cell)
             yield cell, result(cell)

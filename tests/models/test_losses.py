@@ -35,6 +35,20 @@ def definition(hidden, unembedding, targets, weights, z_loss=0.0, label_smoothin
     return jnp.sum((kl + z) * weights), jnp.sum(z * weights)
 
 
+def test_soft_targets_count_nothing(inputs):
+    hidden, unembedding, targets, weights = inputs
+    soft = jnp.zeros((B, T), bool).at[:, :2].set(True)
+    fewer = jnp.where(soft, 0.0, weights)
+
+    def loss(targets, weights):
+        return jax.value_and_grad(cross_entropy, argnums=(0, 1), has_aux=True)(
+            hidden, unembedding, targets, weights, z_loss=1e-2, label_smoothing=0.2
+        )
+
+    found, expected = loss(jnp.where(soft, V + 3, targets), weights), loss(targets, fewer)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 7, 100])  # 7 tokens: with and without padding
 @pytest.mark.parametrize("z_loss, label_smoothing", [(0.0, 0.0), (1e-2, 0.0), (1e-2, 0.2)])
 def test_value_and_gradients(inputs, num_chunks, z_loss, label_smoothing):

@@ -29,28 +29,28 @@ def leaves(model):
     return [np.array(leaf) for leaf in jax.tree.leaves(nnx.state(model))]
 
 
+def mean_loss(graphdef, parameters, examples):
+    """Of all target tokens, an example at a time."""
+    losses = []
+    for inputs, targets in examples:
+        batch = {
+            "encoder_input_tokens": jnp.array([inputs]),
+            "encoder_segment_ids": jnp.ones((1, len(inputs)), jnp.int32),
+            "decoder_input_tokens": jnp.array([[0, *targets[:-1]]]),
+            "decoder_segment_ids": jnp.ones((1, len(targets)), jnp.int32),
+        }
+        logits_1xTxV = nnx.merge(graphdef, parameters)(batch)
+        loss = optax.softmax_cross_entropy_with_integer_labels
+        losses.append(loss(logits_1xTxV, jnp.array([targets]))[0])
+    return jnp.mean(jnp.concatenate(losses))
+
+
 def test_one_step_is_the_plain_gradient(model):
     graphdef, parameters = nnx.split(model)
-
-    def mean_loss(parameters):
-        losses = []
-        for inputs, targets in EXAMPLES[:2]:
-            batch = {
-                "encoder_input_tokens": jnp.array([inputs]),
-                "encoder_segment_ids": jnp.ones((1, len(inputs)), jnp.int32),
-                "decoder_input_tokens": jnp.array([[0, *targets[:-1]]]),
-                "decoder_segment_ids": jnp.ones((1, len(targets)), jnp.int32),
-            }
-            logits_1xTxV = nnx.merge(graphdef, parameters)(batch)
-            losses.append(
-                optax.softmax_cross_entropy_with_integer_labels(logits_1xTxV, jnp.array([targets]))[
-                    0
-                ]
-            )
-        return jnp.mean(jnp.concatenate(losses))
-
     before = leaves(model)
-    gradients = jax.tree.leaves(jax.jit(jax.grad(mean_loss))(parameters))
+    gradients = jax.tree.leaves(
+        jax.jit(jax.grad(lambda p: mean_loss(graphdef, p, EXAMPLES[:2])))(parameters)
+    )
     trained = fits.fit(model, EXAMPLES[:2], steps=1, batch_size=2, optimizer=SGD)
     for old, new, gradient in zip(before, leaves(trained), gradients, strict=True):
         np.testing.assert_allclose(new, old - 0.1 * gradient, atol=2e-5)
@@ -104,3 +104,20 @@ def test_what_cannot_be_trained_on(model):
     broken.embedding[...] = broken.embedding[...] * jnp.nan
     with pytest.raises(UserError, match="step 1 of 3"):
         fits.fit(broken, EXAMPLES, steps=3, batch_size=2, optimizer=SGD)
+
+
+def test_progress_tells_the_mean_loss_of_what_it_has_trained_on(model):
+    told = []
+    frozen = Optimizer("sgd", 0.0)
+    fits.fit(
+        model,
+        EXAMPLES,
+        steps=3,
+        batch_size=len(EXAMPLES),
+        optimizer=frozen,
+        progress=lambda count, loss: told.append((count, loss())),
+    )
+    assert [count for count, _ in told] == [1, 1, 1]
+    # Nothing was learned, and every step has all the examples.
+    expected = jax.jit(lambda p: mean_loss(nnx.graphdef(model), p, EXAMPLES))(nnx.state(model))
+    np.testing.assert_allclose([loss for _, loss in told], [expected] * 3, rtol=1e-5)
