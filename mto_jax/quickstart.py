@@ -100,9 +100,10 @@ def quickstart(output_dir: str = "runs/quickstart") -> None:
         found = Outcome(np.array(one.scores), one.values["exact_match"], references)
         results[relation, label, one.template] = found
 
-    table = report(results, {relation: choice.template for relation, choice in aligned.items()})
-    write_atomically(folder / "table.md", table)
-    figure(results).savefig(folder / "figure.png", dpi=150)
+    fits = {relation: choice.template for relation, choice in aligned.items()}
+    results = ordered(results, fits)
+    write_atomically(folder / "table.md", report(results, fits))
+    figure(results, fits).savefig(folder / "figure.png", dpi=150)
     print(f"\nThe table is in {folder / 'table.md'}, its figure in {folder / 'figure.png'}.")
 
 
@@ -132,6 +133,23 @@ def outcome(result: Result) -> Outcome:
     )
 
 
+def is_aligned(template: str, fit: str) -> bool:
+    """Whether a template has the sentinel if the matched one has it."""
+    return TEMPLATES[template].masked == TEMPLATES[fit].masked
+
+
+def ordered(results: Mapping[Cell, Outcome], fits: Mapping[str, str]) -> dict[Cell, Outcome]:
+    """By relation and start in the order in which they came, of each first what is aligned."""
+    places = list(dict.fromkeys(cell[:2] for cell in results))
+    return {
+        cell: results[cell]
+        for cell in sorted(
+            results,
+            key=lambda cell: (places.index(cell[:2]), not is_aligned(cell[2], fits[cell[0]])),
+        )
+    }
+
+
 def constant_answer(references: list[list[str]]) -> float:
     """ROUGE-L of the best single answer given to every head: what knowing nothing of the head is worth.
 
@@ -142,23 +160,23 @@ def constant_answer(references: list[list[str]]) -> float:
     return max(metrics.rouge(references, [text] * len(references))["rougeL"] for text, _ in common)
 
 
-def report(results: Mapping[Cell, Outcome], aligned: Mapping[str, str]) -> str:
+def report(results: Mapping[Cell, Outcome], fits: Mapping[str, str]) -> str:
     """The tables, scores and effects: printed for a person, returned as Markdown.
 
     Args:
-      aligned: the matched template of each relation.
+      fits: the matched template of each relation.
     """
     rows, effects = [], []
     for relation, group in RELATIONS.items():
         mine = {cell[1:]: found for cell, found in results.items() if cell[0] == relation}
         for (start, template), found in mine.items():
-            masked = TEMPLATES[template].masked == TEMPLATES[aligned[relation]].masked
-            shown = f"{template} ({'aligned' if masked else 'misaligned'})"
+            fit = "aligned" if is_aligned(template, fits[relation]) else "misaligned"
+            shown = f"{template} ({fit})"
             exact = f"{found.exact_match:.3f}"
             rows.append([relation, group, start, shown, str(interval(found)), exact])
         constant = constant_answer(next(iter(mine.values())).references)
         rows.append([relation, group, "-", "(best constant answer)", f"{constant:.3f}", ""])
-        effects += [[relation, *effect] for effect in compared(mine, aligned[relation])]
+        effects += [[relation, *effect] for effect in compared(mine, fits[relation])]
     scores = ["relation", "group", "start", "template", "ROUGE-L", "exact match"]
     text = ""
     for title, head, lines in (
@@ -179,16 +197,16 @@ def interval(found: Outcome) -> statistics.Interval:
     return statistics.bootstrap(statistics.mean({"rougeL": found.rouge_N}))["rougeL"]
 
 
-def compared(results: Mapping[tuple[str, str], Outcome], aligned: str) -> list[list[str]]:
+def compared(results: Mapping[tuple[str, str], Outcome], fit: str) -> list[list[str]]:
     """[what, difference, verdict]: of alignment from each start, of adaptation, of a soft prompt.
 
     Args:
       results: of one relation, by start and template.
+      fit: its matched template.
     """
     starts = dict.fromkeys(start for start, _ in results)
     fits = {
-        (start, TEMPLATES[template].masked == TEMPLATES[aligned].masked): found
-        for (start, template), found in results.items()
+        (start, is_aligned(template, fit)): found for (start, template), found in results.items()
     }
     pairs = {
         f"aligned less misaligned, {start}": ((start, True), (start, False)) for start in starts
@@ -207,8 +225,8 @@ def compared(results: Mapping[tuple[str, str], Outcome], aligned: str) -> list[l
     return rows
 
 
-def figure(results: Mapping[Cell, Outcome]) -> matplotlib.figure.Figure:
-    """ROUGE-L as bars with intervals, a panel for each relation."""
+def figure(results: Mapping[Cell, Outcome], fits: Mapping[str, str]) -> matplotlib.figure.Figure:
+    """ROUGE-L as bars with intervals, a panel for each relation; what is misaligned is paler."""
     picture = matplotlib.figure.Figure(figsize=(8.5, 4), layout="constrained")
     panels = picture.subplots(1, len(RELATIONS), sharey=True)
     starts = list(dict.fromkeys(start for _, start, _ in results))
@@ -217,7 +235,12 @@ def figure(results: Mapping[Cell, Outcome]) -> matplotlib.figure.Figure:
         bars = list(map(interval, mine.values()))
         values = np.array([bar.value for bar in bars])
         errors = np.array([[bar.value - bar.low, bar.high - bar.value] for bar in bars]).T
-        colors = [matplotlib.colormaps["tab10"](starts.index(start)) for start, _ in mine]
+        colors = [
+            matplotlib.colormaps["tab10"](
+                starts.index(start), 1.0 if is_aligned(template, fits[relation]) else 0.5
+            )
+            for start, template in mine
+        ]
         axes.bar(range(len(bars)), values, 0.8, yerr=errors, capsize=3, color=colors)
         constant = constant_answer(next(iter(mine.values())).references)
         axes.axhline(constant, color="k", linestyle=":", linewidth=1)

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import sentencepiece
-from flax import nnx
 
-from mto_jax import errors, interop
+from mto_jax import errors, interop, pretrained
 from mto_jax.convert import convert
-from mto_jax.models import t5
-from mto_jax.training import checkpoints
+from mto_jax.training import state
 from mto_jax.vocabulary import Vocabulary
 from tests.interop import models
 
@@ -47,13 +45,13 @@ def test_there_and_back(foreign, tmp_path, capsys):
     config, expected = interop.load(foreign)
 
     # Our own reader of checkpoints (Orbax) takes it.
-    found, parameters = checkpoints.load_parameters(tmp_path / "run")
-    assert found == config
-    flat = {".".join(path): v.get_value() for path, v in nnx.to_flat_state(parameters)}
+    step_dir = pretrained.locate(tmp_path / "run")
+    model = pretrained.load_model(step_dir, Vocabulary(foreign / "spiece.model"))
+    assert model.config == config
+    flat = state.by_name(model)
     assert set(flat) == set(expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(flat[name], value, err_msg=name)
-    nnx.merge(t5.abstract(found)[0], parameters)
     identity = json.loads((tmp_path / "run" / "model.json").read_text())
     assert identity["vocabulary"]["digest"] == Vocabulary(foreign / "spiece.model").digest
     assert interop.open_checkpoint(tmp_path / "run").config == config

@@ -74,8 +74,18 @@ def test_the_table_has_a_row_for_each_cell_baseline_and_effect(results, capsys):
     assert "AtLocation" in capsys.readouterr().out
 
 
+def test_what_is_aligned_comes_first_of_each_start(results):
+    backwards = dict(reversed(results.items()))
+    cells = list(quickstart.ordered(backwards, ALIGNED))
+    assert {cell: backwards[cell] for cell in cells} == results
+    starts = [(relation, start) for relation in reversed(ALIGNED) for start in reversed(STARTS)]
+    assert [cell[:2] for cell in cells[::2]] == [cell[:2] for cell in cells[1::2]] == starts
+    masked = [cell[2].startswith("Masked") for cell in cells]
+    assert masked == [False, True] * len(STARTS) + [True, False] * len(STARTS)
+
+
 def test_the_figure_has_a_bar_for_each_cell(results):
-    picture = quickstart.figure(results)
+    picture = quickstart.figure(results, ALIGNED)
     heights = [bar.get_height() for axes in picture.axes for bar in axes.patches]
     shown = sorted(height for height in heights if height)
     assert shown == pytest.approx(sorted(found.rouge_N.mean() for found in results.values()))

@@ -163,14 +163,12 @@ def test_a_best_metric_that_no_dev_set_has_is_told_before_any_work(data, tmp_pat
 
 
 def test_the_dev_loss_is_that_of_the_plain_logits(finished, data):
-    from flax import nnx
-
+    from mto_jax import pretrained
     from mto_jax.data import loader, manifest
-    from mto_jax.models import t5
 
     folder, metrics = finished
-    config, parameters = checkpoints.load_parameters(folder)
-    model = nnx.merge(t5.abstract(config)[0], parameters)
+    path = pretrained.locate(folder)
+    model = pretrained.load_model(path, pretrained.adopt_vocabulary(path))
     [(batch, _)] = loader.eval_batches(manifest.read(data / "dev"), batch_size=10)
     logits_BxTxV = np.asarray(model(batch), np.float64)
     log_z_BxT = np.log(np.exp(logits_BxTxV).sum(axis=-1))

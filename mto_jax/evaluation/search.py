@@ -102,6 +102,7 @@ def program(
       places: B.
     """
     model = nnx.merge(graphdef, params)
+    layers = model.decoder.unstacked()
     T, W = decoding.max_length, decoding.rows
     (M, S), B, N = tokens_MxS.shape, places, max(1, places // 4)
     count = jnp.sum(lengths_M > 0)
@@ -156,7 +157,7 @@ def program(
         )
 
     def step(state):
-        logits_RxV, cache = model.decode_step(state.token_BxW.ravel(), state.cache)
+        logits_RxV, cache = model.decode_step(state.token_BxW.ravel(), state.cache, layers)
         return advance(state._replace(cache=cache), logits_RxV)
 
     def settled(state):

@@ -16,7 +16,7 @@ a row that holds one example has ones.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -387,13 +387,18 @@ class T5(nnx.Module):
             index=jnp.zeros((), jnp.int32),
         )
 
-    def decode_step(self, token_R: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+    def decode_step(
+        self, token_R: jax.Array, cache: Cache, layers: Sequence[nnx.Module] | None = None
+    ) -> tuple[jax.Array, Cache]:
         """One more token for every row -> float32 logits_RxV of the next token, and the grown cache.
 
-        Called with the tokens of a decoder input one by one it gives the logits of `decode`. Layers are not
-        scanned here: a slice of stacked weights is a copy, which a step of one token would feel, and
-        a compiler hoists the slices out of a decoding loop when their places are constants.
+        Called with the tokens of a decoder input one by one it gives the logits of `decode`.
+
+        Args:
+          layers: `decoder.unstacked()`, for a loop to give it from outside: a slice of stacked weights is a
+            copy, which a step of one token feels, and XLA on CPU does not move it out of a loop.
         """
+        layers = self.decoder.unstacked() if layers is None else layers
         P, T = self.adapters.prefix_length, cache.ancestors.shape[2]
         G, R = len(cache.past[0][0]), len(token_R)
         U, place = R // G, cache.index % T
@@ -407,7 +412,7 @@ class T5(nnx.Module):
         biases = [jnp.pad(b[None, :, None, back_N], prefix) for b in cache.bias]
         x_Rx1xD = self.embed(token_R[:, None])
         grown = []
-        for i, layer in enumerate(self.decoder.unstacked()):
+        for i, layer in enumerate(layers):
             x_Rx1xD, past = layer.step(
                 x_Rx1xD,
                 biases[i % len(biases)],

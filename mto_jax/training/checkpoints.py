@@ -30,13 +30,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from mto_jax.errors import UserError
-from mto_jax.models import t5
-from mto_jax.models.config import T5Config
 from mto_jax.training.digests import damage, write_digest
-from mto_jax.training.state import Parameters, TrainState, blueprint
+from mto_jax.training.state import Parameters, TrainState
 
 # --------------------------------------------------------------------------------- finding steps
 
@@ -388,26 +385,6 @@ def restore_parameters(
         part = {name: target[name] for name in shapes[item]}
         parameters |= _read(step_dir, item, shapes[item], part)
     return {name: parameters[name] for name in target}
-
-
-def load_parameters(path: str | os.PathLike, prefer: str = "newest") -> tuple[T5Config, nnx.State]:
-    """The model of a run directory (its newest good step, or the best) or of a step folder.
-
-    >>> config, parameters = load_parameters("runs/a")
-    >>> model = nnx.merge(t5.abstract(config)[0], parameters)
-
-    Raises:
-      UserError: nothing there, or it is damaged.
-    """
-    step_dir = resolve(path, prefer)
-    config = T5Config.from_dict(description(step_dir)["model"])
-    plan = blueprint(lambda rngs: t5.T5(config, rngs))
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = {
-        name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=here)
-        for name, value in plan.abstract.items()
-    }
-    return config, nnx.state(plan.merge(restore_parameters(step_dir, target)))
 
 
 def _read(step_dir: pathlib.Path, item: str, stored: Mapping, target: Mapping) -> dict[str, Any]:
