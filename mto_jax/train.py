@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import signal
 import time
@@ -27,23 +26,17 @@ from mto_jax import cli, interop, pretrained
 from mto_jax import vocabulary as vocabularies
 from mto_jax.data import loader
 from mto_jax.data.config import DatasetConfig
-from mto_jax.data.manifest import Prepared
-from mto_jax.errors import UserError, unknown
-from mto_jax.evaluation.decoding import Decoding
-from mto_jax.evaluation.evaluate import Result, evaluate_dataset
 from mto_jax.models import flops
 from mto_jax.models.adapters import NONE, Adapters, is_adapter
-from mto_jax.models.config import RUNTIME_FIELDS, T5Config
+from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
-from mto_jax.training import checkpoints, loop, performance, sharding
+from mto_jax.training import checkpoints, checks, loop, performance, sharding
 from mto_jax.training import state as states
 from mto_jax.training import step as steps
 from mto_jax.training.digests import write_atomically
+from mto_jax.training.evaluator import Evaluator, means
 from mto_jax.training.metrics_writer import MetricsWriter, NoWriter
 from mto_jax.training.optimizers import Optimizer
-
-SAMPLES = 8  # predictions of each dev set that TensorBoard shows
-Table = list[list[str]]  # the first row is the head
 
 
 @gin.configurable
@@ -115,7 +108,7 @@ def train(
     vocabulary = vocabularies.vocabulary()
     trainable = trainable or ("adapters" if adapters else "all")
     adapters = adapters or NONE
-    check_vocabulary(model, adapters, vocabulary)
+    checks.check_vocabulary(model, adapters, vocabulary)
     transformation = optimizer.build(train_steps)
     identity = {
         "model": dataclasses.asdict(model),
@@ -127,16 +120,16 @@ def train(
     }
     if adapters != NONE:
         identity["adapters"] = dataclasses.asdict(adapters)
-    check_identity(folder, identity)
+    checks.check_identity(folder, identity)
     if initial_checkpoint_path is not None and not checkpoints.steps(model_dir):
-        check_initial(initial_checkpoint_path, model, vocabulary)
+        checks.check_initial(initial_checkpoint_path, model, vocabulary)
 
     # ------------------------------------------------------------------------ data
     prepared = loader.ensure(train_dataset)
     dev_sets = [loader.ensure(dataset) for dataset in eval_datasets]
-    check_best_metric(best_metric, dev_sets)
+    checks.check_best_metric(best_metric, dev_sets)
     for one in (prepared, *dev_sets):
-        check_soft_tokens(one, model, adapters)
+        checks.check_soft_tokens(one, model, adapters)
     mixed = len(prepared.tasks) > 1
     batches = loader.train_iterator(
         prepared,
@@ -289,69 +282,6 @@ def train(
     return metrics
 
 
-class Evaluator:
-    """Dev loss, and the tasks' own metrics on decoded answers, of a set of parameters."""
-
-    def __init__(self, plan, loss, mesh, dev_sets: Sequence[Prepared], batch_size: int, vocabulary):
-        self.plan, self.mesh, self.dev_sets = plan, mesh, dev_sets
-        self.batch_size, self.vocabulary = batch_size, vocabulary
-        self.step = jax.jit(steps.evaluation_step(loss), out_shardings=sharding.replicated(mesh))
-
-    def __call__(self, parameters: states.Parameters) -> tuple[dict[str, float], dict[str, Table]]:
-        """Metrics, {"dev/NAME/loss": ..., ...}, and a table of sample predictions for each task.
-
-        A mixture has a loss of its own beside those of its tasks.
-        """
-        metrics, samples = {}, {}
-        for prepared in self.dev_sets:
-            total: dict[str, float] = {}
-            for task in prepared.tasks:
-                sums = self._sums(task, parameters)
-                metrics |= means(f"dev/{task.name}", sums)
-                result = self._answers(task, parameters)
-                if result is not None:
-                    values = result.values()
-                    metrics |= {f"dev/{task.name}/{name}": value for name, value in values.items()}
-                    samples[f"dev/{task.name}/predictions"] = sample_table(result)
-                total = {name: total.get(name, 0.0) + value for name, value in sums.items()}
-            metrics |= means(f"dev/{prepared.name}", total)
-        return metrics, samples
-
-    def _sums(self, task: Prepared, parameters: states.Parameters) -> dict[str, float]:
-        total = None
-        for rows, _ in loader.eval_batches(task, batch_size=self.batch_size):
-            sums = self.step(parameters, sharding.place_whole(rows, self.mesh))
-            total = sums if total is None else jax.tree.map(np.add, total, sums)
-        return {name: float(value) for name, value in total.items()}
-
-    def _answers(self, task: Prepared, parameters: states.Parameters) -> Result | None:
-        # On several hosts a decoded batch lies on many of them: `mto evaluate` does it there.
-        if not task.metrics or jax.process_count() > 1:
-            return None
-        return evaluate_dataset(
-            self.plan.merge(parameters),
-            task,
-            self.vocabulary,
-            Decoding(),
-            batch_size=self.batch_size,
-        )
-
-
-def sample_table(result: Result) -> Table:
-    """The first predictions of a dev set, always the same examples: how answers change with training."""
-    rows = [
-        [row["input"], " / ".join(row["references"]), row["raw_prediction"]]
-        for row in result.rows[:SAMPLES]
-    ]
-    return [["input", "references", "prediction"], *rows]
-
-
-def means(prefix: str, sums: Mapping[str, float]) -> dict[str, float]:
-    """Loss and accuracy per target token from the sums of a loss."""
-    weight = max(sums["weight"], 1.0)
-    return {f"{prefix}/loss": sums["loss"] / weight, f"{prefix}/accuracy": sums["correct"] / weight}
-
-
 def summary(
     interval: loop.Interval, totals: Mapping[str, np.ndarray], tasks: Sequence[str]
 ) -> dict[str, float]:
@@ -394,118 +324,13 @@ def line(measured: Mapping[str, float]) -> str:
     return text
 
 
-def check_vocabulary(
-    model: T5Config, adapters: Adapters, vocabulary: vocabularies.Vocabulary
-) -> None:
-    """Every id of the vocabulary has a row in the embedding, and soft tokens begin right after them."""
-    if adapters.prompt_rows and model.vocab_size != vocabulary.padded_size:
-        raise UserError(
-            f"A soft prompt needs T5Config.vocab_size = {vocabulary.padded_size}, the padded size of the "
-            f"vocabulary {vocabulary.path}, where soft tokens begin; it is {model.vocab_size}."
-        )
-    if model.vocab_size < vocabulary.size:
-        raise UserError(
-            f"The vocabulary {vocabulary.path} has {vocabulary.size} ids, but T5Config.vocab_size is "
-            f"{model.vocab_size}. Set T5Config.vocab_size = {vocabulary.padded_size}, or VOCABULARY to the "
-            "one that belongs to the model."
-        )
-
-
-def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
-    """MODEL_DIR is new, or of this very model, vocabulary, optimizer and trainable filter.
-
-    Raises:
-      UserError: it is of another; names the fields that differ.
-    """
-    path = folder / "model.json"
-    if not path.exists():
-        return
-    try:
-        there = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); remove it if the run is yours.") from error
-    here = json.loads(json.dumps(identity))
-    different = [
-        f"{part}.{field} is {there.get(part, {}).get(field)!r} there and {value!r} now"
-        for part, fields in here.items()
-        for field, value in fields.items()
-        if there.get(part, {}).get(field) != value
-        and not (part == "model" and field in RUNTIME_FIELDS)
-        and (part, field) != ("vocabulary", "name")  # a copy elsewhere is the same vocabulary
-    ]
-    if different:
-        raise UserError(
-            f"MODEL_DIR {folder} holds another model: {'; '.join(different)}. Choose a new MODEL_DIR "
-            f"(with INITIAL_CHECKPOINT_PATH = '{folder}' to start from its parameters where the "
-            "model is the same), or give the configuration of that run."
-        )
-
-
-def check_best_metric(name: str | None, dev_sets: Sequence[Prepared]) -> None:
-    """`train.best_metric` is one that the dev sets can have: told before training, as far as it is known."""
-    tasks = {task.name: task for prepared in dev_sets for task in prepared.tasks}
-    places = {**tasks, **{prepared.name: prepared for prepared in dev_sets}}
-    known = [f"dev/{place}/{value}" for place in places for value in ("loss", "accuracy")]
-    measured = tuple(f"dev/{task.name}/" for task in tasks.values() if task.metrics)
-    if name is not None and name not in known and not name.startswith(measured):
-        raise unknown(
-            "dev metric (train.best_metric)", name, [*known, *(f"{m}..." for m in measured)]
-        )
-
-
-def check_initial(path: str, model: T5Config, vocabulary: vocabularies.Vocabulary) -> None:
-    """INITIAL_CHECKPOINT_PATH is there and fits: told now and not after the data are prepared.
-
-    Who takes over a part by rules (load_checkpoint.assignment_map) may change the vocabulary.
-    """
-    if not path.startswith(interop.PREFIX) and not os.path.exists(path):
-        raise UserError(
-            f"INITIAL_CHECKPOINT_PATH {path} is not there. Give the directory of a run, a step folder of "
-            "one, a checkpoint of Hugging Face or T5X, hf://org/name, or None to start from scratch."
-        )
-    found = pretrained.locate(path)
-    there = pretrained.config_of(found)
-    rules = interop.Options().assignment_map
-    if not rules:
-        pretrained.check_vocabulary(found, there, vocabulary)
-    if interop.is_foreign(found):
-        interop.open_checkpoint(found, like=model).assign(model, rules)
-        return
-    different = [
-        f"{field.name} is {getattr(there, field.name)!r} there and {getattr(model, field.name)!r} here"
-        for field in dataclasses.fields(T5Config)
-        if getattr(there, field.name) != getattr(model, field.name)
-        and field.name not in RUNTIME_FIELDS
-    ]
-    if different:
-        raise UserError(
-            f"INITIAL_CHECKPOINT_PATH {path} is of another model: {'; '.join(different)}. Give T5Config "
-            "those values (or include the gin file of that model)."
-        )
-
-
-def check_soft_tokens(prepared: Prepared, model: T5Config, adapters: Adapters) -> None:
-    """The prompt has a row for each soft token of the tasks (as their first examples have them)."""
-    for task in prepared.tasks:
-        _, examples = next(loader.eval_batches(task, batch_size=1))
-        row = (
-            max(int(np.max(examples[0][side])) for side in ("inputs", "targets")) - model.vocab_size
-        )
-        if row >= adapters.prompt_rows:
-            raise UserError(
-                f"{task.name} ({task.split}) has the soft token {row}, but the model's prompt has "
-                f"{adapters.prompt_rows} rows. Bind train.adapters = @Adapters() and Adapters.prompt_rows = "
-                f"{row + 1} (as runs/prompt_tune.gin does), or take a template without a soft prompt."
-            )
-
-
 def initial_parameters(path: str, model: T5Config, target: states.TrainState) -> states.Parameters:
     """Parameters of a run directory or a step folder, of Hugging Face or T5X, placed for training.
 
     Parameters of adapters are among them only where the checkpoint has them.
 
     Raises:
-      UserError: no good checkpoint there, or it does not fit (see `check_initial`).
+      UserError: no good checkpoint there, or it does not fit (see `checks.check_initial`).
     """
     wanted = {**target.frozen, **target.trainable}
     found = pretrained.locate(path)

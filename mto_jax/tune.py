@@ -38,8 +38,8 @@ from mto_jax.models.adapters import NONE, Adapters
 from mto_jax.models.t5 import T5
 from mto_jax.records import Record
 from mto_jax.templates import Template
-from mto_jax.train import check_vocabulary
 from mto_jax.training import state as states
+from mto_jax.training.checks import check_vocabulary
 from mto_jax.training.digests import write_atomically
 from mto_jax.training.fit import row_lengths
 from mto_jax.training.many import Candidate, ManyTuning, Tuned, attach, tune_many

@@ -19,11 +19,10 @@ from tensorboard.compat.proto import event_pb2
 from tensorboard.compat.tensorflow_stub import errors
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
-from mto_jax import train
 from mto_jax import vocabulary as vocabularies
 from mto_jax.data.config import DatasetConfig
 from mto_jax.errors import UserError
-from mto_jax.training import checkpoints
+from mto_jax.training import checkpoints, checks, evaluator
 from mto_jax.training.optimizers import Optimizer
 from tests.tiny_run import LENGTHS, MODEL, run
 
@@ -107,7 +106,7 @@ def test_sample_predictions_go_to_tensorboard(finished):
                     assert value.metadata.plugin_data.plugin_name == "text"
                     shown[event.step] = tensor_util.make_ndarray(value.tensor).astype(str)
     assert list(shown) == [4, 6]
-    assert shown[4].shape == (1 + train.SAMPLES, 3)
+    assert shown[4].shape == (1 + evaluator.SAMPLES, 3)
     assert (shown[4][:, :2] == shown[6][:, :2]).all()
     html = text_plugin.text_array_to_html(shown[6], True)
     assert "<strong>prediction</strong>" in html
@@ -118,7 +117,7 @@ def test_the_best_checkpoint_is_that_of_a_generation_metric(data, tmp_path, monk
 
     At step 2 the metric is missing, which is told.
     """
-    inner, steps = train.Evaluator.__call__, iter((2, 4, 6))
+    inner, steps = evaluator.Evaluator.__call__, iter((2, 4, 6))
 
     def measured(self, parameters):
         metrics, samples = inner(self, parameters)
@@ -127,7 +126,7 @@ def test_the_best_checkpoint_is_that_of_a_generation_metric(data, tmp_path, monk
         del metrics["dev/dev/exact_match"]
         return metrics | ({"dev/dev/exact_match": 1 / step} if step > 2 else {}), samples
 
-    monkeypatch.setattr(train.Evaluator, "__call__", measured)
+    monkeypatch.setattr(evaluator.Evaluator, "__call__", measured)
     run(
         data,
         model_dir=str(tmp_path / "run"),
@@ -312,4 +311,4 @@ def test_killed_and_stopped_and_resumed_is_bit_for_bit_left_alone(data, tmp_path
 def test_a_missing_initial_checkpoint_is_told_before_any_work():
     demo = vocabularies.vocabulary("demo")
     with pytest.raises(UserError, match="INITIAL_CHECKPOINT_PATH runs/nowhere is not there"):
-        train.check_initial("runs/nowhere", MODEL, demo)
+        checks.check_initial("runs/nowhere", MODEL, demo)

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from mto_jax import pretrained, train
+from mto_jax import pretrained
 from mto_jax import vocabulary as vocabularies
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import Adapters
-from mto_jax.training import checkpoints, state
+from mto_jax.training import checkpoints, checks, state
 from tests.tiny_run import MODEL, run, write_task
 
 SMALL = dataclasses.replace(MODEL, vocab_size=1280)  # the padded size of the demo vocabulary
@@ -113,7 +113,7 @@ def test_a_base_that_is_gone_is_told(tuned, tmp_path):
 def test_soft_tokens_need_rows(data, base, tmp_path):
     narrow = dataclasses.replace(SMALL, vocab_size=3)  # every word of the task is beyond it
     with pytest.raises(UserError, match=r"reverse \(train\) has the soft token \d+, .* 2 rows"):
-        train.check_soft_tokens(write_task(data, "reverse", 300), narrow, Adapters(prompt_rows=2))
+        checks.check_soft_tokens(write_task(data, "reverse", 300), narrow, Adapters(prompt_rows=2))
     with pytest.raises(UserError, match=r"T5Config\.vocab_size = 1280"):
         run(data, model_dir=str(tmp_path), adapters=Adapters(prompt_rows=2))
 
