@@ -73,8 +73,12 @@ def notes(filled: Filled, intervals: bool) -> list[str]:
     """What a reader has to know, a sentence each, about what the table does show."""
     shown = [parts(filled, row, column) for row in filled.rows for column in filled.columns]
     label = filled.grid.label
-    against = ", ".join(f"{axis} {label(value)}" for axis, value in filled.baseline.items())
-    says = [f"Differences to {against}, all else the same."] if filled.spec.differences else []
+    if isinstance(filled.baseline, str):
+        against = f"in the row {filled.baseline}"
+    else:
+        place = ", ".join(f"{axis} {label(value)}" for axis, value in filled.baseline.items())
+        against = f"with {place} and all else the same"
+    says = [f"Differences to the value {against}."] if filled.spec.differences else []
     if any(p.deviation for p in shown):
         says.append("± is the standard deviation over seeds.")
     if intervals and any(p.interval for p in shown):
@@ -84,7 +88,7 @@ def notes(filled: Filled, intervals: bool) -> list[str]:
         )
     if filled.baseline and any(entry.versus for entry in filled.entries.values()):
         says.append(
-            f"{BETTER} and {WORSE}: better or worse than with {against} and all else the same (paired "
+            f"{BETTER} and {WORSE}: better or worse than {against} (paired "
             "bootstrap over test examples, two-sided p < 0.05, each comparison for itself)."
         )
     if filled.best:

@@ -77,8 +77,10 @@ class Results:
             raise unknown(f"metric of the task {cell.task!r} called", metric, values)
         return values[metric]
 
-    def entry(self, cells: Sequence[Cell], metric: str, baseline: Place | None = None) -> Entry:
-        """What `cells` say together, compared with their rivals at `baseline`."""
+    def entry(
+        self, cells: Sequence[Cell], metric: str, baseline: Place | Sequence[Cell] | None = None
+    ) -> Entry:
+        """What `cells` say together, compared with their rivals (see `compare`)."""
         values = {c: v for c in cells if (v := self.value(c, metric)) is not None}
         if not values:
             return Entry(None, None, None, None, 0, len(cells))
@@ -93,27 +95,44 @@ class Results:
             high,
             len(values),
             len(cells),
-            self.compare(cells, baseline, metric) if baseline else None,
+            None if not baseline else self.compare(cells, baseline, metric),
         )
 
     def compare(
-        self, cells: Sequence[Cell], change: Place, metric: str
+        self, cells: Sequence[Cell], baseline: Place | Sequence[Cell], metric: str
     ) -> statistics.Comparison | None:
-        """The cells less those that differ from them by `change` alone, as far as both are done.
+        """The cells less their rivals, as far as both are done.
 
-        None if there is no such pair, or if all cells are their own rivals.
+        Args:
+          baseline: where each cell has its rival: the cell that differs from it by this place alone; or all
+            rivals, of which those of a task are compared with the cells of that task.
+
+        Returns:
+          None if there is no rival, or if all cells are their own rivals.
         """
-        pairs = []
-        for cell in cells:
-            rival = self._places.get(tuple((cell.values | dict(change)).items()))
-            if cell in self.results and rival in self.results:
-                pairs.append((cell, rival))
-        if all(cell == rival for cell, rival in pairs):
+        sides = self._rivals(cells, baseline)
+        if not sides[0] or sides[0] == sides[1]:
             return None
-        mine, theirs = (self._examples(side, metric) for side in zip(*pairs, strict=True))
+        mine, theirs = (self._examples(side, metric) for side in sides)
         if mine is None or theirs is None:
             return None
         return statistics.compare(stratified(mine), stratified(theirs))["value"]
+
+    def _rivals(
+        self, cells: Sequence[Cell], baseline: Place | Sequence[Cell]
+    ) -> tuple[list[Cell], list[Cell]]:
+        """(cells that have rivals, their rivals), all of them done."""
+        if isinstance(baseline, Mapping):
+            places = [self._places.get(tuple((c.values | dict(baseline)).items())) for c in cells]
+            pairs = [
+                (cell, rival)
+                for cell, rival in zip(cells, places, strict=True)
+                if cell in self.results and rival in self.results
+            ]
+            return [cell for cell, _ in pairs], [rival for _, rival in pairs]
+        mine, theirs = ([c for c in side if c in self.results] for side in (cells, baseline))
+        common = {cell.task for cell in mine} & {cell.task for cell in theirs}
+        return [c for c in mine if c.task in common], [c for c in theirs if c.task in common]
 
     def _examples(self, cells: Sequence[Cell], metric: str) -> dict[str, np.ndarray] | None:
         """Each example's mean score [N] over the cells of its task; None if there are no such scores."""

@@ -38,7 +38,8 @@ class Table:
         averaged over.
       title: None makes one.
       metric: None takes the grid's.
-      baseline: None takes the grid's.
+      baseline: None takes the grid's; of rows with labels it may be one of these, with which the others are
+        compared task by task.
       block: a row axis; the best of each column is sought, and lines are drawn, within its values.
       lowest: the lowest value is the best.
       average: whether there is a column with the average of each row.
@@ -54,7 +55,7 @@ class Table:
     where: Where = dataclasses.field(default_factory=dict)
     title: str | None = None
     metric: str | None = None
-    baseline: Place | None = None
+    baseline: Place | str | None = None
     block: str | None = None
     lowest: bool = False
     average: bool = True
@@ -79,7 +80,12 @@ class Table:
         place = f"the table {self.name!r}"
         self._check_axes(place, grid)
         grid.check_where(f"{place}, where", self.where)
-        grid.check_where(f"{place}, baseline", self.baseline or {})
+        if isinstance(self.baseline, str):
+            if not isinstance(self.rows, Mapping) or self.baseline not in self.rows:
+                labels = self.rows if isinstance(self.rows, Mapping) else ()
+                raise unknown(f"row ({place}, baseline) called", self.baseline, labels)
+        else:
+            grid.check_where(f"{place}, baseline", self.baseline or {})
         grid.check_metric(place, self.metric or grid.metric, known)
         if self.differences and not (self.baseline or grid.baseline):
             raise UserError(
@@ -154,7 +160,7 @@ class Filled:
     entries: dict[tuple[Coordinates, Coordinates], Entry]
     best: set[tuple[Coordinates, Coordinates]]
     published: dict[tuple[Coordinates, Coordinates], float]
-    baseline: Place
+    baseline: Place | str
 
     def blocks(self) -> list[list[Coordinates]]:
         """The rows, cut where the block axis changes; one block if there is no such axis."""
@@ -180,7 +186,14 @@ def fill(spec: Table, grid: Grid, results: Results) -> Filled:
             if all((row, column) in cells for column in columns):
                 cells[row, (AVERAGE,)] = [c for column in columns for c in cells[row, column]]
         columns = [*columns, (AVERAGE,)]
-    entries = {place: results.entry(mine, metric, baseline) for place, mine in cells.items()}
+    entries = {
+        (row, column): results.entry(
+            mine,
+            metric,
+            cells.get(((baseline,), column)) if isinstance(baseline, str) else baseline,
+        )
+        for (row, column), mine in cells.items()
+    }
     return Filled(
         spec,
         grid,

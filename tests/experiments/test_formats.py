@@ -95,6 +95,33 @@ def test_labelled_rows_take_cells_from_several_places():
     assert formats.markdown(table).splitlines()[2].startswith("| setting | AtLocation |")
 
 
+def test_labelled_rows_are_compared_with_one_of_them():
+    rows = {
+        "matched": [
+            {"task": "AtLocation", "template": "MaskedPrompting", "objective": "denoising"},
+            {"task": ["xIntent", "xNeed"], "template": "Prompting", "objective": "none"},
+        ],
+        "mismatched": [
+            {"task": "AtLocation", "template": "Prompting", "objective": "none"},
+            {
+                "task": ["xIntent", "xNeed"],
+                "template": "MaskedPrompting",
+                "objective": "denoising",
+            },
+        ],
+    }
+    table = filled(rows=rows, baseline="mismatched", differences=True)
+    one = mean(task="AtLocation", template="MaskedPrompting", objective="denoising")
+    other = mean(task="AtLocation", template="Prompting", objective="none")
+    shown = formats.parts(table, ("matched",), ("AtLocation",))
+    assert shown.value == f"{one - other:+.3f}"
+    gains = [table.entries[("matched",), (task,)].versus.difference for task in fake.TASKS]
+    average = table.entries[("matched",), (AVERAGE,)].versus
+    assert average.difference == pytest.approx(np.mean(gains))
+    assert formats.parts(table, ("mismatched",), (AVERAGE,)).value == "baseline"
+    assert "Differences to the value in the row mismatched." in formats.markdown(table)
+
+
 def test_an_incomplete_entry_is_marked_and_never_bold():
     there = {c: r for c, r in RESULTS.items() if c.seed != 1 or c.template != "MaskedPrompting"}
     table = filled({c: r for c, r in there.items() if c.task != "xNeed"})
@@ -146,6 +173,8 @@ def test_published_numbers_stand_beside_ours():
         ({"block": "task"}, "row axis"),
         ({"baseline": {"template": "Maping"}}, "Did you mean 'Mapping'"),
         ({"rows": {"matched": [{"template": "Promptin"}]}}, "Did you mean 'Prompting'"),
+        ({"rows": {"a row": [{"seed": 0}]}, "baseline": "a raw"}, "Did you mean 'a row'"),
+        ({"baseline": "Mapping"}, "row .*baseline.* called 'Mapping'"),
         (
             {"rows": {"matched": [{"task": "xNeed"}]}, "where": {"task": "xIntent"}},
             "No cell of the grid is in",

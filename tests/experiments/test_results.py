@@ -61,6 +61,22 @@ def test_cells_are_compared_with_those_that_differ_in_the_baseline_alone():
     assert results.entry(rivals, "rougeL", {"template": "Mapping"}).versus is None
 
 
+def test_cells_are_compared_with_others_task_by_task():
+    there = {c: r for c, r in RESULTS.items() if c.task != "xNeed" or c.template != "Mapping"}
+    results = Results(CELLS, there)
+    cells = results.where({"template": "Prompting", "objective": "none"})
+    others = results.where({"template": "Mapping", "objective": "denoising"})
+    versus = results.entry(cells, "rougeL", others).versus
+    differences = [
+        scores([c for c in cells if c.task == task]).mean()
+        - scores([c for c in others if c.task == task]).mean()
+        for task in fake.TASKS
+        if task != "xNeed"
+    ]
+    assert versus.difference == pytest.approx(np.mean(differences))
+    assert results.entry(cells, "rougeL", cells).versus is None
+
+
 def test_a_cell_without_its_rival_is_left_out_of_the_comparison():
     (lost,) = Results(CELLS, {}).where(
         {"task": "xNeed", "objective": "none", "template": "Mapping", "seed": 1}
