@@ -103,11 +103,13 @@ def step_of(path: pathlib.Path) -> int:
 def digest(path: pathlib.Path) -> str:
     """Changes when the content of a located checkpoint does.
 
-    For one of ours, its own digest. Foreign files may be too large to be read for that: their names, sizes and
-    times stand for them.
+    For one of ours, its own digest. One in the hub's cache is known by its commit. Other foreign files may be too
+    large to be read for that: their names, sizes and times stand for them.
     """
     if is_run(path):
         return manifest.digest((path / DIGEST).read_bytes())
+    if name := interop.name_in_hub(path):  # the same on every host
+        return manifest.digest(name.encode())
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     entries = [
         (str(p.relative_to(path.parent)), p.stat().st_size, p.stat().st_mtime_ns) for p in files

@@ -19,7 +19,7 @@ import rich.console
 import rich.table
 
 from mto_jax import cli
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, unknown
 from mto_jax.experiments import formats
 from mto_jax.experiments.claims import Claims
 from mto_jax.experiments.engine import Runner, compute
@@ -86,9 +86,12 @@ def tables(
     _check_names("figure", [one.name for one in drawn])
     plain = grid.cells()
     runner.check(plain)
-    # Cells that are alike in every respect are one.
-    keyed = {(c := cell.with_settings(runner.settings(cell))).key: c for cell in plain}
-    cells = list(keyed.values())
+    for one in (*shown, *drawn):
+        for cell in Results(plain, {}).where(one.where):
+            metric, there = one.metric or grid.metric, runner.metrics(cell)
+            if metric not in there:
+                raise unknown(f"metric of the task {cell.task!r} called", metric, there)
+    cells = [cell.with_settings(runner.settings(cell)) for cell in plain]
     store = Store(output_dir)
     store.check(grid, cells)
     if dry_run:

@@ -131,6 +131,10 @@ def test_a_model_of_the_hub(folder, tmp_path, monkeypatch):
     assert vocabulary.digest == DEMO.digest
     expected = logits(pretrained.load_model(folder / "hf", DEMO))
     np.testing.assert_array_equal(logits(pretrained.load_model(path, vocabulary)), expected)
+    # Another host that has downloaded the same commit at another time knows it by the same digest.
+    fill(tmp_path / "other", folder / "hf")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "other"))
+    assert pretrained.digest(pretrained.locate("hf://org/name")) == pretrained.digest(path)
 
 
 # ---------------------------------------------------------------------------------- vocabulary

@@ -116,6 +116,7 @@ def test_failures_are_told_after_the_tables_and_can_be_tried_again(tmp_path, cap
         ({"tables": [Table("a", "template"), Table("a", "seed")]}, "Two tables are called 'a'"),
         ({"tables": [Table("a/b", "template")]}, "letters, digits"),
         ({"figures": [Figure("a", "curve", "model", "template")]}, "no numbers"),
+        ({"runner": fake.Poor()}, "metric of the task 'AtLocation' called 'rougeL'"),
         ({"runner": fake.FakeRunner(rate=0.5)}, "optimizer.rate is 0.1 there, 0.5 here"),
         ({"grid": fake.grid(name="other")}, '"fake" there, "other" here'),
     ],

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import filelock
 import gin
 
 from mto_jax import pretrained
@@ -130,14 +131,20 @@ def ensure(
       UserError: what is wrong with the corpus or the facts; or fewer than two pairs came out: it says
         why the sentences were dropped.
     """
-    model_path = base if config.needs_model else None
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / ".lock"):  # runs that share the folder wait for the first
+        return _ensure(config, folder, base if config.needs_model else None)
+
+
+def _ensure(
+    config: PairConfig, folder: pathlib.Path, model_path: pathlib.Path | None
+) -> tuple[pathlib.Path, Report]:
     request = _request(config, model_path)
     path, report_path = folder / "pairs.jsonl", folder / "report.json"
     if path.exists() and report_path.exists():
         known = json.loads(report_path.read_text())
         if known["request"] == request and known["pairs"] == manifest.digest(path.read_bytes()):
             return path, Report.from_json(known["report"])
-    folder.mkdir(parents=True, exist_ok=True)
     pairs, report = make(config, folder, model_path)
     text = pairs_lib.to_jsonl(pairs)
     write_atomically(path, text)

@@ -9,11 +9,13 @@ other, so that it is loaded once; prompts over one model train together.
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import itertools
 import json
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -40,11 +42,18 @@ from mto_jax.models.t5 import T5
 from mto_jax.templates import TEMPLATES, SoftPrompt
 from mto_jax.training.fit import Example, Tuning, epochs
 from mto_jax.training.many import Candidate, ManyTuning, Tuned, attach, tune_many
+from mto_jax.training.optimizers import Optimizer
 from mto_jax.training.performance import measured_flops, use_compilation_cache
 
 METHODS = ("frozen", "fine_tune", "prompt_tune")
 OBJECTIVES = ("none", *adapt.OBJECTIVES)
-METRICS = ("rouge1", "rouge2", "rougeL", "exact_match", "accuracy")
+_OF_TEXT = ("rouge1", "rouge2", "rougeL", "exact_match")
+METRICS = {
+    "triple": _OF_TEXT,
+    "generation": _OF_TEXT,
+    "multiple_choice": ("accuracy",),
+    "labelled_text": ("accuracy",),
+}
 
 
 @gin.configurable
@@ -92,7 +101,7 @@ class FewShot:
             "objective": OBJECTIVES,
             "template": tuple(TEMPLATES),
             "method": METHODS,
-            "metric": METRICS,
+            "metric": (*_OF_TEXT, "accuracy"),
         }
 
     def check(self, cells: Sequence[Cell]) -> None:
@@ -119,6 +128,9 @@ class FewShot:
         self._data_digests = {name: _data_digest(task) for name, task in self._tasks.items()}
         self._teams = _teams(cells, self.at_once)
         use_compilation_cache()
+
+    def metrics(self, cell: Cell) -> Collection[str]:
+        return METRICS[self._tasks[cell.task].kind]
 
     def settings(self, cell: Cell) -> Mapping[str, Any]:
         found = {
@@ -169,7 +181,7 @@ class FewShot:
         """Seconds from the FLOPs of training and the device's speed on one matrix product, a rough guess."""
         rate = measured_flops()
         found = []
-        for name, objective in sorted({(c.model, c.objective) for c in cells} - {(None, "none")}):
+        for name, objective in sorted({(c.model, c.objective) for c in cells}):
             if objective != "none" and not self._adapted_folder(name, objective).exists():
                 size = _parameter_bytes(pretrained.config_of(self._paths[name]))
                 # Two checkpoints, each with two moments for every parameter.
@@ -262,11 +274,11 @@ class FewShot:
 
     @property
     def _tuning(self) -> Tuning:
-        return self.tuning or Tuning()
+        return _complete(self.tuning or Tuning())
 
     @property
     def _prompt_tuning(self) -> ManyTuning:
-        return self.prompt_tuning or ManyTuning()
+        return _complete(self.prompt_tuning or ManyTuning())
 
     @property
     def _soft(self) -> SoftPrompt:
@@ -281,6 +293,10 @@ class FewShot:
     # ------------------------------------------------------------------- what cells share
 
     def _check_cell(self, cell: Cell) -> None:
+        if cell.extra:
+            raise UserError(
+                f"FewShot knows no axis {cell.extra[0][0]!r} (Grid.extra): its cells would not differ on it."
+            )
         soft = TEMPLATES[cell.template].soft != "none"
         if soft != (cell.method == "prompt_tune"):
             raise UserError(
@@ -319,14 +335,7 @@ class FewShot:
 
     @functools.cached_property
     def _adaptation_digest(self) -> str:
-        root = config.gin_directory()
-        texts = []
-        for name in self.adaptation:
-            path = pathlib.Path(name) if pathlib.Path(name).exists() else root / name
-            if not path.exists():
-                raise unknown("gin file (FewShot.adaptation)", name, config.bundled("runs"))
-            texts.append(path.read_text())
-        return _digest(texts)
+        return _digest([text for name in self.adaptation for text in _gin_texts(name)])
 
     def _adapted_folder(self, name: str, objective: str) -> pathlib.Path:
         digest = _digest([self._model_digests[name], self._adaptation_digest])[:12]
@@ -344,7 +353,8 @@ class FewShot:
                 f"--gin.MODEL_DIR={path}",
             ]
             log = path / "adapt.log"
-            with log.open("w") as file:
+            with log.open("a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # the child keeps it if this process is killed
                 command = [sys.executable, "-m", "mto_jax.adapt", *flags]
                 done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
             if done.returncode:
@@ -369,6 +379,22 @@ class FewShot:
         heads = len({record.head for record in task.train})
         count = len(task.train) if cell.shots is None else min(cell.shots, heads) * self.tails
         return asked + 3 * forward * tuning.epochs * count
+
+
+def _complete(tuning: Tuning | ManyTuning) -> Tuning | ManyTuning:
+    """With the optimizer that gin binds in place of None: it decides results."""
+    return dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())
+
+
+def _gin_texts(name: str) -> list[str]:
+    """A gin file and those that it includes, as `config.load` finds them."""
+    places = (pathlib.Path(name), config.gin_directory() / name)
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        raise unknown("gin file (FewShot.adaptation)", name, config.bundled("runs"))
+    text = path.read_text()
+    included = re.findall(r"""^include\s+['"](.+?)['"]""", text, re.MULTILINE)
+    return [text, *(more for one in included for more in _gin_texts(one))]
 
 
 def _each(cells: Sequence[Cell], axis: str) -> list:

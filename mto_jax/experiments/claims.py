@@ -79,7 +79,8 @@ class Claims:
         return sum(not self._abandoned(p) for name, p in newest.items() if name not in self._held)
 
     def _files(self, name: str) -> list[pathlib.Path]:
-        return sorted(self.folder.glob(f"{name}.[0-9]*"), key=lambda path: int(path.suffix[1:]))
+        found = [p for p in self.folder.glob(f"{name}.[0-9]*") if p.suffix[1:].isdigit()]
+        return sorted(found, key=lambda path: int(path.suffix[1:]))
 
     def _abandoned(self, path: pathlib.Path) -> bool:
         """Whether the holder of a claim is dead, or has not been heard of for too long."""

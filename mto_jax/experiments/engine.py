@@ -37,6 +37,9 @@ class Runner(Protocol):
     def check(self, cells: Sequence[Cell]) -> None:
         """Raises a `UserError` for what would go wrong later: called before anything starts."""
 
+    def metrics(self, cell: Cell) -> Collection[str]:
+        """The metrics that the result of a cell will have."""
+
     def settings(self, cell: Cell) -> Mapping[str, Any]:
         """What decides the result of a cell beside its place on the axes, as JSON: optimizer, epochs, lengths,
         digests of model and data. A cell under other settings is another cell."""

@@ -49,7 +49,8 @@ def parts(filled: Filled, row: Coordinates, column: Coordinates) -> Parts:
         return Parts("-", missing=missing, published=beside)
     if filled.spec.differences:
         if entry.versus is None:
-            return Parts("baseline" if entry.complete else "-", missing=missing)
+            own = entry.complete and _is_baseline(filled, row, column)
+            return Parts("baseline" if own else "-", missing=missing)
         d = entry.versus
         interval = f"[{d.low:+.3f}, {d.high:+.3f}]"
         return Parts(f"{d.difference:+.3f}", "", interval, _mark(filled, entry), missing)
@@ -61,6 +62,15 @@ def parts(filled: Filled, row: Coordinates, column: Coordinates) -> Parts:
         missing,
         beside and f"{beside}, {entry.value - published:+.3f}",
     )
+
+
+def _is_baseline(filled: Filled, row: Coordinates, column: Coordinates) -> bool:
+    """Whether this is the entry that its column is compared with, as far as the axes tell."""
+    if isinstance(filled.baseline, str):
+        return row == (filled.baseline,)
+    axes = (*filled.spec.row_axes, *filled.spec.column_axes)
+    place = dict(zip(axes, (*row, *column), strict=False))
+    return all(place.get(axis, value) == value for axis, value in filled.baseline.items())
 
 
 def _mark(filled: Filled, entry: Entry) -> str:

@@ -52,7 +52,7 @@ class GainFigure:
         if len(self.gain) != 3:
             raise UserError(f"{place}: gain = {self.gain!r}; expected (axis, value, other value).")
         axis, *values = self.gain
-        grid.check_where(f"{place}, gain", {axis: values})
+        grid.check_baseline(f"{place}, gain", {axis: values})
         grid.check_where(f"{place}, where", self.where)
         grid.check_metric(place, self.metric or grid.metric, known)
         tasks = {cell.task for cell in Results(grid.cells(), {}).where(self.where)}
@@ -70,7 +70,8 @@ class GainFigure:
         metric = self.metric or grid.metric
         points = {}
         for task, score in self._scores().items():
-            cells = results.where({axis: value, **self.where, "task": task})
+            there = results.where({**self.where, axis: value})
+            cells = [cell for cell in there if cell.task == task]
             versus = results.compare(cells, {axis: other}, metric) if cells else None
             if versus:
                 points[task] = score, versus
@@ -80,10 +81,8 @@ class GainFigure:
             panel.errorbar(
                 score.value,
                 versus.difference,
-                xerr=[[score.value - score.low], [score.high - score.value]]
-                if score.low is not None
-                else None,
-                yerr=[[versus.difference - versus.low], [versus.high - versus.difference]],
+                xerr=None if score.low is None else _reach(score.value, score.low, score.high),
+                yerr=_reach(versus.difference, versus.low, versus.high),
                 fmt="o",
                 color="C0",
                 ecolor="0.6",
@@ -135,3 +134,8 @@ def _fit(panel, xs: np.ndarray, ys: np.ndarray) -> str:
     panel.plot(ends, slope * ends + offset, "--", color="C1", linewidth=1)
     pearson = np.corrcoef(xs, ys)[0, 1]
     return f"{len(xs)} tasks: Pearson {pearson:+.2f}, Spearman {spearman(xs, ys):+.2f}"
+
+
+def _reach(value: float, low: float, high: float) -> list[list[float]]:
+    """An error bar; rounding can put a bound on the wrong side of the value."""
+    return [[max(0.0, value - low)], [max(0.0, high - value)]]

@@ -146,8 +146,18 @@ class Grid:
             # flag without its constraints being written anew.
             self.check_where(f'{place}["when"]', constraint["when"], known)
             self.check_where(f'{place}["only"]', constraint["only"], known)
-        self.check_where("Grid.baseline", self.baseline)
+        self.check_baseline("Grid.baseline", self.baseline)
         self.cells()
+
+    def check_baseline(self, place: str, baseline: Place) -> None:
+        """It is a place to compare with.
+
+        Raises:
+          UserError: an axis or value does not exist, or it names a task.
+        """
+        self.check_where(place, baseline)
+        if "task" in baseline:
+            raise UserError(f"{place} names a task: scores of different tasks are not compared.")
 
     def check_where(
         self, place: str, where: Where, known: Mapping[str, Collection[str]] | None = None
@@ -162,7 +172,7 @@ class Grid:
         for axis, values in where.items():
             self.check_axis(place, axis)
             there = [*self.axes[axis], *(known or {}).get(axis, ())]
-            for value in _listed(values):
+            for value in listed(values):
                 if value not in there:
                     raise unknown(
                         f"value of the axis {axis!r} ({place})", str(value), map(str, there)
@@ -222,7 +232,7 @@ def matches(values: Place, where: Where) -> bool:
     >>> matches({"task": "xIntent", "seed": 0}, {"task": ["xIntent", "xNeed"]})
     True
     """
-    return all(values[axis] in _listed(allowed) for axis, allowed in where.items())
+    return all(values[axis] in listed(allowed) for axis, allowed in where.items())
 
 
 def canonical(content: Any) -> str:
@@ -230,7 +240,7 @@ def canonical(content: Any) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _listed(values: Value | Sequence[Value]) -> Sequence[Value]:
+def listed(values: Value | Sequence[Value]) -> Sequence[Value]:
     return values if isinstance(values, list | tuple) else [values]
 
 

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stages that many cells share: computed by one process, once, and kept."""
 
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -15,8 +14,6 @@ def once(
     folder: str | pathlib.Path,
     name: str,
     make: Callable[[pathlib.Path], None],
-    *,
-    poll: float = 2.0,
 ) -> pathlib.Path:
     """The folder FOLDER/NAME as `make(FOLDER/NAME)` has filled it, by this process or another, now or before.
 
@@ -27,20 +24,17 @@ def once(
       folder: of all such stages.
       name: of this one; holds all that decides its content, as a digest for example.
       make: fills the folder, which exists when it is called.
-      poll: seconds between looks at what another process has done.
     """
     folder = pathlib.Path(folder)
     path, finished = folder / name, folder / f"{name}.done"
     if finished.exists():
         return path
-    start = time.monotonic()
     with Claims(folder / "claims") as claims:
         while not finished.exists():
             if not claims.take(name):
-                time.sleep(poll)
+                time.sleep(2.0)
             elif not finished.exists():
                 path.mkdir(parents=True, exist_ok=True)
                 make(path)
-                seconds = round(time.monotonic() - start, 3)
-                write_atomically(finished, json.dumps({"seconds": seconds}) + "\n")
+                write_atomically(finished, "")
     return path

@@ -116,6 +116,7 @@ class Results:
         mine, theirs = (self._examples(side, metric) for side in sides)
         if mine is None or theirs is None:
             return None
+        theirs = {task: theirs[task] for task in mine}  # the same examples in the same order
         return statistics.compare(stratified(mine), stratified(theirs))["value"]
 
     def _rivals(

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 import gin
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.experiments.grid import Cell, Grid, Place, Value, Where, matches
+from mto_jax.experiments.grid import Cell, Grid, Place, Value, Where, listed, matches
 from mto_jax.experiments.results import Entry, Results
 
 AVERAGE = "average"
@@ -85,7 +85,7 @@ class Table:
                 labels = self.rows if isinstance(self.rows, Mapping) else ()
                 raise unknown(f"row ({place}, baseline) called", self.baseline, labels)
         else:
-            grid.check_where(f"{place}, baseline", self.baseline or {})
+            grid.check_baseline(f"{place}, baseline", self.baseline or {})
         grid.check_metric(place, self.metric or grid.metric, known)
         if self.differences and not (self.baseline or grid.baseline):
             raise UserError(
@@ -233,7 +233,10 @@ def _ordered(grid: Grid, axes: Sequence[str], found: Collection[Coordinates]) ->
 
 def _title(spec: Table, grid: Grid, metric: str) -> str:
     *first, last = [*spec.row_axes, *spec.column_axes]
-    fixed = ", ".join(f"{axis} {value}" for axis, value in spec.where.items())
+    fixed = ", ".join(
+        f"{axis} {' or '.join(map(grid.label, listed(values)))}"
+        for axis, values in spec.where.items()
+    )
     title = f"{grid.label(metric)} by {', '.join(first)} and {last}"
     return title + (f" ({fixed})" if fixed else "")
 

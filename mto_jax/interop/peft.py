@@ -196,6 +196,8 @@ def _read_peft(
     if not base:
         return adapters, parameters, {}
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base) and not pathlib.Path(base).exists():
+        # A name of the hub without an organisation is one of the first T5s, which are google-t5's now.
+        base = base if "/" in base else f"google-t5/{base}"
         base = f"{hub.PREFIX}{base}" + (f"@{revision}" if revision else "")
     return adapters, parameters, {"base": {"path": base}}
 

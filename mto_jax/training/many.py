@@ -13,6 +13,7 @@ import hashlib
 import math
 import os
 import pathlib
+import socket
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 
@@ -63,15 +64,13 @@ class Tuned:
       parameters: the adapter's parameters by name, prompt encoders included (see `adapters.fold`).
       step: the step after which they were taken; 0: as they started.
       diverged: the evaluation at which the loss was not finite, where the training ended; None: it never was.
-      train_losses: (step, loss per target token since the evaluation before), until it stopped.
-      dev_losses: (step, dev loss per target token), likewise; empty without dev examples.
+      dev_losses: (step, dev loss per target token) until it stopped; empty without dev examples.
     """
 
     name: str
     parameters: dict[str, np.ndarray]
     step: int
     diverged: int | None
-    train_losses: tuple[tuple[int, float], ...]
     dev_losses: tuple[tuple[int, float], ...]
 
 
@@ -95,6 +94,13 @@ class ManyTuning:
     dropout_rate: float | None = 0.0
     evaluations: int = 10
     patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "evaluations"):
+            if getattr(self, field) < 1:
+                raise UserError(
+                    f"ManyTuning.{field} is {getattr(self, field)!r}; it must be 1 or more."
+                )
 
     def steps(self, candidate: Candidate) -> int:
         """Steps of this candidate's training."""
@@ -173,9 +179,10 @@ def tune_many(
         if len(sums) > LOOKAHEAD:
             jax.block_until_ready(sums[-1 - LOOKAHEAD])
         progress(1, functools.partial(_mean_loss, found))
-        if (step + 1) % period == 0 or step + 1 == total:
+        last = not (course.active & (step + 1 < steps_K)).any()
+        if (step + 1) % period == 0 or last:
             dev = _dev_sums(program, frozen, fixed, carry["parameters"], dev_KxNx, b, place)
-            course.judge(step + 1, active_K, jax.device_get(sums), dev, carry, tuning.patience)
+            course.judge(step + 1, steps_K, jax.device_get(sums), dev, carry, tuning.patience)
             sums = []
             if state_file is not None:
                 course.save(pathlib.Path(state_file), identity, carry)
@@ -317,7 +324,7 @@ class _Course:
     best_step: np.ndarray  # [K]
     best_loss: np.ndarray  # [K]
     diverged: np.ndarray  # [K] step, or -1
-    curves: np.ndarray  # [evaluations, 3, K]: step, train loss, dev loss; NaN where there is none
+    curves: np.ndarray  # [evaluations, 2, K]: step, dev loss; NaN where there is none
 
     @classmethod
     def start(cls, parameters: Mapping[str, np.ndarray]) -> "_Course":
@@ -329,37 +336,38 @@ class _Course:
             best_step=np.zeros(K, int),
             best_loss=np.full(K, np.inf),
             diverged=np.full(K, -1),
-            curves=np.zeros((0, 3, K)),
+            curves=np.zeros((0, 2, K)),
         )
 
-    def judge(self, step, active_K, sums, dev, carry, patience: int | None) -> None:
+    def judge(self, step, steps_K, sums, dev, carry, patience: int | None) -> None:
         """Take the losses at an evaluation, keep what is best, stop who should."""
+        # Who has trained since the last evaluation, and up to which of its own steps.
+        active_K, step_K = self.active & (self.step < steps_K), np.minimum(step, steps_K)
         summed = {name: np.sum([one[name] for one in sums], axis=0) for name in ("loss", "weight")}
         with np.errstate(invalid="ignore", divide="ignore"):
-            train_K = np.where(active_K, summed["loss"] / summed["weight"], np.nan)
             dev_K = np.where(active_K, np.divide(dev["loss"], dev["weight"]), np.nan)
         judged_K = np.broadcast_to(dev["weight"], active_K.shape) > 0
         parameters = jax.device_get(carry["parameters"])
         finite_K = np.isfinite(summed["loss"]) & (np.isfinite(dev_K) | ~judged_K)
         for value in parameters.values():
             finite_K = finite_K & np.isfinite(value).reshape(len(value), -1).all(axis=1)
-        self.diverged = np.where(active_K & ~finite_K, step, self.diverged)
+        self.diverged = np.where(active_K & ~finite_K, step_K, self.diverged)
         # Without dev examples the last parameters are the best.
         better_K = active_K & finite_K & (~judged_K | (dev_K < self.best_loss))
         for name, value in parameters.items():
             self.best[name][better_K] = value[better_K]
-        self.best_step = np.where(better_K, step, self.best_step)
+        self.best_step = np.where(better_K, step_K, self.best_step)
         self.best_loss = np.where(better_K & judged_K, dev_K, self.best_loss)
-        self.curves = np.concatenate([self.curves, [[np.full_like(train_K, step), train_K, dev_K]]])
+        self.curves = np.concatenate([self.curves, [[step_K, dev_K]]])
         self.active = self.active & (self.diverged < 0)
         if patience is not None:
-            later_NxK = (self.curves[:, 0] > self.best_step) & ~np.isnan(self.curves[:, 2])
+            later_NxK = (self.curves[:, 0] > self.best_step) & ~np.isnan(self.curves[:, 1])
             self.active = self.active & (later_NxK.sum(axis=0) < patience)
         self.step = step
 
     def results(self, candidates, fixed: Mapping[str, np.ndarray]) -> list[Tuned]:
-        def curve(number: int, k: int) -> tuple[tuple[int, float], ...]:
-            points = self.curves[:, (0, number), k]
+        def curve(k: int) -> tuple[tuple[int, float], ...]:
+            points = self.curves[:, :, k]
             return tuple((int(step), float(loss)) for step, loss in points if not np.isnan(loss))
 
         return [
@@ -368,8 +376,7 @@ class _Course:
                 parameters={name: v[k] for name, v in {**self.best, **fixed}.items()},
                 step=int(self.best_step[k]),
                 diverged=int(self.diverged[k]) if self.diverged[k] >= 0 else None,
-                train_losses=curve(1, k),
-                dev_losses=curve(2, k),
+                dev_losses=curve(k),
             )
             for k, candidate in enumerate(candidates)
         ]
@@ -384,7 +391,8 @@ class _Course:
             **{f"best.{name}": value for name, value in self.best.items()},
             **{f"carry.{i}": leaf for i, leaf in enumerate(leaves)},
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        # Hosts that share the folder may have equal process numbers.
+        temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             np.savez(file, **arrays)

@@ -243,6 +243,6 @@ def _check_memory(
         fit = max(0, int((available - base) / each) * len(devices))
         raise UserError(
             f"{K} adapters at once need {need / 1e9:.1f} GB on a device that has {available / 1e9:.1f} GB "
-            f"free: about {fit} fit. Take fewer at once (tune.at_once = {max(fit, 1)}), a smaller "
+            f"free: about {fit} fit. Take fewer at once (at_once = {max(fit, 1)} of tune or FewShot), a smaller "
             "ManyTuning.batch_size, or shorter lengths."
         )

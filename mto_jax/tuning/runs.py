@@ -104,7 +104,7 @@ def product(
         "seeds": seeds,
     }
     for axis, values in axes.items():
-        if isinstance(values, str) or not values:
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise UserError(f"tune.{axis} = {values!r}: give a list of one or more.")
     for name in templates:
         if name not in TEMPLATES:

@@ -53,6 +53,9 @@ class FakeRunner:
             if cell.task not in TASKS:
                 raise unknown("task", cell.task, TASKS)
 
+    def metrics(self, cell):
+        return ("rougeL", "bleu")
+
     def settings(self, cell):
         return {"optimizer": {"name": "sgd", "rate": self.rate}, "examples": TASKS[cell.task]}
 
@@ -84,6 +87,13 @@ class FakeRunner:
                 self.log, "a"
             ) as file:  # one small write: lines of several processes stay whole
                 file.write(f"{what} {cell.key} {os.getpid()}\n")
+
+
+class Poor(FakeRunner):
+    """Its tasks lack the metric that the grid is about."""
+
+    def metrics(self, cell):
+        return ("bleu",)
 
 
 def result(cell):

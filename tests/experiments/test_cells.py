@@ -108,6 +108,27 @@ def test_settings_are_what_decides_the_result(runner):
     assert changed.settings(PROMPTS[0]) != prompt
 
 
+def test_the_optimizer_that_gin_binds_belongs_to_the_settings(runner):
+    runner.tuning, runner.prompt_tuning = Tuning(epochs=2), ManyTuning(epochs=2)
+    runner.check(CELLS)
+    before = [runner.settings(one) for one in (CELLS[0], PROMPTS[0])]
+    gin.bind_parameter("Optimizer.learning_rate", 0.125)
+    for old, one in zip(before, (CELLS[0], PROMPTS[0]), strict=True):
+        assert runner.settings(one) != old
+        assert "0.125" in runner.settings(one)["tuning"]
+
+
+def test_gin_files_that_others_include_decide_about_adaptations(runner, tmp_path):
+    inner, outer = tmp_path / "inner.gin", tmp_path / "outer.gin"
+    outer.write_text(f"include '{inner}'\n")
+    inner.write_text("A = 1\n")
+    digests = set()
+    for text in ("A = 1\n", "A = 2\n", "A = 2\n"):
+        inner.write_text(text)
+        digests.add(dataclasses.replace(runner, adaptation=[str(outer)])._adaptation_digest)
+    assert len(digests) == 2
+
+
 def test_plans_name_every_method_and_the_adaptation(runner):
     cells = [*CELLS, cell("Mapping", objective="lm")]
     runner.adaptation = ["runs/adapt.gin"]
@@ -131,6 +152,10 @@ def test_plans_name_every_method_and_the_adaptation(runner):
         (cell("Mapping", shots=0), "is 0"),
         (cell("Mapping", objective="lm"), "needs a model adapted under it"),
         (cell("Prompting", task="questions"), "Prompting is not for questions"),
+        (
+            dataclasses.replace(cell("Mapping"), extra=(("learning_rate", 0.1),)),
+            "knows no axis 'learning_rate'",
+        ),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_starts(runner, bad, message):

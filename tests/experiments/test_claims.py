@@ -28,6 +28,13 @@ def two(tmp_path):
         yield first, second
 
 
+def test_a_host_may_be_called_by_its_address(two, tmp_path):
+    first, second = two
+    (tmp_path / "clock-192.168.1.5-77").touch()
+    assert first.take("a")
+    assert second.others() == 1
+
+
 def files(folder):
     return sorted(path.name for path in folder.iterdir())
 

@@ -122,6 +122,14 @@ def test_labelled_rows_are_compared_with_one_of_them():
     assert "Differences to the value in the row mismatched." in formats.markdown(table)
 
 
+def test_an_entry_without_a_rival_is_no_baseline():
+    there = {c: r for c, r in RESULTS.items() if c.template != "Mapping" or c.task != "xNeed"}
+    table = filled(there, baseline={"template": "Mapping"}, differences=True)
+    shown = formats.parts(table, ("none", "Prompting"), ("xNeed",))
+    assert (shown.value, shown.mark) == ("-", "")
+    assert formats.parts(table, ("none", "Mapping"), ("xIntent",)).value == "baseline"
+
+
 def test_an_incomplete_entry_is_marked_and_never_bold():
     there = {c: r for c, r in RESULTS.items() if c.seed != 1 or c.template != "MaskedPrompting"}
     table = filled({c: r for c, r in there.items() if c.task != "xNeed"})
@@ -172,6 +180,7 @@ def test_published_numbers_stand_beside_ours():
         ({"metric": "rougel"}, "Did you mean 'rougeL'"),
         ({"block": "task"}, "row axis"),
         ({"baseline": {"template": "Maping"}}, "Did you mean 'Mapping'"),
+        ({"baseline": {"task": "xIntent"}}, "names a task"),
         ({"rows": {"matched": [{"template": "Promptin"}]}}, "Did you mean 'Prompting'"),
         ({"rows": {"a row": [{"seed": 0}]}, "baseline": "a raw"}, "Did you mean 'a row'"),
         ({"baseline": "Mapping"}, "row .*baseline.* called 'Mapping'"),

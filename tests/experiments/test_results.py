@@ -77,6 +77,16 @@ def test_cells_are_compared_with_others_task_by_task():
     assert results.entry(cells, "rougeL", cells).versus is None
 
 
+def test_others_are_compared_example_by_example_whatever_their_order():
+    results = Results(CELLS, RESULTS)
+    cells = results.where({"template": "Prompting", "objective": "none"})
+    others = results.where({"template": "Mapping", "objective": "none"})
+    assert cells[0].task != cells[-1].task
+    versus = results.compare(cells, others, "rougeL")
+    assert results.compare(cells, others[::-1], "rougeL") == versus
+    assert versus == results.compare(cells, {"template": "Mapping"}, "rougeL")
+
+
 def test_a_cell_without_its_rival_is_left_out_of_the_comparison():
     (lost,) = Results(CELLS, {}).where(
         {"task": "xNeed", "objective": "none", "template": "Mapping", "seed": 1}

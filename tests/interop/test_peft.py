@@ -208,6 +208,16 @@ def test_the_base_is_named_as_each_side_does(path, name, revision, tmp_path):
     assert peft.load_adapter(tmp_path / "a")[2] == {"base": {"path": path}}
 
 
+def test_a_base_without_an_organisation_is_one_of_the_first(tmp_path):
+    rows = {"prompt.table": np.ones((3, 20), np.float32)}
+    description = {"base": {"path": "hf://google-t5/t5-base"}}
+    peft.save_adapter(tmp_path / "a", Adapters(prompt_rows=3), rows, description)
+    (tmp_path / "a" / peft.OWN).unlink()
+    config = tmp_path / "a" / peft.CONFIG
+    config.write_text(config.read_text().replace("google-t5/t5-base", "t5-base"))
+    assert peft.load_adapter(tmp_path / "a")[2] == description
+
+
 # ---- Bad input --------------------------------------------------------------------------------
 
 

@@ -65,7 +65,8 @@ def candidates(dev: bool = False) -> list[Candidate]:
     ids=["prompt", "residual", "all"],
 )
 def test_each_trains_as_if_it_were_alone(model, adapters, optimizer):
-    tuning = ManyTuning(epochs=3, batch_size=3, optimizer=optimizer, evaluations=3)
+    # Some finish between two evaluations.
+    tuning = ManyTuning(epochs=3, batch_size=3, optimizer=optimizer, evaluations=2)
     # High rates would blow differences of rounding up.
     chosen = [dataclasses.replace(c, learning_rate=c.learning_rate / 10) for c in candidates()]
     together = tune_many(model, adapters, chosen, tuning, lengths=LENGTHS)
@@ -193,6 +194,23 @@ def test_goes_on_bit_for_bit_where_it_was_interrupted(model, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match="damaged"):
         tune_many(model, PROMPT, candidates(dev=True), tuning, state_file=path)
+
+
+def test_the_last_steps_of_a_short_training_count(model):
+    """Candidate b ends between two evaluations; alone in the end, it is judged then."""
+    tuning = ManyTuning(epochs=5, batch_size=3, optimizer=Optimizer("sgd", 0.1), evaluations=1)
+    found = tune_many(model, PROMPT, candidates(dev=True), tuning)
+    steps = [tuning.steps(candidate) for candidate in candidates()]
+    assert len(set(steps)) > 1
+    assert [one.step for one in found] == steps
+    # The third has no dev examples.
+    assert [[step for step, _ in one.dev_losses] for one in found] == [[steps[0]], [steps[1]], []]
+
+
+@pytest.mark.parametrize("field", ["epochs", "batch_size", "evaluations"])
+def test_settings_out_of_range(field):
+    with pytest.raises(UserError, match=rf"ManyTuning\.{field} is 0"):
+        ManyTuning(**{field: 0})
 
 
 def test_patience_stops_one_and_a_rate_that_is_too_high_ends_another(model):
