@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax.evaluation import sampling
+from mto_jax.models.partitioning import platform
 
 NEVER = -1e9  # A score so low that the hypothesis is as good as absent, yet finite.
 
@@ -102,7 +103,8 @@ def program(
       places: B.
     """
     model = nnx.merge(graphdef, params)
-    layers = model.decoder.unstacked()
+    # Outside of the loops; on an accelerator a second copy of the weights would cost more than it gains.
+    layers = model.decoder.unstacked() if platform() == "cpu" else None
     T, W = decoding.max_length, decoding.rows
     (M, S), B, N = tokens_MxS.shape, places, max(1, places // 4)
     count = jnp.sum(lengths_M > 0)
