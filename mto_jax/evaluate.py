@@ -137,18 +137,13 @@ def _facts(
     config = pretrained.config_of(step_dir)
     size = sum(leaf.size for leaf in jax.tree.leaves(t5.abstract(config)[1]))
     layers = f"{config.num_encoder_layers} + {config.num_decoder_layers} layers"
-    changed = [
-        f"{field.name}={getattr(decoding, field.name)!r}"
-        for field in dataclasses.fields(decoding)
-        if getattr(decoding, field.name) != field.default or field.name in ("method", "max_length")
-    ]
     return {
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
         "model": f"{pretrained.title(step_dir)}, step {step:,}",
         "size": f"{size / 1e6:,.1f} million parameters, {layers}, d_model {config.d_model}",
         "vocabulary": f"{vocabulary.path}, {vocabulary.size:,} ids",
         "data": ", ".join(f"{r.title}: {len(r.rows):,} examples" for r in found),
-        "decoding": ", ".join(changed),
+        "decoding": str(decoding),
         "written": f"{datetime.datetime.now():%Y-%m-%d %H:%M}, MTO-JAX {mto_jax.__version__}",
     }
 
