@@ -7,7 +7,6 @@ mto evaluate --gin_file=runs/evaluate.gin --gin.MODEL_DIR=runs/a
 
 import argparse
 import contextlib
-import dataclasses
 import datetime
 import pathlib
 import shlex
