@@ -96,7 +96,7 @@ def evaluate(
     for step_dir in step_dirs:
         step = pretrained.step_of(step_dir)
         folder = pathlib.Path(output_dir or _output_dir(step_dir), str(step))
-        digest = pretrained.digest(step_dir)
+        digest = f"{pretrained.digest(step_dir)} {pretrained.config_of(step_dir).dtype}"
         origins = [results_lib.origin(digest, task, decoding) for task in tasks]
         found = [results_lib.read(folder, *both) for both in zip(tasks, origins, strict=True)]
         missing = [i for i, result in enumerate(found) if result is None]

@@ -6,7 +6,7 @@
     echo "xIntent: PersonX runs <extra_id_0>" | mto infer --gin.MODEL_DIR=runs/a
 
 A file that ends in .jsonl holds objects with a field "input"; their other fields are carried over. A
-job that was killed goes on where it stopped when it is started again.
+job on a file that was killed goes on where it stopped when it is started again.
 """
 
 import argparse
@@ -102,13 +102,13 @@ def infer(
                 **record,
                 "prediction": answer(raw[0]),
                 "raw_prediction": raw[0],
-                "log_likelihood": found[0].score,
+                "log_likelihood": found[0].log_likelihood,
             }
-            yield row | ({"predictions": [*map(answer, raw)]} if len(raw) > 1 else {})
+            yield row | ({"predictions": [*map(answer, raw)]} if decoding.num_outputs > 1 else {})
 
     job = {
         "input": input_file if input_file == "-" else _digest(input_file),
-        "checkpoint": str(step_dir.resolve()),
+        "checkpoint": pretrained.digest(step_dir),
         "decoding": dataclasses.asdict(decoding),
         "input_length": input_length,
     }
@@ -147,7 +147,7 @@ def _records(file: BinaryIO, name: str, jsonl: bool) -> Iterator[dict[str, Any]]
     for number, line in enumerate(file, start=1):
         place = f"{name}, line {number}"
         try:
-            text = line.decode("utf-8").rstrip("\r\n")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise errors.UserError(
                 f"{place} is not valid UTF-8 (byte {error.start + 1} of the line). Convert the file: "

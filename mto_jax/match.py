@@ -40,7 +40,7 @@ from mto_jax.matching.unlabelled import cut_at, unlabelled
 from mto_jax.matching.verdict import Verdict
 from mto_jax.readers import lines
 from mto_jax.training.digests import write_atomically
-from mto_jax.training.fit import Tuning
+from mto_jax.training.fit import Tuning, complete
 from mto_jax.training.performance import use_compilation_cache
 
 SCORES = ("expert", "length_rule", "unlabelled", "ranks", "classifier", "probe")
@@ -123,19 +123,22 @@ def match(
     ]
     model = pretrained.load_model(checkpoint, vocabulary)
     lengths = dict(task_feature_lengths)
+    examples_tuning, probe_tuning, classifier_tuning = (
+        complete(one or Tuning()) for one in (examples_tuning, probe_tuning, classifier_tuning)
+    )
 
     def ranks(shots: int, task: Task) -> list[Verdict]:
         measured = []
         for template in rivals(task):
             few = tokenise(template, task.shots(shots, 1), task, vocabulary, lengths)
-            tuned = (examples_tuning or Tuning())(model, few) if shots else model
+            tuned = examples_tuning(model, few) if shots else model
             measured.append(passes.sentences(tuned, task, template, vocabulary, lengths))
         return [
             score(task.name, shots, *measured) for score in (maskability, normalised, likelihood)
         ]
 
     def from_text(task: Task) -> list[Verdict]:
-        cuts = _cuts(task, sentences_file)
+        cuts = [cut for cut in _cuts(task, sentences_file) if len(cut[0].split()) > 1]
         return [unlabelled(task.name, model, cuts, vocabulary)] if cuts else []
 
     def by_expert(task: Task) -> list[Verdict]:
@@ -160,40 +163,45 @@ def match(
             if not members:
                 raise UserError(
                     f"The classifier has no {group} task left to learn from: match.classifier_groups needs "
-                    "two of each group that are not being matched, or three."
+                    "a task of each group that is not being matched, or two."
                 )
-        trained = classifiers.train_classifier(
-            model, pairs, vocabulary, classifier_tuning or Tuning(), limit=lengths["inputs"]
+        return classifiers.train_classifier(
+            model, pairs, vocabulary, classifier_tuning, limit=lengths["inputs"]
         )
-        classifiers.save(trained, pathlib.Path(output_dir, f"classifier-{fold}"), vocabulary)
-        return trained
 
     def by_classifier(task: Task) -> list[Verdict]:
         pairs = classifiers.pairs(task.held_out)
         trained = classifier(folds.get(task.name, 0))
-        return [classifiers.vote(task.name, classifiers.margins(trained, pairs, vocabulary))]
+        found = classifiers.margins(trained, pairs, vocabulary, limit=lengths["inputs"])
+        return [classifiers.vote(task.name, found)]
 
     def by_probe(task: Task) -> list[Verdict]:
-        tuning = probe_tuning or Tuning()
-        return [probe(model, task, vocabulary, lengths, tuning, shots=shots, seeds=seeds)]
+        return [probe(model, task, vocabulary, lengths, probe_tuning, shots=shots, seeds=seeds)]
 
+    text = sentences_file and hashlib.sha256(pathlib.Path(sentences_file).read_bytes()).hexdigest()
+    taught = [list(map(records.to_json, one.records)) for one in grouped]
     # For each method the settings that its result depends on, beside model and records.
     methods: dict[str, dict[str, tuple[Any, Callable[[Task], list[Verdict]]]]] = {
         "expert": {"expert": (None, by_expert)},
         "length_rule": {"length_rule": (None, by_length)},
-        "unlabelled": {"unlabelled": (sentences_file, from_text)},
+        "unlabelled": {"unlabelled": (text, from_text)},
         "ranks": {
             f"ranks({n})": ((n, examples_tuning, lengths), functools.partial(ranks, n))
             for n in examples
         },
         "classifier": {
-            "classifier": ((groups, classifier_pairs, classifier_tuning, lengths), by_classifier)
+            "classifier": ((groups, folds, taught, classifier_tuning, lengths), by_classifier)
         },
         "probe": {"probe": ((shots, seeds, probe_tuning, lengths), by_probe)},
     }
     chosen = [(n, *s) for score in scores for n, s in methods[score].items()]
     folder = pathlib.Path(output_dir)
-    identity = [pretrained.digest(checkpoint), vocabulary.digest, _source_digest()]
+    identity = [
+        pretrained.digest(checkpoint),
+        pretrained.config_of(checkpoint).dtype,
+        vocabulary.digest,
+        _source_digest(),
+    ]
     cells = _Cells(folder / "scores", identity)
     verdicts: list[Verdict] = []
     with progress_bar("match", len(chosen) * len(todo)) as advance:
@@ -208,6 +216,10 @@ def match(
         for task in todo
         if (mine := [verdict for verdict in verdicts if verdict.task == task.name])
     }
+    if not decisions:
+        raise UserError(
+            f"No score of match.scores ({', '.join(scores)}) judges any of the tasks: add 'ranks' or 'probe'."
+        )
     _write(folder, pretrained.title(checkpoint), verdicts, decisions)
     return verdicts
 
@@ -245,7 +257,8 @@ def _cuts(task: Task, sentences_file: str | None) -> list[tuple[str, str]]:
 
 def _source_digest() -> str:
     """Of the code of the scores: another definition is another score."""
-    files = sorted(pathlib.Path(passes.__file__).parent.glob("*.py"))
+    package = pathlib.Path(passes.__file__).parent.parent
+    files = sorted([*package.glob("matching/*.py"), *package.glob("evaluation/*.py")])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
@@ -295,8 +308,6 @@ def _write(folder: pathlib.Path, model: str, verdicts: Sequence[Verdict], decisi
     console.print(*shown, sep="\n")
     print(f"mapping, table, figure and JSON are in {folder}")
 
-
-main = match
 
 if __name__ == "__main__":
     cli.run("match")

@@ -234,7 +234,7 @@ def answer_all(
     for template, one, found, best in zip(worn, rendered, outputs, ranked, strict=True):
         slots = template.slots if template.masked else 1
         texts = [answer(vocabulary.decode(output.tokens), slots) for output in found]
-        answers.append(Answer(template, one.source_text, texts, found[0].score, best))
+        answers.append(Answer(template, one.source_text, texts, found[0].log_likelihood, best))
     return answers
 
 

@@ -120,6 +120,13 @@ def test_jsonl_keeps_fields_and_several_outputs(run_dir, tmp_path):
     assert all(row["prediction"] == row["predictions"][0] for row in rows)
 
 
+def test_a_byte_order_mark_is_no_text(run_dir, tmp_path):
+    for name, content in (("a.txt", "5 6\n7\n"), ("a.jsonl", '{"input": "5 6"}\n')):
+        (tmp_path / name).write_text(content, encoding="utf-8-sig")
+        run(run_dir, tmp_path / name, tmp_path / f"{name}.out")
+        assert json.loads((tmp_path / f"{name}.out").open().readline())["input"] == "5 6"
+
+
 def test_standard_input_and_output(run_dir, monkeypatch):
     given, taken = io.BytesIO(b"5 6\n\n7\n"), io.BytesIO()
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=given))

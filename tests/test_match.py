@@ -103,6 +103,21 @@ def test_match_writes_a_mapping_that_gin_reads(run, tmp_path, monkeypatch, capsy
     assert again == [verdict for verdict in verdicts if verdict.score != "expert"]
 
 
+def test_scores_are_computed_anew_when_what_they_depend_on_changes(run, tmp_path, monkeypatch):
+    text = tmp_path / "text.txt"
+    text.write_text("a cup is used for drinking\n")
+    chosen = {"scores": ("unlabelled",), "sentences_file": str(text), "tasks": ["uses"]}
+    first = run(**chosen)
+    text.write_text("a saw is used for cutting wood\n")
+    assert run(**chosen) != first
+    probes = []
+    monkeypatch.setattr(match_lib, "probe", lambda *a, **b: probes.append(a[4]) or first[0])
+    for rate in (0.1, 0.2, 0.2):
+        gin.bind_parameter("Optimizer.learning_rate", rate)
+        run(scores=("probe",), tasks=["uses"], probe_tuning=None)
+    assert [tuning.optimizer.learning_rate for tuning in probes] == [0.1, 0.2]
+
+
 def test_a_foreign_checkpoint_brings_its_vocabulary(run, checkpoint, tmp_path):
     chosen = {"scores": ("unlabelled",)}
     expected = run(**chosen)
@@ -115,6 +130,8 @@ def test_a_foreign_checkpoint_brings_its_vocabulary(run, checkpoint, tmp_path):
 
 
 def test_what_match_refuses(run):
+    with pytest.raises(UserError, match="judges any of the tasks: add 'ranks'"):
+        run(tasks=["uses"], scores=["length_rule"])
     with pytest.raises(UserError, match="TASKS="):
         run(tasks=[])
     with pytest.raises(UserError, match="Did you mean 'ranks'"):

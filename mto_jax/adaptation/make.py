@@ -26,8 +26,7 @@ from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluate import progress_bar
 from mto_jax.training.digests import write_atomically
-from mto_jax.training.fit import Tuning
-from mto_jax.training.optimizers import Optimizer
+from mto_jax.training.fit import Tuning, complete
 
 METHODS = ("splitter", "spans", "phrases")
 GROUPS = ("classifier", "length")
@@ -216,7 +215,7 @@ def _methods(
         base = pretrained.digest(model_path)
 
         def tuning(name: str, how: Tuning | None) -> teaching.Remembered:
-            return teaching.Remembered(_complete(how), folder / name, base, vocabulary)
+            return teaching.Remembered(complete(how or Tuning()), folder / name, base, vocabulary)
 
         if config.groups == "classifier":
             label = teaching.by_classifier(
@@ -266,12 +265,7 @@ def _request(config: PairConfig, model_path: pathlib.Path | None) -> Any:
     if model_path is not None:
         request["model"] = pretrained.digest(model_path)
         request["tuning"] = [
-            dataclasses.asdict(_complete(how)) for how in (config.splitter, config.classifier)
+            dataclasses.asdict(complete(how or Tuning()))
+            for how in (config.splitter, config.classifier)
         ]
     return json.loads(json.dumps(request))
-
-
-def _complete(tuning: Tuning | None) -> Tuning:
-    """With what gin binds in place of every None."""
-    tuning = tuning or Tuning()
-    return dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())

@@ -49,8 +49,8 @@ class Decoding:
     """How to decode. The defaults are greedy and deterministic; lengths count tokens.
 
     A token of the vocabulary counts towards `max_length` and `min_length` whether it was forced by
-    `prefix` or chosen, and so does the final EOS (Hugging Face counts the start token as well: its
-    `max_length` is ours plus one). The options mean what they mean to Hugging Face `generate`.
+    `prefix` or chosen, the final EOS towards `max_length` alone (Hugging Face counts the start token as well:
+    its lengths are ours plus one). The options mean what they mean to Hugging Face `generate`.
 
     Raises:
       UserError: a value is out of range, or an option has no effect with the method.

@@ -42,7 +42,8 @@ class Result:
       metrics: values with their 95 % bootstrap intervals over the examples.
       rows: one JSON-like dict an example: "input", "references", "prediction", "raw_prediction" (sentinels
         included), "log_likelihood" of the prediction, "scores" by metric name, for those metrics that
-        score single examples, and, where only some answers are allowed, these as "choices".
+        score single examples, and, where only some answers are allowed, these as "choices" and the likeliest
+        as "ranked_prediction". Of an objective: "input", "references", "log_likelihood", "tokens".
     """
 
     task: str
@@ -83,8 +84,8 @@ def evaluate_dataset(
       progress: called with the number of examples just done.
 
     Raises:
-      UserError: the task was prepared with another vocabulary, names a metric that cannot be imported or
-        whose model is missing, or has an example without references. An exception in a metric is not caught.
+      UserError: the task was prepared with another vocabulary, or names a metric that cannot be imported or
+        whose model is missing. An exception in a metric is not caught.
     """
     check_vocabulary(prepared, vocabulary)
     functions = [metric_function(name) for name in task_metrics(prepared)]
@@ -116,7 +117,7 @@ def evaluate_dataset(
     if decoding.num_outputs > 1:
         predictions_KxN = [
             [
-                _row(e, answers[k], vocabulary)["prediction"]
+                _row(e, answers[min(k, len(answers) - 1)], vocabulary)["prediction"]
                 for e, answers in zip(examples, outputs, strict=True)
             ]
             for k in range(decoding.num_outputs)
@@ -241,7 +242,7 @@ def _row(example: Mapping, output: decoding_lib.Output, vocabulary: Vocabulary) 
         "references": list(example.get("references") or [answer(target, slots(target))]),
         "prediction": answer(raw, slots(target)),
         "raw_prediction": raw,
-        "log_likelihood": output.score,
+        "log_likelihood": output.log_likelihood,
     }
     if example.get("choices"):
         row["choices"] = [answer(choice, slots(choice)) for choice in example["choices"]]

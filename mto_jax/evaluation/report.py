@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mto_jax.evaluation import metrics
 from mto_jax.evaluation.evaluate import Result, answer, slots
 from mto_jax.evaluation.statistics import Interval
 
@@ -130,7 +131,7 @@ def page(
 
 
 def by_task(results: Sequence[Result]) -> list[Bars]:
-    """Each metric that several tasks have, best task first; then of each task the metrics that it alone has."""
+    """Each metric that several tasks have, greatest value first; then of each task the metrics that it alone has."""
     labels = [result.task for result in results]
     if len(set(labels)) < len(labels):
         labels = [result.title for result in results]
@@ -280,10 +281,10 @@ def confusions(result: Result) -> list[Confusion]:
     fixed = all(row["choices"] == rows[0]["choices"] for row in rows)
 
     def label(row: Mapping[str, Any], text: str) -> str:
-        plain = [_plain(choice) for choice in row["choices"]]
-        if _plain(text) not in plain:
+        choices, said = [*map(metrics.plain, row["choices"])], metrics.plain(text)
+        if said not in choices:
             return _NO_CHOICE
-        place = plain.index(_plain(text))
+        place = choices.index(said)
         return row["choices"][place] if fixed else str(place + 1)
 
     right = [label(row, row["references"][0]) for row in rows]
@@ -312,8 +313,3 @@ def confusion(
     labels = shown + [_OTHERS] * any(r == _OTHERS for r, _ in counts)
     columns = shown + [c for c in (_OTHERS, _NO_CHOICE) if any(a == c for _, a in counts)]
     return Confusion(title, labels, columns, [[counts[r, c] for c in columns] for r in labels])
-
-
-def _plain(text: str) -> str:
-    """Compared as the accuracy compares: but for case and spaces."""
-    return " ".join(text.lower().split())

@@ -40,9 +40,8 @@ from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.templates import TEMPLATES, SoftPrompt
-from mto_jax.training.fit import Example, Tuning, epochs
+from mto_jax.training.fit import Example, Tuning, complete, epochs
 from mto_jax.training.many import Candidate, ManyTuning, Tuned, attach, tune_many
-from mto_jax.training.optimizers import Optimizer
 from mto_jax.training.performance import measured_flops, use_compilation_cache
 
 METHODS = ("frozen", "fine_tune", "prompt_tune")
@@ -274,11 +273,11 @@ class FewShot:
 
     @property
     def _tuning(self) -> Tuning:
-        return _complete(self.tuning or Tuning())
+        return complete(self.tuning or Tuning())
 
     @property
     def _prompt_tuning(self) -> ManyTuning:
-        return _complete(self.prompt_tuning or ManyTuning())
+        return complete(self.prompt_tuning or ManyTuning())
 
     @property
     def _soft(self) -> SoftPrompt:
@@ -379,11 +378,6 @@ class FewShot:
         heads = len({record.head for record in task.train})
         count = len(task.train) if cell.shots is None else min(cell.shots, heads) * self.tails
         return asked + 3 * forward * tuning.epochs * count
-
-
-def _complete(tuning: Tuning | ManyTuning) -> Tuning | ManyTuning:
-    """With the optimizer that gin binds in place of None: it decides results."""
-    return dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())
 
 
 def _gin_texts(name: str) -> list[str]:

@@ -16,7 +16,7 @@ from mto_jax.matching.task import Task, tokenise
 from mto_jax.models.t5 import T5
 from mto_jax.templates import SoftPrompt, Template, reference_texts
 
-# The metrics of each kind of record; the first value of the first one is the kind's score.
+# The metrics of each kind of record; `SCORES` names the value that decides.
 METRICS = {
     "triple": (metrics.rouge, metrics.exact_match),
     "generation": (metrics.rouge, metrics.exact_match),
@@ -63,10 +63,9 @@ def ask(
     lengths: Mapping[str, int],
     *,
     soft: SoftPrompt | None = None,
-    decoding: Decoding | None = None,
 ) -> Answers:
-    """Decode the answers to all held-out records (greedily by default) and score them."""
-    greedy = Decoding(method="greedy", max_length=lengths["targets"], num_outputs=1)
+    """Decode the answers to all held-out records, greedily whatever gin says, and score them."""
+    greedy = Decoding.from_dict({"max_length": lengths["targets"]})
     slots = template.slots if template.masked else 1
     examples = [
         tokenise(template, [record], task, vocabulary, lengths, soft=soft)[0]
@@ -75,7 +74,7 @@ def ask(
     outputs = decoding_lib.decode(
         model,
         [source for source, _ in examples],
-        decoding or greedy,
+        greedy,
         vocabulary,
         soft_prefix=vocabulary.soft_prefix(examples[0][1]),
     )

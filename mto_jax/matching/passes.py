@@ -13,6 +13,7 @@ from mto_jax.evaluation import scoring
 from mto_jax.evaluation.decoding import bucket
 from mto_jax.matching.task import Example, Task, tokenise
 from mto_jax.models.t5 import T5
+from mto_jax.records import has_many_references
 from mto_jax.templates import Template
 
 ROWS = 16  # in a batch; a row holds many packed sources
@@ -132,8 +133,7 @@ def sentences(
         for scores, (inputs, targets) in zip(scored, headless, strict=False)
     ]
     counts = [
-        len(record.references) if hasattr(record, "with_references") else 1
-        for record in task.held_out
+        len(record.references) if has_many_references(record) else 1 for record in task.held_out
     ]
     ends = np.cumsum([0, *counts])
     return [pairs[start:end] for start, end in itertools.pairwise(ends)]

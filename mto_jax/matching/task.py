@@ -58,7 +58,9 @@ def candidates(task: Task) -> list[Template]:
     return [
         template
         for template in templates.templates_for(task.kind, task.wording)
-        if template.soft == "none" and template.verbalised in verbalised
+        if template.soft == "none"
+        and template.verbalised in verbalised
+        and (question or template.slots == 1)
     ]
 
 

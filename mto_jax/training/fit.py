@@ -125,6 +125,11 @@ class Tuning:
         )
 
 
+def complete(tuning: Any) -> Any:
+    """A `Tuning` or `ManyTuning` with the optimizer that gin binds in place of None: it decides results."""
+    return dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())
+
+
 def epochs(count: int, examples: int, batch_size: int) -> int:
     """Steps of `count` epochs over `examples` examples.
 

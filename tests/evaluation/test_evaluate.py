@@ -8,7 +8,7 @@ import pytest
 
 from mto_jax.errors import UserError
 from mto_jax.evaluation import evaluate, metrics, results, scoring, statistics
-from mto_jax.evaluation.decoding import Decoding, decode
+from mto_jax.evaluation.decoding import Decoding, Output, decode
 from tests.evaluation import tiny
 
 VOCABULARY = tiny.Numbers()
@@ -71,6 +71,32 @@ def test_the_best_of_several_outputs_stands_beside_the_likeliest(tmp_path):
     assert result.values()["exact_match"] == pytest.approx(2 / 5)
     assert result.values()["best_of_2_exact_match"] == pytest.approx(4 / 5)
     assert result.rows[0]["scores"].keys() == {"exact_match"}
+
+
+def test_log_likelihoods_of_beams_are_the_models_own(tmp_path):
+    how = Decoding(method="beam", num_beams=2, max_length=6, length_penalty=2.0)
+    texts = [{"inputs": source, "targets": "2", "references": ["2"]} for source in SOURCES]
+    result = evaluate.evaluate_dataset(
+        tiny.model(), tiny.prepared(tmp_path, texts), VOCABULARY, how, batch_size=2
+    )
+    for source, row in zip(SOURCES, result.rows, strict=True):
+        (output,) = decode(
+            tiny.model(), [[*VOCABULARY.encode(source), VOCABULARY.eos_id]], how, VOCABULARY
+        )[0]
+        assert row["log_likelihood"] == pytest.approx(output.log_likelihood, abs=1e-4)
+        assert row["log_likelihood"] != pytest.approx(output.score, abs=1e-4)
+
+
+def test_fewer_outputs_than_asked_for_are_scored(tmp_path, monkeypatch):
+    """Beam sampling may find fewer: the last one stands for those that are missing."""
+    found = [Output([5, 1], 0.0, 0.0)]
+    monkeypatch.setattr(evaluate.decoding_lib, "decode", lambda *a, **b: [found] * 2)
+    how = Decoding(method="beam_sample", num_beams=3, num_outputs=3, max_length=6)
+    texts = [{"inputs": "5", "targets": "2", "references": [text]} for text in ("5", "6")]
+    result = evaluate.evaluate_dataset(
+        tiny.model(), tiny.prepared(tmp_path, texts), VOCABULARY, how
+    )
+    assert result.values()["best_of_3_exact_match"] == 0.5
 
 
 def test_ranked_accuracy(tmp_path):
