@@ -82,7 +82,10 @@ def convert(
     Raises:
       UserError: nothing to do, or the checkpoint cannot be read or written.
     """
-    options = interop.Options(**({"allow_pickle": True} if allow_pickle else {}))
+    if allow_pickle:  # of all that is read, the base of an adapter too
+        with gin.unlock_config():
+            gin.bind_parameter("load_checkpoint.allow_pickle", True)
+    options = interop.Options()
     if inspect is not None:
         print(
             peft.inspect(inspect) if peft.is_adapter(inspect) else interop.inspect(inspect, options)

@@ -86,7 +86,7 @@ def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
 
 
 def rows(
-    path: str | os.PathLike, columns: Sequence[str] | None = None
+    path: str | os.PathLike, columns: Sequence[str] | None = None, *, broken: bool = False
 ) -> Iterator[tuple[int, Row]]:
     """(line number, fields by name) of every row of a table.
 
@@ -98,6 +98,7 @@ def rows(
         path: the file.
         columns: the names of the columns; None takes them from the first line. Not used for JSON. A
             tab-separated file of one named column is plain text: a tab is no end of a field.
+        broken: leave out rows with another number of fields.
 
     Raises:
         UserError: see `lines`; no row; a column named twice; a row with another number of fields; a quote
@@ -108,9 +109,9 @@ def rows(
     if suffix in (".jsonl", ".json"):
         table = _json_rows(path) if suffix == ".jsonl" else _json_list_or_rows(path)
     elif suffix == ".csv":
-        table = _named(path, _csv_cells(path), columns)
+        table = _named(path, _csv_cells(path), columns, broken)
     elif suffix in (".tsv", ".txt"):
-        table = _named(path, _tab_cells(path, columns), columns)
+        table = _named(path, _tab_cells(path, columns), columns, broken)
     else:
         raise UserError(
             f"{path}: the format of a table is known by its suffix, .tsv, .csv, .jsonl or .txt (also "
@@ -123,7 +124,9 @@ def rows(
         raise UserError(f"{path} has no rows. Expected at least one (below a header line, if any).")
 
 
-def _named(path, table: Iterator[tuple[int, list[str]]], columns) -> Iterator[tuple[int, Row]]:
+def _named(
+    path, table: Iterator[tuple[int, list[str]]], columns, broken: bool
+) -> Iterator[tuple[int, Row]]:
     for number, cells in table:
         if columns is None:
             columns = cells
@@ -132,12 +135,12 @@ def _named(path, table: Iterator[tuple[int, list[str]]], columns) -> Iterator[tu
                 raise UserError(
                     f"{path}, line {number}: the header names the column '{twice[0]}' twice. Rename one."
                 )
-        elif len(cells) != len(columns):
+        elif len(cells) == len(columns):
+            yield number, dict(zip(columns, cells, strict=True))
+        elif not broken:
             raise UserError(
                 f"{path}, line {number}: {len(cells)} fields, expected {len(columns)} ({', '.join(columns)})."
             )
-        else:
-            yield number, dict(zip(columns, cells, strict=True))
 
 
 def _tab_cells(path: pathlib.Path, columns) -> Iterator[tuple[int, list[str]]]:
@@ -153,7 +156,7 @@ def _csv_cells(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
     try:
         for cells in table:
             if cells:
-                yield table.line_num, cells
+                yield start, cells
             start = table.line_num + 1
     except csv.Error as error:
         raise UserError(
@@ -211,12 +214,14 @@ class RecordFile:
         columns: names of the columns of a file without a header line.
         beside: (column, paths) of a text file whose lines belong to the rows one by one, such as
             labels; read when it exists.
+        broken: rows with another number of fields are left out.
     """
 
     names: tuple[str, ...]
     build: Callable[[Row], Record | None]
     columns: tuple[str, ...] | None = None
     beside: tuple[str, tuple[str, ...]] = ("", ())
+    broken: bool = False
 
     def exists(self) -> bool:
         return bool(_existing(self.names))
@@ -244,7 +249,7 @@ class RecordFile:
         path, *beside = self.paths()
         extra = [text for _, text in lines(beside[0])] if beside else []
         position = -1
-        for position, (number, row) in enumerate(rows(path, self.columns)):
+        for position, (number, row) in enumerate(rows(path, self.columns, broken=self.broken)):
             if beside and position < len(extra):
                 row[self.beside[0]] = extra[position]
             try:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 
 from mto_jax.errors import UserError
 
-# Soft hyphen, zero-width space, word joiner, byte order mark: seen by nobody, but part of a text.
-_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+# Soft hyphen, zero-width space, word joiner, byte order mark: seen by nobody, but part of a text. And halves
+# of characters, which JSON can hold and UTF-8 cannot.
+_INVISIBLE = dict.fromkeys([*map(ord, "\u00ad\u200b\u2060\ufeff"), *range(0xD800, 0xE000)])
 
 
 def tidy(text: str) -> str:

@@ -191,7 +191,7 @@ def vocabulary(name: str | None = None) -> Vocabulary:
     Args:
       name: "t5" (from `$MTO_DATA_DIR/vocab/t5_sentencepiece.model`, else from the Hugging Face hub or,
         with HF_HUB_OFFLINE=1, from its cache alone);
-        "demo", the small one in this package; "hf://org/model"; the path of a SentencePiece `.model`
+        "demo", the small one in this package; "hf://org/model[@revision]"; the path of a SentencePiece `.model`
         file, or of a folder that holds `spiece.model`. None means "t5", but verbs that read a model
         take that of the model (`pretrained.adopt_vocabulary`).
 
@@ -231,13 +231,15 @@ def _find(name: str) -> str:
 def _download(repository: str) -> str:
     import huggingface_hub
 
-    cached = huggingface_hub.try_to_load_from_cache(repository, MODEL_FILE)
-    if isinstance(cached, str):
-        return cached
+    name, _, revision = repository.partition("@")
+    where = {"repo_id": name, "filename": MODEL_FILE, "revision": revision or None}
     try:
+        cached = huggingface_hub.try_to_load_from_cache(**where)
+        if isinstance(cached, str):
+            return cached
         # Ask once whether the hub is there: the client itself would try for half a minute.
         huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
-        return huggingface_hub.hf_hub_download(repository, MODEL_FILE)
+        return huggingface_hub.hf_hub_download(**where)
     except Exception as error:  # the hub client raises errors of several HTTP libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(

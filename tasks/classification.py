@@ -62,6 +62,7 @@ def stsb(row: Row) -> LabelledText:
 
 def wsc(row: Row) -> LabelledText:
     """Whether the second span, a pronoun, refers to the first."""
+    row = row | row.get("target", {})  # the authors' files have the spans there
     claim = f"{row['span2_text']} refers to {row['span1_text']}"
     return LabelledText(
         "wsc", row["text"], {"True": "yes", "False": "no"}[str(row["label"])], claim
@@ -79,6 +80,7 @@ class TextSet:
         text, text2, label, word, joined: see `TextRow`.
         files: for each split, file names (the first that exists is read).
         columns: the names of the columns of files without a header line.
+        broken: some rows of the files have another number of fields; they are left out.
         tfds, tfds_held_out: name in TFDS, and its split for validation and test.
     """
 
@@ -93,6 +95,7 @@ class TextSet:
     names: tuple[str, str] = ("", "")
     related: Mapping[str, str] = dataclasses.field(default_factory=dict)
     columns: Files | None = None
+    broken: bool = False
     build: object = None
     tfds: str = ""
     tfds_held_out: str = "validation"
@@ -149,7 +152,11 @@ SETS = {
             "equivalent": "equivalent",
         },
         "The meaning of the two is",
-        _files("mrpc", ("msr_paraphrase_train.tsv",), ("msr_paraphrase_test.tsv",)),
+        _files(
+            "mrpc",
+            ("msr_paraphrase_train.txt", "msr_paraphrase_train.tsv", "train.tsv"),
+            ("msr_paraphrase_test.txt", "msr_paraphrase_test.tsv", "dev.tsv"),
+        ),
         text=("#1 String", "sentence1"),
         text2=("#2 String", "sentence2"),
         label=("Quality", "label"),
@@ -166,6 +173,7 @@ SETS = {
         },
         "The meaning of the two is",
         _tsv("qqp"),
+        broken=True,
         text=("question1",),
         text2=("question2",),
         label=("is_duplicate", "label"),
@@ -330,7 +338,7 @@ def _splits(name: str, texts: TextSet) -> dict[str, LocalOrTfds]:
     )
     return {
         split: LocalOrTfds(
-            RecordFile(names, build, texts.columns),
+            RecordFile(names, build, texts.columns, broken=texts.broken),
             TfdsRecords(texts.tfds, "train" if split == "train" else texts.tfds_held_out, build),
         )
         for split, names in texts.files.items()

@@ -27,6 +27,8 @@ FOLDER = "conceptnet_li2016"
 def read(path: pathlib.Path) -> Iterator[Triple]:
     """The true triples of a file."""
     for number, line in readers.lines(path):
+        if not line:
+            continue
         cells = line.split("\t")
         if len(cells) not in (3, 4):
             raise UserError(

@@ -71,7 +71,7 @@ SETS = {
     "emoji": TweetSet("The emoji is", EMOJIS, (), "emoji"),
     "hate": TweetSet("Is this hateful?", *NO_YES, "hate"),
     "irony": TweetSet("Is this ironic?", *NO_YES, "irony"),
-    # The authors' mapping.txt has the two labels the wrong way round: 1 is the rarer, offensive one.
+    # The authors' first mapping.txt had the two labels the wrong way round: 1 is the rarer, offensive one.
     "offensive": TweetSet("Is this offensive?", *NO_YES, "offensive"),
     "sentiment": TweetSet(
         "The sentiment is",

@@ -140,6 +140,16 @@ def test_bad_files(tmp_path, name, text, encoding, message):
         list(readers.rows(path))
 
 
+def test_broken_rows_are_left_out_where_a_file_is_known_to_have_them(tmp_path):
+    path = write(tmp_path / "a.tsv", "head\ttail\na\tb\nc\nd\te\tf\ng\th\n")
+    assert [number for number, _ in readers.rows(path, broken=True)] == [2, 5]
+
+
+def test_a_row_of_several_lines_is_named_by_its_first(tmp_path):
+    path = write(tmp_path / "a.csv", 'head,tail\n"a\nb\nc",d\ne,f\n')
+    assert [number for number, _ in readers.rows(path)] == [2, 5]
+
+
 def test_damaged_files_are_named(tmp_path):
     whole = gzip.compress(b"head\ttail\n" + b"a\tb\n" * 999)
     for name, content in {
@@ -229,6 +239,7 @@ def test_odd_unicode_is_one_text(tmp_path):
         == text
     )
     assert readers.answer_number("cafe\u0301", ["bar", "café"]) == 1
+    assert records.tidy("cut off: \ud83d") == "cut off: "
     # What joins letters and signs is a part of the text.
     assert records.tidy("می\u200cخواهم 👩\u200d🚀") == "می\u200cخواهم 👩\u200d🚀"
     blank = write(tmp_path / "c.tsv", "head\ttail\na\t\u200b\ufeff\n")

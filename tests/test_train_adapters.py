@@ -12,6 +12,7 @@ import pytest
 
 from mto_jax import pretrained
 from mto_jax import vocabulary as vocabularies
+from mto_jax.convert import convert
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import Adapters
 from mto_jax.training import checkpoints, checks, state
@@ -121,3 +122,28 @@ def test_soft_tokens_need_rows(data, base, tmp_path):
 def test_adapters_without_parts_do_not_train(data, base, tmp_path):
     with pytest.raises(UserError, match="the model has none"):
         run(data, model_dir=str(tmp_path), model=SMALL, trainable="adapters")
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["of a run", "of Hugging Face"])
+def test_a_part_trains_on_and_is_evaluated_with_the_rest_of_its_base(data, base, tmp_path, foreign):
+    """The encoder is frozen, and so is left in the base; the decoder trains, stops and goes on."""
+    start = tmp_path / "hf" if foreign else base
+    if foreign:
+        convert(source=str(base), to="hf", output=str(start))
+        gin.clear_config()
+    options = {
+        "model": SMALL,
+        "initial_checkpoint_path": str(start),
+        "trainable": ["decoder.*"],
+        "checkpoint_period": 2,
+    }
+    for steps in (2, 4):
+        run(data, model_dir=str(tmp_path / "part"), train_steps=steps, **options)
+        gin.clear_config()
+    run(data, model_dir=str(tmp_path / "whole"), train_steps=4, **options)
+    gin.clear_config()
+    found, whole = parameters(tmp_path / "part"), parameters(tmp_path / "whole")
+    before = parameters(base)
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, whole[name], err_msg=name)
+        assert np.array_equal(value, before[name]) == (not name.startswith("decoder.")), name

@@ -148,15 +148,21 @@ def test_names(vocab, tmp_path, monkeypatch):
     assert vocabulary(str(tmp_path / "spiece.model")) is vocabulary(str(tmp_path))
 
     asked = []
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *name: None)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda **where: None)
     monkeypatch.setattr(huggingface_hub.utils, "get_session", unittest.mock.Mock())
     monkeypatch.setattr(
-        huggingface_hub, "hf_hub_download", lambda *name: asked.append(name) or vocab.path
+        huggingface_hub,
+        "hf_hub_download",
+        lambda **where: asked.append(tuple(where.values())) or vocab.path,
     )
     monkeypatch.delenv("MTO_DATA_DIR", raising=False)
-    for name in ("hf://google/mt5-small", "t5"):
+    for name in ("hf://google/mt5-small", "hf://google/mt5-small@abc", "t5"):
         assert vocabulary(name).digest == vocab.digest
-    assert asked == [("google/mt5-small", "spiece.model"), ("google-t5/t5-small", "spiece.model")]
+    assert asked == [
+        ("google/mt5-small", "spiece.model", None),
+        ("google/mt5-small", "spiece.model", "abc"),
+        ("google-t5/t5-small", "spiece.model", None),
+    ]
 
     (tmp_path / "vocab").mkdir()
     shutil.copy(vocab.path, tmp_path / "vocab/t5_sentencepiece.model")

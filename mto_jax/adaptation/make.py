@@ -254,7 +254,7 @@ def _methods(
 
 
 def _request(config: PairConfig, model_path: pathlib.Path | None) -> Any:
-    """All that decides the pairs, as JSON reads it back."""
+    """What decides the pairs, as JSON reads it back; of facts and held-out tasks the names, not the content."""
     files, _ = sentences_lib.corpus_files(config.corpus, config.format)
     described = [manifest.describe_file(file) for file in files]
     request = {

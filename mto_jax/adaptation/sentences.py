@@ -63,10 +63,10 @@ def documents(corpus: str, format: str) -> Iterator[Sentence]:
     for file in files:
         name = file.rpartition("/")[2]
         for filled, lines in itertools.groupby(readers.lines(file), lambda x: bool(x[1].strip())):
-            numbered = list(lines) if filled else []
-            if format == "paragraphs" and filled:
-                numbered = [(numbered[0][0], " ".join(text for _, text in numbered))]
-            for number, text in numbered:
+            if filled and format == "paragraphs":
+                numbers, texts = zip(*lines, strict=True)
+                lines = [(numbers[0], " ".join(texts))]
+            for number, text in lines if filled else ():
                 yield Sentence(text, f"{name}:{number}")
 
 

@@ -159,7 +159,7 @@ def save(
     *,
     vocabulary: Vocabulary | None = None,
     dtype: str = "float32",
-    source: str = "a model in memory",
+    source: str = "",
     step_dir: pathlib.Path | None = None,
 ) -> None:
     """Write a folder that Transformers loads: weights, configs, tokenizer and model card.

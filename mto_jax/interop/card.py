@@ -19,10 +19,11 @@ def text(config: T5Config, name: str, source: str, step_dir: pathlib.Path | None
 
     Args:
       name: of the exported folder.
-      source: the checkpoint that was exported.
+      source: the checkpoint that was exported; "" for a model in memory.
       step_dir: its folder RUN/checkpoints/STEP, if it is of a run; what RUN holds (the operative
         configuration, metrics.jsonl, evaluation/STEP) is told.
     """
+    made = f"mto convert --from={source} --to=hf --output={name}\n" if source else ""
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text2text-generation\ntags:\n- t5\n- mto-jax\n---",
         f"# {name}",
@@ -37,11 +38,10 @@ model = AutoModelForSeq2SeqLM.from_pretrained("{name}")
 batch = tokenizer("A <extra_id_0> walks into a bar.", return_tensors="pt")
 print(tokenizer.decode(model.generate(**batch)[0]))
 ```""",
-        f"""With MTO-JAX, from which it was exported by the first of these commands:
+        f"""With MTO-JAX:
 
 ```
-mto convert --from={source} --to=hf --output={name}
-mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR={name} --input_file=inputs.txt
+{made}mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR={name} --input_file=inputs.txt
 mto train --gin_file=... --gin.INITIAL_CHECKPOINT_PATH={name}
 ```""",
     ]

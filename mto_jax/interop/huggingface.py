@@ -172,8 +172,8 @@ def _tensors(folder: pathlib.Path, allow_pickle: bool) -> tuple[dict[str, Tensor
         if suffix == "bin" and not allow_pickle:
             raise UserError(
                 f"{folder} holds its weights as a pickle ({stem}.{suffix}), a format that can carry "
-                "programs. If you trust its author, allow it: --allow_pickle, or "
-                "load_checkpoint.allow_pickle = True in gin."
+                "programs. If you trust its author, allow it: load_checkpoint.allow_pickle = True "
+                "in gin, or mto convert --allow_pickle."
             )
         if single.is_file():
             return reader(single), kind
@@ -181,7 +181,11 @@ def _tensors(folder: pathlib.Path, allow_pickle: bool) -> tuple[dict[str, Tensor
     raise UserError(
         f"{folder} has a config.json and no weights: expected model.safetensors, "
         "model.safetensors.index.json with its files, or pytorch_model.bin."
-        + ("" if allow_pickle else " (A pickle on the hub is fetched with --allow_pickle only.)")
+        + (
+            ""
+            if allow_pickle
+            else " (A pickle on the hub is fetched with load_checkpoint.allow_pickle = True only.)"
+        )
     )
 
 

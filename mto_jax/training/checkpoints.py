@@ -94,7 +94,9 @@ def best(model_dir: str | os.PathLike) -> pathlib.Path | None:
         score = _score(step_dir)
         if score is not None:
             scored.append((score, step_dir))
-    for _, step_dir in sorted(scored, reverse=True):
+    # Of equals the newest, which a clean-up keeps.
+    order = sorted(scored, key=lambda one: (one[0], int(one[1].name)), reverse=True)
+    for _, step_dir in order:
         problem = damage(step_dir)
         if problem is None:
             return step_dir
@@ -369,14 +371,14 @@ def restore(
 
 
 def restore_parameters(
-    path: str | os.PathLike, target: Mapping[str, jax.ShapeDtypeStruct], prefer: str = "newest"
+    path: str | os.PathLike, target: Mapping[str, jax.ShapeDtypeStruct]
 ) -> Parameters:
     """The parameters that a step stores, trained and frozen ones together, placed as `target` says.
 
     Raises:
       UserError: no good checkpoint at `path`, or it is of another model.
     """
-    step_dir = resolve(path, prefer)
+    step_dir = resolve(path)
     shapes = description(step_dir)["shapes"]
     stored = {**shapes["trainable"], **shapes["frozen"]}
     _check_fit(step_dir, "parameters", stored, target)

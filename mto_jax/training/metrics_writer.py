@@ -29,6 +29,7 @@ from tensorboard.compat.proto import (
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from mto_jax.errors import UserError
+from mto_jax.training.digests import write_atomically
 
 
 class MetricsWriter:
@@ -168,7 +169,7 @@ def _reopened(path: pathlib.Path, start_step: int):
                     kept.append(line + "\n")
             except (ValueError, KeyError):
                 continue  # the last line of a killed process may be half written
-    path.write_text("".join(kept))
+    write_atomically(path, "".join(kept))
     return path.open("a")
 
 

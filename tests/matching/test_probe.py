@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The probe compares trained candidates on held-out records, and a choice is made of all verdicts."""
 
+import dataclasses
+
+import gin
 import numpy as np
 
 from mto_jax.evaluation.decoding import Output
@@ -9,6 +12,7 @@ from mto_jax.matching import decide, held_out, probe
 from mto_jax.matching.mapping import Choice
 from mto_jax.matching.task import candidates
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
+from mto_jax.templates import TEMPLATES, Wording
 
 from .common import LENGTHS, QUESTIONS, USES, VOCABULARY, model
 
@@ -47,7 +51,7 @@ def test_the_form_that_answers_right_wins(monkeypatch):
         seen.append((seed, len(examples)))
         return examples[0][1][0] == sentinel
 
-    def decode(masked, inputs, decoding, vocabulary):
+    def decode(masked, inputs, decoding, vocabulary, soft_prefix):
         answers = [
             "<extra_id_0> cutting bread",
             "<extra_id_0> fishing",
@@ -92,3 +96,19 @@ def test_the_first_clear_score_decides_and_the_probe_names_the_template():
     assert decide.decide(USES, [expert, probed], order) == (Choice("lm", "Prompting"), expert)
     question = decide.decide(QUESTIONS, [index], order)
     assert question.choice == Choice("denoising", "MaskedAnswerPrompting")
+
+
+def test_held_out_records_are_asked_greedily_whatever_gin_says():
+    template = TEMPLATES["Prompting"]
+    expected = held_out.ask(model(), USES, template, VOCABULARY, LENGTHS)
+    gin.bind_parameter("Decoding.num_beams", 4)
+    gin.bind_parameter("Decoding.prefix", "a")
+    assert held_out.ask(model(), USES, template, VOCABULARY, LENGTHS).predictions == (
+        expected.predictions
+    )
+
+
+def test_a_template_of_two_answers_does_not_compete():
+    words = Wording("It was", labels=("bad", "good"), related={"bad": "awful", "good": "great"})
+    texts = dataclasses.replace(USES, kind="labelled_text", wording=words)
+    assert names(texts) == {"Mapping", "MaskedMapping", "Prompting", "MaskedPrompting"}

@@ -74,6 +74,15 @@ def build(name: str, row: dict) -> LabelledText | None:
             },
             ("Ann met Eve; she ran.", "no", "she refers to Ann"),
         ),
+        (
+            "wsc",  # the authors' form
+            {
+                "text": "Ann met Eve; she ran.",
+                "target": {"span1_text": "Ann", "span2_text": "she"},
+                "label": False,
+            },
+            ("Ann met Eve; she ran.", "no", "she refers to Ann"),
+        ),
     ],
 )
 def test_forms(name, row, expected):

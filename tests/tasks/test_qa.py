@@ -93,6 +93,11 @@ ROWS = [
         MultipleChoice("copa", "What was the cause?", ("a", "b"), 0, context="It rained."),
     ),
     (
+        qa.copa,
+        {"premise": "It rained.", "choice1": "a", "choice2": "b", "question": "cause", "idx": 3},
+        None,
+    ),
+    (
         qa.record,
         {"passage": "Ann ran.\n@highlight\nEve.", "query": "@placeholder ran"}
         | {"entities": ["Eve", "Ann", "Eve"], "answers": ["Ann"]},
