@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import gin
 
-from mto_jax import cli, errors, pretrained
+from mto_jax import cli, errors, pretrained, templates
 from mto_jax.evaluate import find_checkpoint, progress_bar
 from mto_jax.evaluation.decoding import Decoding, decode
 from mto_jax.evaluation.evaluate import answer
@@ -56,6 +56,8 @@ def infer(
 ) -> None:
     """Write a JSON object for every input: its fields, "prediction", "raw_prediction", "log_likelihood".
 
+    Of a model with a soft prompt, `<prompt>` and `<shared_prompt>` in an input are its rows, as gin's `SoftPrompt`
+    says: "xIntent: <prompt> PersonX runs", as the templates have it.
     With `Decoding.num_outputs` above 1 the field "predictions" lists all of them, best first.
     While a job runs, its rows are in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there.
 
@@ -70,7 +72,7 @@ def infer(
 
     Raises:
       UserError: no such checkpoint or file, an empty file, a line that is not UTF-8, not JSON or without
-        "input" (file and line are named), another vocabulary than the model's.
+        "input" (file and line are named), another vocabulary than the model's, more soft tokens than rows.
     """
     use_compilation_cache()
     decoding = decoding or Decoding()
@@ -81,17 +83,24 @@ def infer(
     step_dir = find_checkpoint(model_dir, checkpoint)
     vocabulary = pretrained.adopt_vocabulary(step_dir)
     model = pretrained.load_model(step_dir, vocabulary)
-    cut = 0
+    soft, rows = templates.SoftPrompt(), model.adapters.prompt_rows
+    soft_prefix = [vocabulary.soft_id(row) for row in soft.decoder_rows] if rows else []
+    cut = prompted = 0
 
     def predict(records: list[dict], first_index: int, advance: Callable[[int], None]):
-        nonlocal cut
-        inputs = [vocabulary.encode(record["input"]) for record in records]
+        nonlocal cut, prompted
+        if rows:
+            inputs = [_with_prompt(record["input"], vocabulary, soft, rows) for record in records]
+            prompted += sum(max(ids, default=0) >= vocabulary.soft_id(0) for ids in inputs)
+        else:
+            inputs = [vocabulary.encode(record["input"]) for record in records]
         cut += sum(len(ids) >= input_length for ids in inputs)
         outputs = decode(
             model,
             [[*ids[: input_length - 1], vocabulary.eos_id] for ids in inputs],
             decoding,
             vocabulary,
+            soft_prefix=soft_prefix,
             batch_size=batch_size,
             first_index=first_index,
             progress=advance,
@@ -111,6 +120,7 @@ def infer(
         "checkpoint": pretrained.digest(step_dir),
         "decoding": dataclasses.asdict(decoding),
         "input_length": input_length,
+        "soft_prompt": dataclasses.asdict(soft),
     }
     with _Output(output_file, job) as output, progress_bar("infer", total) as advance:
         advance(output.done)
@@ -121,11 +131,25 @@ def infer(
             index += len(chunk)
     if index == 0:
         raise errors.UserError("Standard input is empty: it must hold one input a line.")
+    if rows and not prompted:
+        print("no input has <prompt>: the model's soft prompt was not used", file=sys.stderr)
     if cut:
         print(
             f"{cut} inputs were longer than infer.input_length={input_length} tokens and were cut",
             file=sys.stderr,
         )
+
+
+def _with_prompt(text: str, vocabulary: Any, soft: templates.SoftPrompt, rows: int) -> list[int]:
+    """The ids of an input whose soft tokens the model's prompt of so many rows has."""
+    ids = templates.encode(text, vocabulary, soft)
+    needed = max(soft.decoder_rows.stop, max(ids, default=0) - vocabulary.soft_id(0) + 1)
+    if needed > rows:
+        raise errors.UserError(
+            f"The input {text[:80]!r} wants row {needed - 1} of the model's soft prompt, which has {rows} rows. "
+            "Set SoftPrompt.length (PROMPT_LENGTH) and the other fields of SoftPrompt as in training."
+        )
+    return ids
 
 
 def read_inputs(path: str) -> Iterator[dict[str, Any]]:

@@ -486,6 +486,24 @@ def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftP
     return [*(token for field in fields for token in field), vocab.eos_id], excess > 0
 
 
+def encode(text: str, vocab, soft: SoftPrompt = SoftPrompt()) -> list[int]:
+    """Ids, without EOS, of a source as `join` writes it: `<prompt>` and `<shared_prompt>` are rows of the prompt.
+
+    >>> from mto_jax.vocabulary import vocabulary
+    >>> demo = vocabulary("demo")
+    >>> ids = encode("xIntent: <prompt> PersonX runs", demo, SoftPrompt(length=2))
+    >>> [i - demo.soft_id(0) for i in ids if i >= demo.soft_id(0)]
+    [0, 1]
+    """
+    ids = []
+    for piece in re.split(r"\s*(<prompt>|<shared_prompt>)\s*", text):
+        if piece in ("<prompt>", "<shared_prompt>"):
+            ids += [vocab.soft_id(row) for row in soft.rows(piece == "<shared_prompt>")]
+        elif piece:
+            ids += vocab.encode(piece)
+    return ids
+
+
 @functools.lru_cache(maxsize=16384)
 def _fixed_ids(vocab, text: str, glued: bool) -> tuple[int, ...]:
     """Ids of fixed words; glued ones as they are inside a text, without SentencePiece's leading "▁"."""

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import types
 
+import gin
 import pytest
 
 from mto_jax import infer as verb
 from mto_jax import vocabulary
 from mto_jax.errors import UserError
-from mto_jax.evaluation.decoding import Decoding
+from mto_jax.evaluation.decoding import Decoding, decode
 from tests.evaluation import tiny
 
 HOW = Decoding(max_length=5)
+VOCABULARY = tiny.Numbers()
 LINES = [f"{2 + i % 30} {3 + i % 17} {5 + i % 7}" for i in range(70)]
 
 
@@ -189,3 +191,28 @@ assert "tensorflow" not in sys.modules and "seqio" not in sys.modules
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["input"] == "a cup is used for"
+
+
+def test_a_soft_prompt_stands_where_the_input_says(run_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(verb.pretrained, "load_model", lambda *any: tiny.prompted(rows=3))
+    gin.bind_parameter("SoftPrompt.length", 2)
+    gin.bind_parameter("SoftPrompt.decoder_length", 1)
+    source = tmp_path / "in.txt"
+    source.write_text("5 <prompt> 6 7\n8 9\n")
+    run(run_dir, source, tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    first, second, third = (VOCABULARY.soft_id(row) for row in range(3))
+    inputs = [[5, first, second, 6, 7, 1], [8, 9, 1]]
+    expected = decode(tiny.prompted(rows=3), inputs, HOW, VOCABULARY, soft_prefix=[third])
+    said = [VOCABULARY.decode(outputs[0].tokens) for outputs in expected]
+    assert [row["raw_prediction"] for row in rows] == said
+    assert "was not used" not in capsys.readouterr().err
+
+    source.write_text("8 9\n")
+    run(run_dir, source, tmp_path / "out.jsonl")
+    assert "no input has <prompt>" in capsys.readouterr().err
+    source.write_text("5 <shared_prompt>\n")
+    with pytest.raises(
+        UserError, match=r"wants row 4 of the model's soft prompt, which has 3 rows"
+    ):
+        run(run_dir, source, tmp_path / "other.jsonl")

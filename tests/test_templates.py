@@ -426,3 +426,11 @@ def test_module_prints_the_table_and_needs_no_tensorflow():
     command = [sys.executable, "-m", "mto_jax.templates"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert printed == templates.table()
+
+
+def test_a_written_source_has_the_ids_of_the_rendered_one(vocab):
+    for name in ("MaskedPrePT", "PostPT", "MaskedSharedPrePT", "MaskedPrompting"):
+        rendered = render(TEMPLATES[name], FACT, BECAUSE)
+        expected = tokenise(rendered, vocab, soft=SoftPrompt(length=3)).inputs
+        found = templates.encode(rendered.source_text, vocab, SoftPrompt(length=3))
+        assert [*found, vocab.eos_id] == expected
