@@ -13,15 +13,15 @@ Letters: B sources, W hypotheses (beams or samples) of each, S source, T output.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import gin
 import jax
 import numpy as np
 from flax import nnx
 
-from mto_jax import errors
+from mto_jax import errors, fields
 from mto_jax.evaluation import search
 
 METHODS = ("greedy", "sample", "beam", "beam_sample")
@@ -124,14 +124,7 @@ class Decoding:
                     f"Decoding.{name} is {getattr(self, name)!r}; it must be {rule}."
                 )
 
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`. Absent fields take the defaults above, never gin's values."""
-        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-        for name in fields:
-            if name not in defaults:
-                raise errors.unknown("field of Decoding", name, defaults)
-        return cls(**(defaults | dict(fields)))
+    from_dict = classmethod(fields.from_dict)
 
     @property
     def rows(self) -> int:

@@ -8,14 +8,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import gin
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mto_jax import errors
+from mto_jax import errors, fields
 
 ENCODERS = ("table", "mlp", "residual", "lstm", "low_rank")
 # Weights that LoRA can accompany: of attention, and of either kind of feed-forward.
@@ -77,14 +77,7 @@ class Adapters:
                 "Adapters.lora_targets is empty: name weights such as ('query', 'value')."
             )
 
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`. Absent fields take the defaults above, never gin's values."""
-        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-        for name in fields:
-            if name not in defaults:
-                raise errors.unknown("field of Adapters", name, defaults)
-        return cls(**(defaults | dict(fields)))
+    from_dict = classmethod(fields.from_dict)
 
     @property
     def folded(self) -> Self:

@@ -3,12 +3,10 @@
 """What a T5 is: its sizes and options, as one frozen dataclass."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Self
 
 import gin
 
-from mto_jax import errors
+from mto_jax import errors, fields
 
 _CHOICES = {
     "mlp": ("gated-gelu", "gated-silu", "relu"),
@@ -97,11 +95,4 @@ class T5Config:
                 f"dtype={self.dtype!r} and d_kv={self.d_kv}. Change these, or set T5Config.attention='xla'."
             )
 
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`. Absent fields take the defaults above, never gin's values."""
-        defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-        for name in fields:
-            if name not in defaults:
-                raise errors.unknown("field of T5Config", name, defaults)
-        return cls(**(defaults | dict(fields)))
+    from_dict = classmethod(fields.from_dict)

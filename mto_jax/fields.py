@@ -1,0 +1,24 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Dataclasses from what JSON holds of them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from mto_jax import errors
+
+T = TypeVar("T")
+
+
+def from_dict(cls: type[T], fields: Mapping[str, Any]) -> T:
+    """The inverse of `dataclasses.asdict`. Absent fields take the class's own defaults, never gin's values.
+
+    Raises:
+      UserError: a field that the class does not have.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    for name in fields:
+        if name not in defaults:
+            raise errors.unknown(f"field of {cls.__name__}", name, defaults)
+    return cls(**(defaults | dict(fields)))
