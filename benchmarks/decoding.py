@@ -85,11 +85,13 @@ def twin_of(config: Any) -> Any:
 
 
 def ours(config: dict, device: str) -> Callable:
+    from mto_jax import cores
     from mto_jax.evaluation import search
     from mto_jax.evaluation.decoding import Decoding, decode
     from mto_jax.models.t5 import T5Config
     from tests.models.torch_reference import our_model
 
+    cores.as_devices()  # as `mto` does
     sizes = T5Config(**config, **({"dtype": "bfloat16"} if device == "gpu" else {}))
     model = our_model(sizes, twin_of(sizes))
     vocabulary = Numbers(sizes.vocab_size)

@@ -66,12 +66,14 @@ def many_prompts(
     """K prompts at b examples each in one step, as `mto tune` trains them."""
     import jax
 
+    from mto_jax import cores
     from mto_jax.models.adapters import Adapters
     from mto_jax.models.t5 import T5
     from mto_jax.training import many_step, state
     from mto_jax.training.optimizers import Optimizer
     from tests.models import torch_reference
 
+    cores.as_devices()  # as `mto` does
     shape = settings(config, device)
     model = torch_reference.our_model(shape, torch_reference.torch_model(shape))
     assert isinstance(model, T5)
@@ -94,8 +96,10 @@ def many_prompts(
     }
 
     def run() -> float:
-        placed = jax.device_put((batch, control), program.cut)
-        now[0], sums = program.step(frozen, {}, now[0], *placed)
+        tokens = jax.device_put(batch, program.tokens)
+        now[0], sums = program.step(
+            frozen, {}, now[0], tokens, jax.device_put(control, program.cut)
+        )
         return float((sums["loss"] / sums["weight"])[0])
 
     memory = program.step.memory_analysis()
@@ -106,7 +110,8 @@ def many_prompts(
         "optimizer": _bytes(carry["optimizer"]),
         "arguments": memory.argument_size_in_bytes,
         "temporary": memory.temp_size_in_bytes,
-        "flops": (program.step.cost_analysis() or {}).get("flops"),
+        # As the compiler counts them, on each device.
+        "flops": (program.step.cost_analysis() or {}).get("flops", 0) * program.tokens.mesh.size,
     }
 
 
@@ -196,11 +201,13 @@ def whole_run(config: dict, device: str, K: int, steps: int) -> None:
     """A training of K prompts from start to end, compiling included."""
     from flax import nnx
 
+    from mto_jax import cores
     from mto_jax.models.adapters import Adapters
     from mto_jax.models.t5 import T5
     from mto_jax.training.many import Candidate, ManyTuning, tune_many
     from mto_jax.training.optimizers import Optimizer
 
+    cores.as_devices()
     model = T5(settings(config, device), nnx.Rngs(0))
     candidates = [Candidate(str(seed), examples(config, 4, seed), seed=seed) for seed in range(K)]
     optimizer = Optimizer("adafactor", RATE)

@@ -68,7 +68,7 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         module = importlib.import_module(f"mto_jax.{name}")
         function = getattr(module, name)
         arguments, gin_bindings = _parse(verb, module, function, argv)
-        _start_distributed(arguments)
+        _start_jax(arguments)
         config.load(arguments.pop("gin_file"), gin_bindings, arguments.pop("gin_search_paths"))
         function(**{name: value for name, value in arguments.items() if value is not None})
     except errors.UserError as error:
@@ -154,8 +154,11 @@ def _parameters(function) -> str:
     return "\n".join(lines) + f"\n\n{documentation}\n\ngin files that come along:\n{runs}"
 
 
-def _start_distributed(arguments: dict) -> None:
-    """Join a multi-host run when asked to (before anything touches a device)."""
+def _start_jax(arguments: dict) -> None:
+    """Join a multi-host run when asked to (before anything touches a device).
+
+    A run of one process on a CPU gets its cores as devices instead.
+    """
     address = arguments.pop("coordinator_address")
     count, index = arguments.pop("process_count"), arguments.pop("process_index")
     if address is None:
@@ -163,6 +166,9 @@ def _start_distributed(arguments: dict) -> None:
             raise errors.UserError(
                 "--process_count and --process_index need --coordinator_address=HOST:PORT."
             )
+        from mto_jax import cores
+
+        cores.as_devices()
         return
     import jax
 

@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 
 from mto_jax import errors, fields
-from mto_jax.evaluation import search
+from mto_jax.evaluation import search, spread
 
 METHODS = ("greedy", "sample", "beam", "beam_sample")
 _BEAMS, _DRAWS = ("beam", "beam_sample"), ("sample", "beam_sample")
@@ -176,8 +176,9 @@ def decode(
       vocabulary: a `Vocabulary`; it gives the ids of padding, EOS and the sentinels.
       soft_prefix: ids of soft tokens that the decoder reads before the first token of every output. They
         are no part of the outputs, and no length counts them.
-      batch_size: sources at once; a program is compiled for this size (or for the next power of two
-        above the number of inputs, if that is smaller) and each bucket length that occurs.
+      batch_size: sources at once, on all devices together (see `spread`); a program is compiled for this
+        size (or for the next power of two above the number of inputs, if that is smaller) and each bucket
+        length that occurs.
       first_index: number of the first input in the whole job; what is sampled for an input depends on
         `Decoding.seed` and its number, not on its batch.
       progress: called with the number of inputs just done.
@@ -201,9 +202,11 @@ def decode(
     if decoding.stop_at_sentinel:
         stops += [vocabulary.sentinel_id(i) for i in range(1, vocabulary.extra_ids)]
     graphdef, params = nnx.split(model)
+    params, mesh = spread.place(params, min(len(inputs), batch_size))
+    devices = spread.size(mesh)
     outputs: list[list[Output]] = [[] for _ in inputs]
     for chosen, tokens_MxS, lengths_M in bucketed(
-        inputs, batch_size, vocabulary.pad_id, batches=_BATCHES_PER_CALL
+        inputs, batch_size, vocabulary.pad_id, batches=_BATCHES_PER_CALL, multiple=devices
     ):
         keys_M = _keys(decoding.seed, first_index + np.resize(chosen, len(tokens_MxS)))
         found = search.program(
@@ -217,7 +220,8 @@ def decode(
             decoding=steps,
             prefix=prefix,
             pad_id=vocabulary.pad_id,
-            places=min(batch_size, len(tokens_MxS)),
+            places=-(-min(batch_size, len(tokens_MxS)) // devices),
+            mesh=mesh,
         )
         found = jax.device_get(found)
         for row, index in enumerate(chosen):
@@ -238,17 +242,24 @@ def decode(
 
 
 def bucketed(
-    sequences: Sequence[Sequence[int]], batch_size: int, pad_id: int = 0, *, batches: int = 1
+    sequences: Sequence[Sequence[int]],
+    batch_size: int,
+    pad_id: int = 0,
+    *,
+    batches: int = 1,
+    multiple: int = 1,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Rows of similar length, longest first: (indices [n], tokens_MxS, lengths_M), M = `batch_size * batches`.
 
     S is the least bucket length that holds the rows. Rows past the n-th are padding of length 0. Rows that
     would do with a smaller bucket wait for one, unless a batch is not full without them. A set that fits in
-    one batch comes in one, of the next power of two (at most `batch_size`) rows.
+    one batch comes in one, of the next power of two (at most `batch_size`) rows. Either is rounded up to
+    a `multiple`.
     Longest first, so that a program too large for the memory fails at once.
     """
     if len(sequences) <= batch_size:
         batch_size, batches = min(batch_size, 1 << max(len(sequences) - 1, 0).bit_length()), 1
+    batch_size += -batch_size % multiple
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     start = 0
     while start < len(order):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mto_jax.evaluation import decoding
+from mto_jax.evaluation import decoding, spread
 from mto_jax.models.partitioning import platform
 
 # Logits that are held at once. 2 M floats, 8 MiB, are read again while they are still in a processor's cache; an
@@ -56,17 +56,17 @@ def token_scores(
         share one, which is encoded once; None: the segment with the number of their own.
     """
     graphdef, params = nnx.split(model)
+    params, mesh = spread.place(params, len(batch["decoder_target_tokens"]))
     names = ("encoder_input_tokens", "encoder_segment_ids", "decoder_input_tokens")
     names += ("decoder_segment_ids", "decoder_target_tokens")
     segment_ids_BxT = batch["decoder_segment_ids"]
     counted_BxT = segment_ids_BxT > 0 if counted_BxT is None else counted_BxT
-    return _program(
-        graphdef,
-        params,
+    rows = (
         *(batch[name] for name in names),
         counted_BxT & (batch["decoder_target_tokens"] < model.config.vocab_size),
         segment_ids_BxT if sources_BxT is None else sources_BxT,
     )
+    return _program(graphdef, params, rows, mesh=mesh)
 
 
 def log_likelihood(model: nnx.Module, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
@@ -221,10 +221,23 @@ def best_choices(
     return {name: int(np.argmax(value_C)) for name, value_C in values.items()}
 
 
-@functools.partial(jax.jit, static_argnames="graphdef")
-def _program(
-    graphdef,
-    params,
+@functools.partial(jax.jit, static_argnames=("graphdef", "mesh"))
+def _program(graphdef, params, rows, *, mesh) -> TokenScores:
+    """One teacher-forced pass over rows that the devices of `mesh` share."""
+    B = len(rows[0])
+
+    def score(params, rows):
+        return _scores(nnx.merge(graphdef, params), *rows)
+
+    # Rows of padding see nothing that counts.
+    rows = jax.tree.map(
+        lambda x: jnp.pad(x, ((0, -B % spread.size(mesh)), *[(0, 0)] * (x.ndim - 1))), rows
+    )
+    return jax.tree.map(lambda x: x[:B], spread.over(mesh, score)(params, rows))
+
+
+def _scores(
+    model,
     source_BxS,
     source_segment_ids_BxS,
     inputs_BxT,
@@ -233,8 +246,7 @@ def _program(
     counted_BxT,
     sources_BxT,
 ) -> TokenScores:
-    """One teacher-forced pass; a token of the targets reads segment `sources_BxT` of the source."""
-    model = nnx.merge(graphdef, params)
+    """The same on one device; a token of the targets reads segment `sources_BxT` of the source."""
     hidden_BxTxD = model.decode(
         model.encode(source_BxS, source_segment_ids_BxS),
         source_segment_ids_BxS,

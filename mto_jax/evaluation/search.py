@@ -4,7 +4,7 @@
 
 One program encodes M sources and decodes them in B places. A source whose answers are complete leaves its
 place to one that waits, so that short answers cost no more than their own steps; the places are refilled N
-at a time, and the device never waits for the host.
+at a time, and the device never waits for the host. Several devices share the sources out and have B places each.
 
 Letters: M sources in all, B places, W rows (hypotheses) of each, R = B * W, N places that are refilled at
 once, S source, T output, V vocabulary, C candidates.
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mto_jax.evaluation import sampling
+from mto_jax.evaluation import sampling, spread
 from mto_jax.models.partitioning import platform
 
 NEVER = -1e9  # A score so low that the hypothesis is as good as absent, yet finite.
@@ -77,7 +77,9 @@ class _Rules(NamedTuple):
     prefix: tuple[int, ...]  # forced ids
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "decoding", "prefix", "pad_id", "places"))
+@functools.partial(
+    jax.jit, static_argnames=("graphdef", "decoding", "prefix", "pad_id", "places", "mesh")
+)
 def program(
     graphdef,
     params,
@@ -91,6 +93,7 @@ def program(
     prefix,
     pad_id,
     places,
+    mesh=None,
 ) -> Hypotheses:
     """Decodes the sources of length above 0, which come first -> `num_outputs` answers of each of M.
 
@@ -100,17 +103,29 @@ def program(
       num_ids: ids from here on (padding of the embedding) are never chosen.
       decoding: a `Decoding`; its prefix and seed are not read.
       prefix: ids that every answer starts with.
-      places: B.
+      places: B of a device.
+      mesh: of devices that share the sources, see `spread`.
     """
-    model = nnx.merge(graphdef, params)
+
+    def decode(shared, rows):
+        params, stops, num_ids = shared
+        model = nnx.merge(graphdef, params)
+        ids_V = jnp.arange(model.config.vocab_size)
+        # T5 starts its decoder with the padding id.
+        rules = _Rules(stops, jnp.isin(ids_V, stops), ids_V < num_ids, pad_id, prefix)
+        return _decode(model, *rows, rules, decoding, places)
+
+    return spread.over(mesh, decode)((params, stops, num_ids), (tokens_MxS, lengths_M, key_M))
+
+
+def _decode(model, tokens_MxS, lengths_M, key_M, rules, decoding, places) -> Hypotheses:
+    """The same on one device."""
     # Outside of the loops; on an accelerator a second copy of the weights would cost more than it gains.
     layers = model.decoder.unstacked() if platform() == "cpu" else None
     T, W = decoding.max_length, decoding.rows
-    (M, S), B, N = tokens_MxS.shape, places, max(1, places // 4)
+    (M, S), B, pad_id = tokens_MxS.shape, places, rules.start
+    N = B if M == B else max(1, B // 4)
     count = jnp.sum(lengths_M > 0)
-    ids_V = jnp.arange(model.config.vocab_size)
-    # T5 starts its decoder with the padding id.
-    rules = _Rules(stops, jnp.isin(ids_V, stops), ids_V < num_ids, pad_id, prefix)
     beams = decoding.method in ("beam", "beam_sample")
     advance = functools.partial(_advance_beams if beams else _advance_lines, decoding, rules)
 

@@ -140,9 +140,11 @@ def epochs(count: int, examples: int, batch_size: int) -> int:
 
 
 def row_lengths(
-    examples: Sequence[Example], lengths: Mapping[str, int] | None = None
+    examples: Sequence[Example],
+    lengths: Mapping[str, int] | None = None,
+    rounded: Callable[[int], int] = bucket,
 ) -> tuple[int, int]:
-    """(S, T) of rows that hold any of the examples: `lengths`, or the least buckets.
+    """(S, T) of rows that hold any of the examples: `lengths`, or the longest, `rounded` up (to buckets).
 
     Raises:
       UserError: no examples, or one longer than `lengths`.
@@ -150,7 +152,7 @@ def row_lengths(
     if not examples:
         raise UserError("There is nothing to train on: the list of examples is empty.")
     longest = [max(len(example[i]) for example in examples) for i in (0, 1)]
-    S, T = (lengths["inputs"], lengths["targets"]) if lengths else map(bucket, longest)
+    S, T = (lengths["inputs"], lengths["targets"]) if lengths else map(rounded, longest)
     if longest[0] > S or longest[1] > T:
         raise UserError(
             f"An example has {longest[0]} input or {longest[1]} target tokens, more than the lengths "

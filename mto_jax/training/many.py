@@ -24,6 +24,7 @@ import numpy as np
 from mto_jax.errors import UserError
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters
+from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training import many_step
 from mto_jax.training import state as states
@@ -119,10 +120,12 @@ def tune_many(
 ) -> list[Tuned]:
     """Train every candidate's adapter on the frozen `model`; results in the order of `candidates`.
 
-    They are those of training each alone. K is cut over as many local devices as divide it.
+    They are those of training each alone. As many local devices as divide K share the candidates; those
+    that are left over share the examples of each.
 
     Args:
-      lengths: {"inputs": S, "targets": T} of all rows; None takes the least buckets that hold all examples.
+      lengths: {"inputs": S, "targets": T} of all rows; None takes the least multiples of 8 that hold all
+        examples.
       state_file: where the state is kept at every evaluation; a run that finds its own state there goes
         on from it, bit for bit.
       progress: called after every step of all candidates with 1 and a function: the mean loss of that step,
@@ -174,14 +177,15 @@ def tune_many(
             "step": np.full(K, step, np.int32),
         }
         batch = _taken(train_KxNx, rows_NxKxb[step])
-        carry, found = program.step(frozen, fixed, carry, place(batch), place(control))
+        batch = jax.device_put(batch, program.tokens)
+        carry, found = program.step(frozen, fixed, carry, batch, place(control))
         sums.append(found)
         if len(sums) > LOOKAHEAD:
             jax.block_until_ready(sums[-1 - LOOKAHEAD])
         progress(1, functools.partial(_mean_loss, found))
         last = not (course.active & (step + 1 < steps_K)).any()
         if (step + 1) % period == 0 or last:
-            dev = _dev_sums(program, frozen, fixed, carry["parameters"], dev_KxNx, b, place)
+            dev = _dev_sums(program, frozen, fixed, carry["parameters"], dev_KxNx, b)
             course.judge(step + 1, steps_K, jax.device_get(sums), dev, carry, tuning.patience)
             sums = []
             if state_file is not None:
@@ -196,8 +200,13 @@ def _mean_loss(sums: Mapping[str, jax.Array]) -> float:
 
 def attach(model: T5, adapters: Adapters, parameters: Mapping[str, jax.Array]) -> T5:
     """`model` with an adapter on it, its prompt encoder folded into a table."""
-    plan = states.blueprint(functools.partial(T5, model.config, adapters=adapters.folded))
+    plan = _plan(model.config, adapters.folded)
     return plan.merge({**states.by_name(model), **adapters_lib.fold(parameters, adapters)})
+
+
+@functools.lru_cache(maxsize=8)
+def _plan(config: T5Config, adapters: Adapters) -> states.Blueprint:
+    return states.blueprint(functools.partial(T5, config, adapters=adapters))
 
 
 # ---- What is checked and made before the first step -------------------------------------------
@@ -223,7 +232,8 @@ def _check(model, adapters, candidates, lengths) -> tuple[int, int]:
                 "Adapters.prompt_rows (PROMPT_LENGTH), or take a template without a soft prompt."
             )
     every = [e for c in candidates for part in (c.examples, c.dev) for e in part]
-    return row_lengths(every, lengths)
+    # One shape for all: there is no need for the few lengths of buckets.
+    return row_lengths(every, lengths, rounded=lambda longest: longest + -longest % 8)
 
 
 def _padded(sets, S: int, T: int) -> dict[str, np.ndarray]:
@@ -296,15 +306,15 @@ def _initial(program, adapters: Adapters, candidates) -> tuple[dict, dict]:
     return trained, {name: value for name, value in arrays.items() if name not in trained}
 
 
-def _dev_sums(program, frozen, fixed, parameters, dev, b: int, place) -> dict[str, np.ndarray]:
+def _dev_sums(program, frozen, fixed, parameters, dev, b: int) -> dict[str, np.ndarray]:
     """{"loss": [K], "weight": [K]} over all dev examples."""
     N = dev["inputs_BxS"].shape[1] - 1
     K = dev["inputs_BxS"].shape[0]
     sums = []
     for start in range(0, N, b):
         rows = np.where(np.arange(start, start + b) < N, np.arange(start, start + b), -1)
-        batch = _taken(dev, np.broadcast_to(rows, (K, b)))
-        sums.append(program.evaluate(frozen, fixed, parameters, place(batch)))
+        batch = jax.device_put(_taken(dev, np.broadcast_to(rows, (K, b))), program.tokens)
+        sums.append(program.evaluate(frozen, fixed, parameters, batch))
     return {
         name: np.sum([one[name] for one in jax.device_get(sums)], axis=0)
         for name in ("loss", "weight")

@@ -5,7 +5,6 @@
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mto_jax import cores
 from mto_jax.errors import UserError
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters
@@ -71,7 +71,8 @@ class Program(NamedTuple):
     evaluate: Any
     fresh: Any
     start: Any
-    cut: NamedSharding  # of every array with a leading K
+    tokens: NamedSharding  # of batches, [K, b, ...]
+    cut: NamedSharding  # of every other array with a leading K
     whole: NamedSharding  # of the frozen parameters
 
 
@@ -82,11 +83,16 @@ def program(shape: Shape) -> Program:
     Raises:
       UserError: K candidates need more memory than there is; says how many fit.
     """
-    devices = jax.local_devices()[: math.gcd(shape.K, jax.local_device_count())]
-    mesh = Mesh(np.array(devices), ("candidates",))
-    cut, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("candidates",), ()))
     plan = states.blueprint(functools.partial(T5, shape.config, adapters=shape.adapters))
-    together = _together(shape, len(devices))
+    devices = cores.for_rows(sum(4 * leaf.size for leaf in plan.abstract.values()))
+    # Candidates go to devices of their own; what devices are left share the examples of each.
+    C = math.gcd(shape.K, len(devices))
+    R = math.gcd(shape.b, len(devices) // C)
+    mesh = Mesh(np.array(devices[: C * R]).reshape(C, R), ("candidates", "examples"))
+    rows, cut, whole = (
+        NamedSharding(mesh, PartitionSpec(*mesh.axis_names[:count])) for count in (2, 1, 0)
+    )
+    together = _together(shape, C, R)
     # Logits of all candidates of a group are alive at once.
     logits_bytes = 4 * together * shape.b * shape.T * shape.config.vocab_size
     num_chunks = max(1, math.ceil(logits_bytes / SLICE_BYTES))
@@ -95,14 +101,14 @@ def program(shape: Shape) -> Program:
         """`one`, which is about a single candidate, for all K, group by group."""
 
         def split(x):
-            groups = x.reshape(len(devices), -1, together, *x.shape[1:])  # each device has its own
+            groups = x.reshape(C, -1, together, *x.shape[1:])  # each device has its own
             return jnp.moveaxis(groups, 1, 0)
 
         def join(x):
             return jnp.moveaxis(x, 0, 1).reshape(shape.K, *x.shape[3:])
 
         def all_of_them(*arguments):
-            if together * len(devices) == shape.K:
+            if together * C == shape.K:
                 return jax.vmap(one)(*arguments)
             group = jax.vmap(jax.vmap(one))
             found = jax.lax.map(lambda xs: group(*xs), jax.tree.map(split, arguments))
@@ -189,28 +195,25 @@ def program(shape: Shape) -> Program:
         "key": jax.ShapeDtypeStruct((shape.K, 2), jnp.uint32),
         "step": int32((shape.K,)),
     }
-    frozen, rest = abstract(frozen, whole), abstract((fixed, carry, tokens, control), cut)
-    fixed, carry, tokens, control = rest
+    frozen, tokens = abstract(frozen, whole), abstract(tokens, rows)
+    fixed, carry, control = abstract((fixed, carry, control), cut)
     compiled = (
         jax.jit(step, donate_argnums=2, out_shardings=cut)
         .lower(frozen, fixed, carry, tokens, control)
         .compile()
     )
-    evaluator = (
-        jax.jit(evaluate, out_shardings=cut)
-        .lower(frozen, fixed, carry["parameters"], tokens)
-        .compile()
-    )
-    _check_memory(compiled, shape.K, together, devices, frozen)
+    evaluator = jax.jit(evaluate, out_shardings=cut)  # compiled where there are dev examples
+    _check_memory(compiled, shape.K, together, mesh, frozen)
     starter = jax.jit(start, out_shardings=cut)
     holder = jax.jit(hold, out_shardings=whole)
-    return Program(holder, compiled, evaluator, jax.jit(fresh), starter, cut, whole)
+    return Program(holder, compiled, evaluator, jax.jit(fresh), starter, rows, cut, whole)
 
 
-def _together(shape: Shape, devices: int) -> int:
+def _together(shape: Shape, C: int, R: int) -> int:
     """Candidates that a device computes at once: all of its own, but on CPU as many as its caches hold."""
-    own = shape.K // devices
-    most = max(1, CORE_TOKENS * (os.cpu_count() or 1) // (shape.b * (shape.S + shape.T)))
+    own = shape.K // C
+    tokens = CORE_TOKENS * max(1, cores.count() // (C * R))
+    most = max(1, tokens * R // (shape.b * (shape.S + shape.T)))
     if platform() != "cpu" or own <= most:
         return own
     return max(size for size in range(1, most + 1) if own % size == 0)
@@ -230,17 +233,20 @@ def _batch(inputs_BxS: jax.Array, targets_BxT: jax.Array) -> dict[str, jax.Array
 
 
 def _check_memory(
-    compiled: Any, K: int, together: int, devices: list, frozen: Mapping[str, Any]
+    compiled: Any, K: int, together: int, mesh: Mesh, frozen: Mapping[str, Any]
 ) -> None:
-    memory, available = compiled.memory_analysis(), performance.available_memory(devices[0])
+    first, C = mesh.devices.flat[0], mesh.shape["candidates"]
+    memory, available = compiled.memory_analysis(), performance.available_memory(first)
     if memory is None or available is None:
         return
+    if platform() == "cpu":
+        available /= mesh.size  # which have it in common
     base = sum(value.size * value.dtype.itemsize for value in jax.tree.leaves(frozen))
     need = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    kept = (memory.argument_size_in_bytes - base) * len(devices) / K
+    kept = (memory.argument_size_in_bytes - base) * C / K
     each = max(kept + memory.temp_size_in_bytes / together, 1)
     if need > available:
-        fit = max(0, int((available - base) / each) * len(devices))
+        fit = max(0, int((available - base) / each) * C)
         raise UserError(
             f"{K} adapters at once need {need / 1e9:.1f} GB on a device that has {available / 1e9:.1f} GB "
             f"free: about {fit} fit. Take fewer at once (at_once = {max(fit, 1)} of tune or FewShot), a smaller "

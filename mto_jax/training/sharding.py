@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mto_jax import cores
 from mto_jax.errors import UserError
 from mto_jax.models.partitioning import partition_spec
 
@@ -40,13 +41,15 @@ def mesh(
 ) -> Mesh:
     """The mesh of all devices (or of `devices`); one axis may be -1, "whatever is left".
 
+    Cores of a CPU that are devices (see `cores`) count as one.
+
     >>> mesh(fsdp=2, tensor=2).shape   # on 8 devices
     {'data': 2, 'fsdp': 2, 'tensor': 2}
 
     Raises:
       UserError: the sizes do not multiply to the number of devices.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = cores.for_one_training() if devices is None else list(devices)
     sizes = [data, fsdp, tensor]
     known = int(np.prod([size for size in sizes if size != -1]))
     if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from mto_jax import cores
 from mto_jax.errors import UserError
 from mto_jax.evaluation import search
 from mto_jax.evaluation.decoding import Decoding, decode
@@ -222,6 +223,7 @@ def test_one_program_for_each_bucket():
 
 
 def test_finished_rows_stop_costing(monkeypatch):
+    monkeypatch.setattr(cores, "for_rows", lambda size: jax.local_devices()[:1])
     model, _ = tiny.models(0)
     steps = []
     original = type(model).decode_step

@@ -11,6 +11,7 @@ import optax
 import pytest
 from flax import nnx
 
+from mto_jax import cores
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import Adapters
 from mto_jax.models.t5 import T5
@@ -83,7 +84,7 @@ def test_groups_of_candidates_give_the_same(model, monkeypatch):
         for seed in range(32)
     ]
     tuning = ManyTuning(epochs=2, batch_size=2, optimizer=Optimizer("adafactor"))
-    monkeypatch.setattr(many.many_step.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(cores, "count", lambda: 1)
     shapes = []
     for tokens in (2 * 2 * (16 + 8), 10**6):  # two candidates of each device at a time, and all
         monkeypatch.setattr(many.many_step, "CORE_TOKENS", tokens)
@@ -93,6 +94,21 @@ def test_groups_of_candidates_give_the_same(model, monkeypatch):
         np.testing.assert_allclose(one.dev_losses, other.dev_losses, rtol=1e-5)
         table, other_table = (tuned.parameters["prompt.table"] for tuned in (one, other))
         np.testing.assert_allclose(table, other_table, atol=1e-5)
+
+
+def test_devices_that_are_left_over_share_the_examples(model, monkeypatch):
+    (candidate, *_), everything = candidates(dev=True), jax.local_devices()
+    tuning = ManyTuning(epochs=2, batch_size=4, optimizer=Optimizer("adafactor", 0.01))
+    found = []
+    for devices in (everything, everything[:1]):
+        monkeypatch.setattr(cores, "for_rows", lambda size, devices=devices: devices)
+        many.many_step.program.cache_clear()
+        found += tune_many(model, PROMPT, [candidate], tuning, lengths=LENGTHS)
+        shape = many.many_step.Shape(TINY, PROMPT, 1, 4, 16, 8, tuning.optimizer)
+        assert many.many_step.program(shape).tokens.mesh.size == min(4, len(devices))
+    np.testing.assert_allclose(found[0].dev_losses, found[1].dev_losses, rtol=1e-5)
+    tables = [tuned.parameters["prompt.table"] for tuned in found]
+    np.testing.assert_allclose(*tables, atol=1e-5)
 
 
 def test_two_steps_are_those_of_plain_gradients(model):
