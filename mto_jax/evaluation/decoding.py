@@ -201,8 +201,7 @@ def decode(
     stops = [vocabulary.eos_id]
     if decoding.stop_at_sentinel:
         stops += [vocabulary.sentinel_id(i) for i in range(1, vocabulary.extra_ids)]
-    graphdef, params = nnx.split(model)
-    params, mesh = spread.place(params, min(len(inputs), batch_size))
+    placed, mesh = spread.place(model, min(len(inputs), batch_size), in_steps=True)
     devices = spread.size(mesh)
     outputs: list[list[Output]] = [[] for _ in inputs]
     for chosen, tokens_MxS, lengths_M in bucketed(
@@ -210,8 +209,7 @@ def decode(
     ):
         keys_M = _keys(decoding.seed, first_index + np.resize(chosen, len(tokens_MxS)))
         found = search.program(
-            graphdef,
-            params,
+            placed,
             tokens_MxS,
             lengths_M,
             keys_M,

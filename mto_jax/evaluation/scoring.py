@@ -55,8 +55,7 @@ def token_scores(
       sources_BxT: the segment of the source that each token reads, so that several targets of a row may
         share one, which is encoded once; None: the segment with the number of their own.
     """
-    graphdef, params = nnx.split(model)
-    params, mesh = spread.place(params, len(batch["decoder_target_tokens"]))
+    placed, mesh = spread.place(model, len(batch["decoder_target_tokens"]))
     names = ("encoder_input_tokens", "encoder_segment_ids", "decoder_input_tokens")
     names += ("decoder_segment_ids", "decoder_target_tokens")
     segment_ids_BxT = batch["decoder_segment_ids"]
@@ -66,7 +65,7 @@ def token_scores(
         counted_BxT & (batch["decoder_target_tokens"] < model.config.vocab_size),
         segment_ids_BxT if sources_BxT is None else sources_BxT,
     )
-    return _program(graphdef, params, rows, mesh=mesh)
+    return _program(placed, rows, mesh=mesh)
 
 
 def log_likelihood(model: nnx.Module, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
@@ -221,19 +220,19 @@ def best_choices(
     return {name: int(np.argmax(value_C)) for name, value_C in values.items()}
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "mesh"))
-def _program(graphdef, params, rows, *, mesh) -> TokenScores:
+@functools.partial(jax.jit, static_argnames="mesh")
+def _program(placed, rows, *, mesh) -> TokenScores:
     """One teacher-forced pass over rows that the devices of `mesh` share."""
     B = len(rows[0])
 
-    def score(params, rows):
-        return _scores(nnx.merge(graphdef, params), *rows)
+    def score(placed, rows):
+        return _scores(placed.model(), *rows)
 
     # Rows of padding see nothing that counts.
     rows = jax.tree.map(
         lambda x: jnp.pad(x, ((0, -B % spread.size(mesh)), *[(0, 0)] * (x.ndim - 1))), rows
     )
-    return jax.tree.map(lambda x: x[:B], spread.over(mesh, score)(params, rows))
+    return jax.tree.map(lambda x: x[:B], spread.over(mesh, score)(placed, rows))
 
 
 def _scores(

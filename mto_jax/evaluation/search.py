@@ -16,10 +16,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from mto_jax.evaluation import sampling, spread
-from mto_jax.models.partitioning import platform
 
 NEVER = -1e9  # A score so low that the hypothesis is as good as absent, yet finite.
 
@@ -77,12 +75,9 @@ class _Rules(NamedTuple):
     prefix: tuple[int, ...]  # forced ids
 
 
-@functools.partial(
-    jax.jit, static_argnames=("graphdef", "decoding", "prefix", "pad_id", "places", "mesh")
-)
+@functools.partial(jax.jit, static_argnames=("decoding", "prefix", "pad_id", "places", "mesh"))
 def program(
-    graphdef,
-    params,
+    placed,
     tokens_MxS,
     lengths_M,
     key_M,
@@ -98,30 +93,28 @@ def program(
     """Decodes the sources of length above 0, which come first -> `num_outputs` answers of each of M.
 
     Args:
+      placed: the model, see `spread.place`.
       key_M: for sampling.
       stops: ids that end an answer.
       num_ids: ids from here on (padding of the embedding) are never chosen.
       decoding: a `Decoding`; its prefix and seed are not read.
       prefix: ids that every answer starts with.
       places: B of a device.
-      mesh: of devices that share the sources, see `spread`.
+      mesh: of devices that share the sources.
     """
 
     def decode(shared, rows):
-        params, stops, num_ids = shared
-        model = nnx.merge(graphdef, params)
-        ids_V = jnp.arange(model.config.vocab_size)
+        placed, stops, num_ids = shared
+        ids_V = jnp.arange(placed.model().config.vocab_size)
         # T5 starts its decoder with the padding id.
         rules = _Rules(stops, jnp.isin(ids_V, stops), ids_V < num_ids, pad_id, prefix)
-        return _decode(model, *rows, rules, decoding, places)
+        return _decode(placed, *rows, rules, decoding, places)
 
-    return spread.over(mesh, decode)((params, stops, num_ids), (tokens_MxS, lengths_M, key_M))
+    return spread.over(mesh, decode)((placed, stops, num_ids), (tokens_MxS, lengths_M, key_M))
 
 
-def _decode(model, tokens_MxS, lengths_M, key_M, rules, decoding, places) -> Hypotheses:
+def _decode(placed, tokens_MxS, lengths_M, key_M, rules, decoding, places) -> Hypotheses:
     """The same on one device."""
-    # Outside of the loops; on an accelerator a second copy of the weights would cost more than it gains.
-    layers = model.decoder.unstacked() if platform() == "cpu" else None
     T, W = decoding.max_length, decoding.rows
     (M, S), B, pad_id = tokens_MxS.shape, places, rules.start
     N = B if M == B else max(1, B // 4)
@@ -133,6 +126,7 @@ def _decode(model, tokens_MxS, lengths_M, key_M, rules, decoding, places) -> Hyp
         # What is past the last source reads one token of padding, so that no attention is over nothing.
         segments_NxS = jnp.arange(S)[None] < jnp.maximum(lengths_N, 1)[:, None]
         segments_NxS = segments_NxS.astype(jnp.int32)
+        model = placed.model()
         return model.read(model.encode(tokens_NxS, segments_NxS), segments_NxS)
 
     def fresh(size):
@@ -174,7 +168,8 @@ def _decode(model, tokens_MxS, lengths_M, key_M, rules, decoding, places) -> Hyp
         )
 
     def step(state):
-        logits_RxV, cache = model.decode_step(state.token_BxW.ravel(), state.cache, layers)
+        model = placed.model()
+        logits_RxV, cache = model.decode_step(state.token_BxW.ravel(), state.cache)
         return advance(state._replace(cache=cache), logits_RxV)
 
     def settled(state):
@@ -200,7 +195,7 @@ def _decode(model, tokens_MxS, lengths_M, key_M, rules, decoding, places) -> Hyp
         source_B=jnp.full(B, M),
         open_B=jnp.zeros(B, bool),
         key_B=key_M[:B],
-        cache=model.start_cache(source, T, W, common=beams),
+        cache=placed.model().start_cache(source, T, W, common=beams),
         **fresh(B),
     )
     answers = jax.tree.map(

@@ -16,7 +16,7 @@ a row that holds one example has ones.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,23 @@ def layers_at_once(config: T5Config, num_layers: int) -> int:
     # On CPU a loop over layers pays for copying each layer's weights and results in and out of stacks.
     short = num_layers <= 8 and config.remat == "none"
     return num_layers if short and platform() == "cpu" else 1
+
+
+def stacks_apart(config: T5Config, *, in_steps: bool = False) -> tuple[str, ...]:
+    """What the names of the parameters begin with that a function had better get layer by layer.
+
+    Out of a stack, a function that does not loop over layers copies the weights of each. With `in_steps` the decoder
+    computes one token at a time, which never loops over them.
+    """
+    counts = {
+        "encoder.layers.": config.num_encoder_layers,
+        "decoder.layers.": config.num_decoder_layers,
+    }
+    return tuple(
+        name
+        for name, count in counts.items()
+        if layers_at_once(config, count) == count or (in_steps and name.startswith("decoder"))
+    )
 
 
 class EncoderLayer(nnx.Module):
@@ -387,18 +404,11 @@ class T5(nnx.Module):
             index=jnp.zeros((), jnp.int32),
         )
 
-    def decode_step(
-        self, token_R: jax.Array, cache: Cache, layers: Sequence[nnx.Module] | None = None
-    ) -> tuple[jax.Array, Cache]:
+    def decode_step(self, token_R: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """One more token for every row -> float32 logits_RxV of the next token, and the grown cache.
 
         Called with the tokens of a decoder input one by one it gives the logits of `decode`.
-
-        Args:
-          layers: `decoder.unstacked()`, for a loop to give it from outside: a slice of stacked weights is a
-            copy, which a step of one token feels, and XLA on CPU does not move it out of a loop.
         """
-        layers = self.decoder.unstacked() if layers is None else layers
         P, T = self.adapters.prefix_length, cache.ancestors.shape[2]
         G, R = len(cache.past[0][0]), len(token_R)
         U, place = R // G, cache.index % T
@@ -412,7 +422,7 @@ class T5(nnx.Module):
         biases = [jnp.pad(b[None, :, None, back_N], prefix) for b in cache.bias]
         x_Rx1xD = self.embed(token_R[:, None])
         grown = []
-        for i, layer in enumerate(layers):
+        for i, layer in enumerate(self.decoder.unstacked()):
             x_Rx1xD, past = layer.step(
                 x_Rx1xD,
                 biases[i % len(biases)],

@@ -21,7 +21,7 @@ from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import T5Config
 from mto_jax.models.losses import SLICE_BYTES, cross_entropy
 from mto_jax.models.partitioning import platform
-from mto_jax.models.t5 import T5, layers_at_once
+from mto_jax.models.t5 import T5, stacks_apart
 from mto_jax.training import performance
 from mto_jax.training import state as states
 from mto_jax.training.optimizers import Optimizer
@@ -116,12 +116,7 @@ def program(shape: Shape) -> Program:
 
         return all_of_them
 
-    # Out of a stack, each step would copy the weights of every layer that it does not loop over.
-    counts = {
-        "encoder.layers.": shape.config.num_encoder_layers,
-        "decoder.layers.": shape.config.num_decoder_layers,
-    }
-    apart = tuple(s for s, count in counts.items() if layers_at_once(shape.config, count) == count)
+    apart = stacks_apart(shape.config)
 
     def hold(frozen):
         return {n: jnp.unstack(v) if n.startswith(apart) else v for n, v in frozen.items()}

@@ -2,57 +2,90 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows over devices: dealt out evenly, taken up in order, and left to the compiler where the model is cut."""
 
+import dataclasses
 import functools
+import gc
+import weakref
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from flax import nnx
 
 from mto_jax import cores
 from mto_jax.evaluation import spread
 from mto_jax.evaluation.decoding import Decoding, decode
 from mto_jax.evaluation.scoring import log_likelihood
-from mto_jax.training import sharding
+from mto_jax.models.t5 import T5
+from mto_jax.training import sharding, state
 
 from . import tiny
 
-PARAMS = {"w": jnp.arange(3.0)}
+
+def same_parameters(one, other) -> bool:
+    leaves = [jax.tree.leaves(nnx.state(model)) for model in (one, other)]
+    return all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
 
 
-@pytest.mark.parametrize(("num_rows", "devices"), [(1, 1), (2, 2), (5, 5), (100, 8)])
-def test_a_device_for_each_row_and_no_more(num_rows, devices):
-    params, mesh = spread.place(PARAMS, num_rows)
+@pytest.mark.parametrize(("num_rows", "devices"), [(0, 1), (1, 1), (2, 2), (5, 5), (100, 8)])
+@pytest.mark.parametrize("in_steps", [True, False])
+def test_a_device_for_each_row_and_no_more(num_rows, devices, in_steps):
+    model, _ = tiny.models(1)
+    placed, mesh = spread.place(model, num_rows, in_steps=in_steps)
     assert spread.size(mesh) == devices
-    assert len(params["w"].sharding.device_set) == devices
-    np.testing.assert_array_equal(params["w"], PARAMS["w"])
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(placed)} == {devices}
+    assert same_parameters(placed.model(), model)
+
+
+def test_layers_are_apart_where_a_function_takes_them_one_by_one():
+    config = dataclasses.replace(tiny.CONFIG, scan_unroll=1)  # a loop over layers
+    model = T5(config, nnx.Rngs(0))
+    for in_steps, apart in ((False, []), (True, ["decoder"])):
+        placed, _ = spread.place(model, 1, in_steps=in_steps)
+        names = [path[0] for path, _ in nnx.to_flat_state(nnx.state(model))]
+        found = {n for n, v in zip(names, placed.values, strict=True) if isinstance(v, tuple)}
+        assert sorted(found) == apart
+
+
+def test_a_model_is_copied_again_when_its_parameters_or_the_devices_are_others():
+    model = T5(tiny.CONFIG, nnx.Rngs(0))
+    first = spread.place(model, 2)
+    assert spread.place(model, 2) is first
+    assert spread.size(spread.place(model, 3)[1]) == 3
+    model.embedding[...] = 2.0 * model.embedding[...]
+    assert same_parameters(spread.place(model, 3)[0].model(), model)
+    gone, kept = weakref.ref(model), len(spread._last)
+    del model
+    gc.collect()
+    assert gone() is None  # what is kept of a model goes with it
+    assert len(spread._last) < kept
 
 
 def test_rows_are_dealt_one_by_one_and_come_back_in_order():
-    params, mesh = spread.place(PARAMS, 4)
+    model, _ = tiny.models(1)
+    placed, mesh = spread.place(model, 4)
 
-    def function(params, rows):
+    def function(placed, rows):
         device = jnp.full(len(rows), jax.lax.axis_index(mesh.axis_names[0]))
-        return {"sum": rows.sum(axis=1) + params["w"].sum(), "device": device}
+        return {"sum": rows.sum(axis=1) + placed.model().config.d_model, "device": device}
 
     rows = jnp.arange(24.0).reshape(12, 2)
-    found = jax.jit(spread.over(mesh, function))(params, rows)
-    np.testing.assert_array_equal(found["sum"], rows.sum(axis=1) + 3)
+    found = jax.jit(spread.over(mesh, function))(placed, rows)
+    np.testing.assert_array_equal(found["sum"], rows.sum(axis=1) + tiny.CONFIG.d_model)
     np.testing.assert_array_equal(found["device"], [0, 1, 2, 3] * 3)
 
 
 def test_a_model_that_is_cut_stays_where_it_is():
-    cut = NamedSharding(sharding.mesh(fsdp=8), PartitionSpec("fsdp"))
-    params = {"w": jax.device_put(np.arange(16.0), cut), "b": jnp.zeros(2)}
-    same, mesh = spread.place(params, 8)
-    assert mesh is None
-    assert same["w"].sharding == cut
-
-    def function(params, rows):
-        return rows * params["w"].sum()
-
-    np.testing.assert_array_equal(spread.over(mesh, function)(same, np.ones(3)), [120.0] * 3)
+    mesh = sharding.mesh(fsdp=8)
+    plan = state.blueprint(functools.partial(T5, tiny.CONFIG))
+    model = plan.merge(plan.initialise(jax.random.key(0), mesh))
+    placed, rows = spread.place(model, 8)
+    assert rows is None
+    shardings = [
+        [leaf.sharding for leaf in jax.tree.leaves(tree)] for tree in (placed, nnx.state(model))
+    ]
+    assert shardings[0] == shardings[1]
 
 
 @pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
