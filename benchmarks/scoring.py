@@ -19,6 +19,7 @@ import time
 import numpy as np
 import torch
 
+from mto_jax import cores
 from mto_jax.matching import passes
 from mto_jax.matching.task import Example
 from mto_jax.models.config import T5Config
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--vocab_size", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
+    cores.as_devices()  # as `mto` does
     config = T5Config(
         vocab_size=arguments.vocab_size,
         d_model=128,
