@@ -6,8 +6,11 @@ import argparse
 import importlib
 import inspect
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import gin
 
 from mto_jax import config, errors
 
@@ -70,7 +73,9 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         arguments, gin_bindings = _parse(verb, module, function, argv)
         _start_jax(arguments)
         config.load(arguments.pop("gin_file"), gin_bindings, arguments.pop("gin_search_paths"))
-        function(**{name: value for name, value in arguments.items() if value is not None})
+        given = {name: value for name, value in arguments.items() if value is not None}
+        _check_required(verb, function, given)
+        function(**given)
     except errors.UserError as error:
         fail(error)
     except OSError as error:
@@ -152,6 +157,19 @@ def _parameters(function) -> str:
     files = [*config.bundled("runs"), *config.bundled("tables")]
     runs = "\n".join(f"  {name}" for name in files)
     return "\n".join(lines) + f"\n\n{documentation}\n\ngin files that come along:\n{runs}"
+
+
+def _check_required(verb: str, function, given: Mapping) -> None:
+    """Every parameter without a default has a value, from a flag or from gin."""
+    bound = gin.get_bindings(function.__name__, resolve_references=False)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.default is parameter.empty and name not in {*given, *bound}:
+            files = [*config.bundled("runs"), *config.bundled("tables")]
+            fitting = [file for file in files if verb in re.split(r"[/_.]", file)] or ["FILE"]
+            raise errors.UserError(
+                f"mto {verb} needs a value for {name}: take a gin file that binds it "
+                f"(--gin_file={' or '.join(fitting)}), or pass --gin.{function.__name__}.{name}=..."
+            )
 
 
 def _start_jax(arguments: dict) -> None:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """mto infer: predict for every line of a file or of standard input; writes JSONL in the same order.
 
-    mto infer --gin.MODEL_DIR=runs/a --input_file=questions.txt --output_file=answers.jsonl
-    echo "xIntent: PersonX runs <extra_id_0>" | mto infer --gin.MODEL_DIR=runs/a
+mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a --input_file=questions.txt --output_file=answers.jsonl
+echo "xIntent: PersonX runs <extra_id_0>" | mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a
 
 A file that ends in .jsonl holds objects with a field "input"; their other fields are carried over. A
 job on a file that was killed goes on where it stopped when it is started again.

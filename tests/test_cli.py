@@ -32,6 +32,9 @@ def test_help_of_a_verb_lists_flags_and_parameters(verb, capsys):
         (["train", "--gin_file=runs/pretrian.gin"], "'runs/pretrain.gin'"),
         (["train", "--gin_file=runs/pretrain.gin"], "--gin.MODEL_DIR=..."),
         (["train", "--process_count=2"], "--coordinator_address"),
+        (["infer", "--gin.MODEL_DIR=runs/a"], "a value for model_dir"),
+        (["infer", "--gin.MODEL_DIR=runs/a"], "--gin_file=runs/infer.gin"),
+        (["tables"], "tables/demo.gin"),
     ],
 )
 def test_a_mistake_ends_with_one_paragraph_and_status_2(argv, message, capsys):
