@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Packaging. `tasks/` installs as `mto_jax.tasks` and `gin/` as data beside it: nothing generic in site-packages."""
+"""Packaging. `mto_jax/tasks` and `mto_jax/gin` are links to the folders beside it: one tree, in a checkout and in a wheel."""
 
 import pathlib
 import re
@@ -9,8 +9,6 @@ from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "mto_jax/__init__.py").read_text())[1]
-
-tasks = ["mto_jax.tasks", *(f"mto_jax.tasks.{name}" for name in find_packages("tasks"))]
 
 setup(
     name="mto-jax",
@@ -21,9 +19,8 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    packages=[*find_packages(include=["mto_jax", "mto_jax.*"]), *tasks, "mto_jax.gin"],
-    package_dir={"mto_jax.tasks": "tasks", "mto_jax.gin": "gin"},
-    package_data={"mto_jax": ["assets/*"], "mto_jax.gin": ["**/*.gin"]},
+    packages=find_packages(include=["mto_jax", "mto_jax.*"]),
+    package_data={"mto_jax": ["assets/*", "gin/**/*.gin"]},
     entry_points={"console_scripts": ["mto=mto_jax.cli:main"]},
     install_requires=[
         # Model and training.

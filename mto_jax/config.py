@@ -54,10 +54,8 @@ CONFIGURABLE_MODULES = (
 
 
 def gin_directory() -> pathlib.Path:
-    """The folder of the gin files that come along: inside the wheel, or beside it in a checkout."""
-    package = pathlib.Path(__file__).parent
-    installed = package / "gin"
-    return installed if installed.is_dir() else package.parent / "gin"
+    """The folder of the gin files that come along."""
+    return pathlib.Path(__file__).parent / "gin"
 
 
 def bundled(folder: str = "") -> list[str]:
