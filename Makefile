@@ -2,20 +2,25 @@
 PYTHON ?= python3
 VENV ?= .venv
 # The CPU or CUDA build of PyTorch that the parity tests compare against.
-TORCH ?= torch==2.13.0
+TORCH ?= torch
+# The tested versions of everything; empty (as in `make test-latest`): the newest that setup.py allows.
+LOCK ?= requirements/lock.txt
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(LOCK))
 
 # Large memory pages (glibc, Linux) make steps of the quickstart's size faster; larger models gained nothing.
 QUICKSTART_ENV ?= GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test lint format clean
+.PHONY: quickstart test test-latest lint format lock clean
 
 quickstart: $(VENV)/.installed  ## pre-train, fine-tune and evaluate a tiny T5, then print the table
 	$(QUICKSTART_ENV) $(BIN)/mto quickstart
 
 test: $(VENV)/.installed-test  ## run the tests
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal -q
+
+test-latest:  ## run the tests with the newest versions that setup.py allows: drift is seen as drift
+	$(MAKE) test VENV=.venv-latest LOCK=
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -25,7 +30,13 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(VENV)/.installed: setup.py
+lock: $(VENV)/.installed-dev  ## resolve the tested versions anew; commit what it writes when the tests pass
+	$(BIN)/uv pip compile setup.py --all-extras --universal --python-version 3.11 --no-annotate \
+	  --upgrade --custom-compile-command 'make lock' --output-file requirements/lock.txt
+	$(BIN)/uv pip compile requirements/light.in --constraint requirements/lock.txt --universal --python-version 3.11 \
+	  --no-annotate --upgrade --custom-compile-command 'make lock' --output-file requirements/light.txt
+
+$(VENV)/.installed: setup.py $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
 	touch $@
@@ -39,4 +50,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs
+	rm -rf $(VENV) .venv-latest build dist *.egg-info runs

@@ -68,7 +68,7 @@ setup(
             "torch>=2.6,<2.14",
             "peft>=0.21,<0.22",
         ],
-        "dev": ["ruff>=0.12,<1", "build>=1.2,<2"],
+        "dev": ["ruff>=0.12,<1", "build>=1.2,<2", "uv>=0.9,<1"],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",
