@@ -59,7 +59,7 @@ setup(
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.12"],
         "cuda": ["jax[cuda13]>=0.10,<0.12"],
-        "embedding": ["torch>=2.6,<2.14"],  # metrics of meaning, mto_jax/evaluation/semantic.py
+        "embedding": ["torch>=2.6,<2.14"],  # metrics of meaning, mto_jax/metrics/semantic.py
         "wandb": ["wandb>=0.20,<1"],
         "test": [
             "pytest>=8,<10",

@@ -19,8 +19,8 @@ import time
 
 import numpy as np
 
-from mto_jax.interop import huggingface, mapping
-from mto_jax.interop.lazy import Index, Tensor
+from mto_jax.checkpoints import huggingface, parameter_names
+from mto_jax.checkpoints.lazy import Index, Tensor
 from mto_jax.models.config import T5Config
 
 # Runs the verb and prints its processor time in seconds, which says more than the clock where others work too, and
@@ -72,7 +72,9 @@ def write_random(folder: pathlib.Path, config: T5Config) -> int:
         return Tensor(shape, np.dtype(np.float32), read)
 
     folder.mkdir()
-    tensors = {name: random(i, s) for i, (name, s) in enumerate(mapping.shapes(config).items())}
+    tensors = {
+        name: random(i, s) for i, (name, s) in enumerate(parameter_names.shapes(config).items())
+    }
     huggingface.write(folder, config, tensors)
     return sum(tensor.nbytes for tensor in tensors.values())
 

@@ -23,7 +23,7 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from mto_jax.data import loader, packing, shards
-from mto_jax.data.config import DatasetConfig
+from mto_jax.data.dataset import DatasetConfig
 from mto_jax.data.manifest import Prepared
 
 BATCH = 32

@@ -86,8 +86,8 @@ def twin_of(config: Any) -> Any:
 
 def ours(config: dict, device: str) -> Callable:
     from mto_jax import cores
-    from mto_jax.evaluation import search
-    from mto_jax.evaluation.decoding import Decoding, decode
+    from mto_jax.decoding import search
+    from mto_jax.decoding.generation import Decoding, decode
     from mto_jax.models.t5 import T5Config
     from tests.models.torch_reference import our_model
 

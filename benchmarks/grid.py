@@ -76,7 +76,13 @@ def grid(model: str, method: str, folder: pathlib.Path) -> float:
         "tables.figures": "[]",
     }
     flags = [f"--gin.{name}={value}" for name, value in bindings.items()]
-    command = [sys.executable, "-m", "mto_jax.tables", "--gin_file=tables/demo.gin", *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "mto_jax.commands.tables",
+        "--gin_file=tables/demo.gin",
+        *flags,
+    ]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla")}
     start = time.perf_counter()
     subprocess.run(command, check=True, env=os.environ | cache, stdout=subprocess.DEVNULL)
@@ -85,12 +91,12 @@ def grid(model: str, method: str, folder: pathlib.Path) -> float:
 
 def peers(model: str, method: str, count: int, folder: pathlib.Path) -> float:
     """Seconds of a peer's process, the mean of `count`."""
-    from mto_jax.interop import save
-    from mto_jax.matching.record_sets import Wanted, read
-    from mto_jax.matching.task import Task, tokenise
-    from mto_jax.pretrained import adopt_vocabulary, load_model, locate
-    from mto_jax.templates import TEMPLATES as KNOWN
-    from mto_jax.templates import SoftPrompt
+    from mto_jax.checkpoints.conversion import save
+    from mto_jax.checkpoints.pretrained import adopt_vocabulary, load_model, locate
+    from mto_jax.text2text.record_sets import Wanted, read
+    from mto_jax.text2text.task import Task, tokenise
+    from mto_jax.text2text.templates import TEMPLATES as KNOWN
+    from mto_jax.text2text.templates import SoftPrompt
     from mto_jax.training import state
 
     path = locate(model)

@@ -15,16 +15,23 @@ import time
 
 import numpy as np
 
-from mto_jax.evaluation import caption_metrics, label_metrics, metrics
-from mto_jax.evaluation.evaluate import score
+from mto_jax.evaluation.evaluator import score
+from mto_jax.metrics import captions
+from mto_jax.metrics import labels as label_metrics
+from mto_jax.metrics import text as text_metrics
 
 SETS = {
-    "triple": (metrics.rouge, metrics.bleu, metrics.exact_match, metrics.diversity),
-    "generation": (metrics.rouge, metrics.bleu, caption_metrics.meteor_stem, caption_metrics.cider),
-    "multiple choice": (metrics.accuracy,),
-    "labelled text": (metrics.accuracy, label_metrics.label_f1, label_metrics.matthews),
+    "triple": (
+        text_metrics.rouge,
+        text_metrics.bleu,
+        text_metrics.exact_match,
+        text_metrics.diversity,
+    ),
+    "generation": (text_metrics.rouge, text_metrics.bleu, captions.meteor_stem, captions.cider),
+    "multiple choice": (text_metrics.accuracy,),
+    "labelled text": (text_metrics.accuracy, label_metrics.label_f1, label_metrics.matthews),
     "numbers": (label_metrics.correlation,),
-    "others": (metrics.rouge_l_coco, metrics.token_f1, metrics.chrf),
+    "others": (text_metrics.rouge_l_coco, text_metrics.token_f1, text_metrics.chrf),
 }
 
 

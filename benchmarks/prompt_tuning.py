@@ -69,7 +69,7 @@ def many_prompts(
     from mto_jax import cores
     from mto_jax.models.adapters import Adapters
     from mto_jax.models.t5 import T5
-    from mto_jax.training import many_step, state
+    from mto_jax.training import multi_adapter_step, state
     from mto_jax.training.optimizers import Optimizer
     from tests.models import torch_reference
 
@@ -79,7 +79,9 @@ def many_prompts(
     assert isinstance(model, T5)
     how = Optimizer(optimizer, RATE, clip_norm=None, options={})
     S, T = SOFT + TEXT, TARGET
-    program = many_step.program(many_step.Shape(shape, Adapters(prompt_rows=SOFT), K, b, S, T, how))
+    program = multi_adapter_step.program(
+        multi_adapter_step.Shape(shape, Adapters(prompt_rows=SOFT), K, b, S, T, how)
+    )
     frozen = program.hold(jax.device_put(state.by_name(model), program.whole))
     rows = {"prompt.table": np.stack([first_rows(config, seed) for seed in range(K)])}
     now = [program.start(jax.device_put(rows, program.cut))]
@@ -204,7 +206,7 @@ def whole_run(config: dict, device: str, K: int, steps: int) -> None:
     from mto_jax import cores
     from mto_jax.models.adapters import Adapters
     from mto_jax.models.t5 import T5
-    from mto_jax.training.many import Candidate, ManyTuning, tune_many
+    from mto_jax.training.multi_adapter import Candidate, ManyTuning, tune_many
     from mto_jax.training.optimizers import Optimizer
 
     cores.as_devices()

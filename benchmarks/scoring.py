@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from mto_jax import cores
-from mto_jax.matching import passes
-from mto_jax.matching.task import Example
+from mto_jax.matching import teacher_forcing
 from mto_jax.models.config import T5Config
+from mto_jax.text2text.task import Example
 
 
 class Numbers:
@@ -60,10 +60,12 @@ def main() -> None:
     rows = random_rows(arguments.rows, arguments.vocab_size)
 
     torch.set_num_threads(1)
-    ours = passes.tail_scores(model, rows, vocabulary)  # compiles
+    ours = teacher_forcing.tail_scores(model, rows, vocabulary)  # compiles
     theirs = torch_scores(twin, rows)
     same = np.mean([np.array_equal(a.rank_N, b) for a, (_, b) in zip(ours, theirs, strict=True)])
-    wall, work = least(lambda: passes.tail_scores(model, rows, vocabulary), arguments.repeats)
+    wall, work = least(
+        lambda: teacher_forcing.tail_scores(model, rows, vocabulary), arguments.repeats
+    )
     torch_wall, torch_work = least(lambda: torch_scores(twin, rows), arguments.repeats)
     each = 1e3 / len(rows)
     print(

@@ -13,11 +13,11 @@ import argparse
 
 import gin
 
-from mto_jax import pretrained, templates
 from mto_jax.adaptation import pairs, teaching
 from mto_jax.adaptation.sentences import clean
-from mto_jax.matching import record_sets
-from mto_jax.training.fit import Tuning
+from mto_jax.checkpoints import pretrained
+from mto_jax.text2text import record_sets, templates
+from mto_jax.training.finetune import Tuning
 from mto_jax.training.optimizers import Optimizer
 
 DEMO = "AtLocation ObjectUse CapableOf HasProperty MadeUpOf isFilledBy xAttr xIntent xNeed xWant xEffect"

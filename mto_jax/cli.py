@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The console script `mto VERB` (also `python -m mto_jax.VERB`): flags, gin, errors."""
+"""The console script `mto VERB` (also `python -m mto_jax.cli VERB`): flags, gin, errors."""
 
 import argparse
 import importlib
@@ -14,8 +14,8 @@ import gin
 
 from mto_jax import config, errors
 
-# One line a verb: what a user reads in `mto --help`. The module `mto_jax.VERB` holds the function VERB,
-# unless `_MODULES` names another.
+# One line a verb: what a user reads in `mto --help`. The module `mto_jax.commands.VERB` holds the function
+# VERB, unless `_MODULES` names another.
 VERBS = {
     "quickstart": "the whole way in minutes on a CPU: a tiny T5 pre-trained, tuned, evaluated",
     "prepare": "turn SeqIO tasks into tokenised ArrayRecord files that training reads",
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif argv[0] == "--version":
         print(importlib.import_module("mto_jax").__version__)
     elif argv[0] not in VERBS:
-        fail(errors.unknown("verb", argv[0], VERBS))
+        errors.fail(errors.unknown("verb", argv[0], VERBS))
     else:
         run(argv[0], argv[1:])
 
@@ -62,13 +62,8 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        # Under `python -m mto_jax.VERB` that module runs as __main__; a second import under its real
-        # name would make two configurables of one.
         name = _MODULES.get(verb, verb)
-        started = sys.modules["__main__"]
-        if getattr(getattr(started, "__spec__", None), "name", None) == f"mto_jax.{name}":
-            sys.modules[f"mto_jax.{name}"] = started
-        module = importlib.import_module(f"mto_jax.{name}")
+        module = importlib.import_module(f"mto_jax.commands.{name}")
         function = getattr(module, name)
         arguments, gin_bindings = _parse(verb, module, function, argv)
         _start_jax(arguments)
@@ -77,25 +72,14 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         _check_required(verb, function, given)
         function(**given)
     except errors.UserError as error:
-        fail(error)
+        errors.fail(error)
     except OSError as error:
         if error.filename is None and error.strerror is None:
             raise
-        fail(error)
+        errors.fail(error)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def fail(error: Exception) -> None:
-    """Print `error` as one paragraph on standard error and exit with status 2."""
-    print(f"error: {message(error)}", file=sys.stderr)
-    sys.exit(2)
-
-
-def message(error: Exception) -> str:
-    """The text of `error` without gin's trace, which says nothing to a user."""
-    return str(error).split("\n  In call to configurable")[0]
 
 
 def _parse(verb, module, function, argv):

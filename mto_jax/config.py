@@ -14,48 +14,20 @@ import gin
 
 from mto_jax import errors
 
-# Importing these registers every configurable, so that any gin file works with any verb. None of
-# them imports TensorFlow.
-CONFIGURABLE_MODULES = (
-    "mto_jax.vocabulary",
-    "mto_jax.objectives",
-    "mto_jax.few_shot",
-    "mto_jax.templates",
-    "mto_jax.tasks.text_source",
-    "mto_jax.data.config",
-    "mto_jax.models.t5",
-    "mto_jax.training.optimizers",
-    "mto_jax.training.sharding",
-    "mto_jax.training.fit",
-    "mto_jax.evaluation.decoding",
-    "mto_jax.evaluation.evaluate",
-    "mto_jax.evaluation.semantic",
-    "mto_jax.tasks.adaptation",
-    "mto_jax.adaptation.make",
-    "mto_jax.matching.mapping",
-    "mto_jax.interop",
-    "mto_jax.prepare",
-    "mto_jax.train",
-    "mto_jax.evaluate",
-    "mto_jax.infer",
-    "mto_jax.trial",
-    "mto_jax.adapt",
-    "mto_jax.match",
-    "mto_jax.tune",
-    "mto_jax.experiments.grid",
-    "mto_jax.experiments.tables",
-    "mto_jax.experiments.figures",
-    "mto_jax.experiments.gain",
-    "mto_jax.experiments.cells",
-    "mto_jax.tables",
-    "mto_jax.convert",
-    "mto_jax.quickstart",
-)
-
 
 def gin_directory() -> pathlib.Path:
     """The folder of the gin files that come along."""
     return pathlib.Path(__file__).parent / "gin"
+
+
+def configurable_modules() -> list[str]:
+    """Names of the modules that hold gin configurables; importing them lets any gin file work with any verb."""
+    package = pathlib.Path(__file__).parent
+    return sorted(
+        ".".join(("mto_jax", *path.relative_to(package).with_suffix("").parts))
+        for path in package.rglob("*.py")
+        if "\n@gin.configurable" in path.read_text()
+    )
 
 
 def bundled(folder: str = "") -> list[str]:
@@ -91,7 +63,7 @@ def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str =
       UserError: a file, configurable, parameter or macro that does not exist (the nearest one is
         named), a syntax error, or a REQUIRED macro without a value.
     """
-    for module in CONFIGURABLE_MODULES:
+    for module in configurable_modules():
         importlib.import_module(module)
     # Only files: gin would also look for Python packages called like a path's folder, and fail on a
     # folder of that name without __init__.py, such as the user's runs/.

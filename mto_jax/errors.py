@@ -3,7 +3,9 @@
 """Errors that a user can mend: one paragraph that says what is wrong and what to change."""
 
 import difflib
+import sys
 from collections.abc import Iterable
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -24,3 +26,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
         shown = known if len(known) <= 20 else [*known[:20], f"... ({len(known)} in all)"]
         hint = "Known: " + (", ".join(shown) or "none") + "."
     return UserError(f"There is no {kind} {name!r}. {hint}")
+
+
+def message(error: Exception) -> str:
+    """Returns the text of `error` without gin's trace, which says nothing to a user."""
+    return str(error).split("\n  In call to configurable")[0]
+
+
+def fail(error: Exception) -> NoReturn:
+    """Prints `error` as one paragraph on standard error and exits with status 2."""
+    print(f"error: {message(error)}", file=sys.stderr)
+    sys.exit(2)

@@ -21,9 +21,9 @@ import gin
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.pairs import Pair
 from mto_jax.errors import UserError, unknown
-from mto_jax.objectives import OBJECTIVES, PAIR
-from mto_jax.tasks.registry import add_mixture, add_objectives
-from mto_jax.tasks.text_source import SPLITS, held_out_hash
+from mto_jax.text2text.objectives import OBJECTIVES, PAIR
+from mto_jax.text2text.registry import add_mixture, add_objectives
+from mto_jax.text2text.text_files import SPLITS, held_out_hash
 
 PAIR_OBJECTIVES = tuple(name for name, row in OBJECTIVES.items() if set(PAIR) <= set(row.fields))
 

@@ -14,11 +14,11 @@ import json
 import pathlib
 from collections.abc import Iterator
 
-from mto_jax import phrases, readers
 from mto_jax.errors import UserError
-from mto_jax.records import Triple, tidy
-from mto_jax.tasks import register as tasks
 from mto_jax.tasks.facts import Relation
+from mto_jax.text2text import phrases, readers
+from mto_jax.text2text import registration as tasks
+from mto_jax.text2text.records import Triple, tidy
 
 FILES = {"train": "train", "validation": "dev", "test": "test"}
 FILES_2019 = {"train": "trn", "validation": "dev", "test": "tst"}

@@ -10,11 +10,12 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping
 
-from mto_jax.evaluation import label_metrics, metrics
-from mto_jax.readers import LabelledTextRow, RecordFile, Row, data_path, lines
-from mto_jax.records import LabelledText
-from mto_jax.tasks import register as tasks
-from mto_jax.tasks.tfds import LocalOrTfds, TfdsRecords
+from mto_jax.metrics import labels as label_metrics
+from mto_jax.metrics import text as text_metrics
+from mto_jax.text2text import registration as tasks
+from mto_jax.text2text.readers import LabelledTextRow, RecordFile, Row, data_path, lines
+from mto_jax.text2text.records import LabelledText
+from mto_jax.text2text.tfds import LocalOrTfds, TfdsRecords
 
 Files = tuple[str, ...]
 
@@ -356,7 +357,7 @@ def register() -> None:
             names=texts.names,
             labels=tuple(dict.fromkeys(texts.labels.values())),
             related=texts.related,
-            metric_fns=(metrics.accuracy, *MORE_METRICS.get(name, ())),
+            metric_fns=(text_metrics.accuracy, *MORE_METRICS.get(name, ())),
         )
     tasks.register_records(
         "imdb",

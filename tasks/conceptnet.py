@@ -10,11 +10,11 @@ false and left out. The words are lemmas in small letters, as the files have the
 import pathlib
 from collections.abc import Iterator
 
-from mto_jax import phrases, readers
 from mto_jax.errors import UserError
-from mto_jax.records import Triple
-from mto_jax.tasks import register as tasks
 from mto_jax.tasks.facts import Relation
+from mto_jax.text2text import phrases, readers
+from mto_jax.text2text import registration as tasks
+from mto_jax.text2text.records import Triple
 
 FILES = {
     "train": ("train100k.txt", "train100k.txt.gz", "train.txt"),

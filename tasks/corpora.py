@@ -13,9 +13,9 @@ import re
 import seqio
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.objectives import OBJECTIVES
-from mto_jax.tasks import text_source
-from mto_jax.tasks.registry import add_mixture, add_objectives
+from mto_jax.text2text import text_files
+from mto_jax.text2text.objectives import OBJECTIVES
+from mto_jax.text2text.registry import add_mixture, add_objectives
 
 # Held out where TFDS holds nothing out: as many documents as of a large text file.
 TFDS_CORPORA = {
@@ -29,10 +29,10 @@ TFDS_CORPORA = {
 
 def register() -> None:
     """Register every corpus known without being named by the user, and those of `text_corpora`."""
-    register_corpus("demo", text_source.source(_demo_documents))
+    register_corpus("demo", text_files.source(_demo_documents))
     for name, (dataset, splits) in TFDS_CORPORA.items():
         register_corpus(name, seqio.TfdsDataSource(dataset, splits=splits))
-    for name, (path, format) in text_source.text_corpora().items():
+    for name, (path, format) in text_files.text_corpora().items():
         register_text(name, path, format)
 
 
@@ -49,11 +49,11 @@ def register_text(name: str, path: str, format: str = "lines") -> None:
     """
     if not re.fullmatch(r"\w+", name):
         raise UserError(f"A corpus cannot be called {name!r}: use letters, digits and underscores.")
-    if format not in text_source.FORMATS:
-        raise unknown("format of text files", format, text_source.FORMATS)
-    files = text_source.text_files(path)
+    if format not in text_files.FORMATS:
+        raise unknown("format of text files", format, text_files.FORMATS)
+    files = text_files.text_files(path)
     register_corpus(
-        name, text_source.source(lambda: text_source.read_documents(files, format), files)
+        name, text_files.source(lambda: text_files.read_documents(files, format), files)
     )
 
 

@@ -7,8 +7,8 @@ import functools
 import pathlib
 from collections.abc import Callable, Iterable
 
-from mto_jax import readers
-from mto_jax.records import Triple
+from mto_jax.text2text import readers
+from mto_jax.text2text.records import Triple
 
 
 @dataclasses.dataclass(frozen=True)

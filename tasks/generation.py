@@ -9,10 +9,11 @@ Files, in MTO_DATA_DIR, as their authors have them:
 The test sentences of CommonGen are hidden: its "test" is the dev set.
 """
 
-from mto_jax.evaluation import caption_metrics, metrics
-from mto_jax.readers import GenerationRow, RecordFile, Row, cell
-from mto_jax.records import Generation
-from mto_jax.tasks import register as tasks
+from mto_jax.metrics import captions
+from mto_jax.metrics import text as text_metrics
+from mto_jax.text2text import registration as tasks
+from mto_jax.text2text.readers import GenerationRow, RecordFile, Row, cell
+from mto_jax.text2text.records import Generation
 
 
 def _commongen(part: str) -> RecordFile:
@@ -47,10 +48,10 @@ def register() -> None:
         },
         phrase="concepts: H",
         metric_fns=(
-            metrics.rouge,
-            metrics.bleu,
-            caption_metrics.meteor_stem,
-            caption_metrics.cider,
+            text_metrics.rouge,
+            text_metrics.bleu,
+            captions.meteor_stem,
+            captions.cider,
         ),
     )
     tasks.register_records(

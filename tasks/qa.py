@@ -9,10 +9,10 @@ there is no file. Where the labels of the test set are hidden, "test" is the val
 
 import dataclasses
 
-from mto_jax.readers import MultipleChoiceRow, RecordFile, Row, answer_number, cell
-from mto_jax.records import MultipleChoice
-from mto_jax.tasks import register as tasks
-from mto_jax.tasks.tfds import LocalOrTfds, TfdsRecords
+from mto_jax.text2text import registration as tasks
+from mto_jax.text2text.readers import MultipleChoiceRow, RecordFile, Row, answer_number, cell
+from mto_jax.text2text.records import MultipleChoice
+from mto_jax.text2text.tfds import LocalOrTfds, TfdsRecords
 
 YES_NO = ("yes", "no")
 

@@ -12,9 +12,10 @@ mean of f1_against and f1_favor (stance); their macro-averaged recall of the sen
 
 import dataclasses
 
-from mto_jax.evaluation import label_metrics, metrics
-from mto_jax.readers import LabelledTextRow, RecordFile
-from mto_jax.tasks import register as tasks
+from mto_jax.metrics import labels as label_metrics
+from mto_jax.metrics import text as text_metrics
+from mto_jax.text2text import registration as tasks
+from mto_jax.text2text.readers import LabelledTextRow, RecordFile
 
 FILES = {"train": "train", "validation": "val", "test": "test"}
 
@@ -109,7 +110,7 @@ def register() -> None:
             splits={split: reader(name, split) for split in FILES},
             phrase=tweets.phrase,
             labels=tweets.labels,
-            metric_fns=(metrics.accuracy, label_metrics.label_f1),
+            metric_fns=(text_metrics.accuracy, label_metrics.label_f1),
             related=dict(zip(tweets.labels, tweets.related, strict=True))
             if tweets.related
             else None,

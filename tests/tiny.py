@@ -9,7 +9,7 @@ from flax import nnx
 from mto_jax.matching import classifier
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
-from mto_jax.vocabulary import vocabulary
+from mto_jax.text2text.vocabulary import vocabulary
 
 CONFIG = T5Config(
     vocab_size=2048,

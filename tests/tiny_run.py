@@ -14,10 +14,10 @@ import gin
 import numpy as np
 import tiny
 
-from mto_jax import train as train_module
-from mto_jax import vocabulary as vocabularies
+from mto_jax.commands import train as train_module
 from mto_jax.data import loader, manifest, shards
-from mto_jax.data.config import DatasetConfig
+from mto_jax.data.dataset import DatasetConfig
+from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training.optimizers import Optimizer
 
 LENGTHS = {"inputs": 12, "targets": 8}
@@ -50,7 +50,7 @@ def write_task(folder: pathlib.Path, name: str, count: int, seed: int = 0) -> ma
         "pass_examples": [count],
         "lengths_digest": manifest.digest(table.tobytes()),
         "shards": shards.write(path, map(shards.encode, examples)),
-        "metrics": ["mto_jax.evaluation.metrics:exact_match"] if name == "dev" else [],
+        "metrics": ["mto_jax.metrics.text:exact_match"] if name == "dev" else [],
         "vocabulary": {"name": "demo", "digest": vocabularies.vocabulary("demo").digest},
         "input_files": [],
     }

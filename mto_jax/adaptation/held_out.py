@@ -4,8 +4,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from mto_jax.few_shot import normal
-from mto_jax.matching.record_sets import Wanted, read
+from mto_jax.text2text.few_shot import normal
+from mto_jax.text2text.record_sets import Wanted, read
 
 DROPPED = "about a head of validation or test"
 

@@ -15,18 +15,18 @@ from typing import Any
 import filelock
 import gin
 
-from mto_jax import pretrained
-from mto_jax import vocabulary as vocabularies
 from mto_jax.adaptation import held_out, teaching
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation import sentences as sentences_lib
 from mto_jax.adaptation.pairs import Cut, Pair
 from mto_jax.adaptation.report import Report
+from mto_jax.checkpoints import pretrained
+from mto_jax.commands.evaluate import progress_bar
 from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
-from mto_jax.evaluate import progress_bar
-from mto_jax.training.digests import write_atomically
-from mto_jax.training.fit import Tuning, complete
+from mto_jax.files import write_atomically
+from mto_jax.text2text import vocabulary as vocabularies
+from mto_jax.training.finetune import Tuning, complete
 
 METHODS = ("splitter", "spans", "phrases")
 GROUPS = ("classifier", "length")

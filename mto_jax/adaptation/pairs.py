@@ -3,7 +3,7 @@
 """A sentence cut in two, (body, tail), and files of such pairs.
 
 The body holds `<extra_id_0>` where the tail was, so that the sentence can be put together again and the
-in-place objectives know the gap; the others (`mto_jax.objectives`) take the mark out or move it.
+in-place objectives know the gap; the others (`mto_jax.text2text.objectives`) take the mark out or move it.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from mto_jax import phrases as phrase_sets
-from mto_jax import readers
 from mto_jax.errors import UserError
+from mto_jax.text2text import phrases as phrase_sets
+from mto_jax.text2text import readers
 
 GAP = "<extra_id_0>"
 LABELS = ("Filling", "Mapping")

@@ -10,10 +10,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mto_jax import readers
 from mto_jax.adaptation.report import Report
 from mto_jax.errors import UserError, unknown
-from mto_jax.tasks import text_source
+from mto_jax.text2text import readers, text_files
 
 
 class Sentence(NamedTuple):
@@ -33,16 +32,16 @@ def corpus_files(corpus: str, format: str) -> tuple[list[str], str]:
     Raises:
       UserError: no such corpus, file or format.
     """
-    if format not in text_source.FORMATS:
-        raise unknown("format of text files", format, text_source.FORMATS)
-    known = text_source.text_corpora()
+    if format not in text_files.FORMATS:
+        raise unknown("format of text files", format, text_files.FORMATS)
+    known = text_files.text_corpora()
     if corpus == "demo":
         return [], format
     if corpus in known:
         path, format = known[corpus]
-        return text_source.text_files(path), format
+        return text_files.text_files(path), format
     try:
-        return text_source.text_files(corpus), format
+        return text_files.text_files(corpus), format
     except UserError as error:
         names = unknown("corpus", corpus, ["demo", *known])
         raise UserError(f"{error} A corpus is a path or a name. {names}") from None

@@ -20,21 +20,21 @@ from typing import Any
 
 import numpy as np
 
-from mto_jax import few_shot, templates
 from mto_jax.adaptation.pairs import GAP, LABELS, restore, suffixes
 from mto_jax.adaptation.sentences import clean
+from mto_jax.checkpoints import runs
+from mto_jax.checkpoints.pretrained import load_model
+from mto_jax.commands.evaluate import progress_bar
+from mto_jax.decoding import scoring
+from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError, unknown
-from mto_jax.evaluate import progress_bar
-from mto_jax.evaluation import scoring
-from mto_jax.evaluation.decoding import Decoding, decode
-from mto_jax.evaluation.evaluate import answer
-from mto_jax.matching import classifier, record_sets
+from mto_jax.evaluation.evaluator import answer
+from mto_jax.files import damage, write_atomically
+from mto_jax.matching import classifier
 from mto_jax.models.t5 import T5
-from mto_jax.pretrained import load_model
-from mto_jax.training import checkpoints
-from mto_jax.training.digests import damage, write_atomically
-from mto_jax.training.fit import Example, Tuning, epochs, fit
-from mto_jax.vocabulary import Vocabulary
+from mto_jax.text2text import few_shot, record_sets, templates
+from mto_jax.text2text.vocabulary import Vocabulary
+from mto_jax.training.finetune import Example, Tuning, epochs, fit
 
 # Relations with a known group, as tasks: those that the paper trains its classifier on. It trains the
 # splitter on 16 relations that it does not name; here both learn from the same ones.
@@ -90,7 +90,7 @@ class Remembered:
         told = json.dumps([dataclasses.asdict(self.tuning), seed, self.base, examples])
         request = hashlib.sha256(told.encode()).hexdigest()
         mark = self.folder / "request.txt"
-        found = checkpoints.steps(self.folder)
+        found = runs.steps(self.folder)
         if mark.exists() and mark.read_text() == request and found and damage(found[-1]) is None:
             return load_model(found[-1], self.vocabulary)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -26,7 +26,7 @@ from absl import flags
 
 from mto_jax import errors
 from mto_jax.data import manifest, packing, shards
-from mto_jax.data.config import DatasetConfig
+from mto_jax.data.dataset import DatasetConfig
 from mto_jax.data.manifest import Prepared
 
 Batch = dict[str, np.ndarray]

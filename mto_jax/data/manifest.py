@@ -21,8 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import gin
 import numpy as np
 
-from mto_jax import errors, vocabulary
-from mto_jax.data.config import DatasetConfig
+from mto_jax import errors
+from mto_jax.data.dataset import DatasetConfig
+from mto_jax.text2text import vocabulary
 
 MANIFEST = "manifest.json"
 LENGTHS = "lengths.npy"
@@ -105,7 +106,7 @@ def fingerprint(config: DatasetConfig) -> dict:
         "passes": config.passes,
         "limit": config.limit,
         "vocabulary": vocabulary.vocabulary().digest,
-        "gin": [line for line in bindings(config) if "mto_jax.vocabulary." not in line],
+        "gin": [line for line in bindings(config) if "mto_jax.text2text.vocabulary." not in line],
         "code": {name: digest(path.read_bytes())[:16] for name, path in _sources(config)},
     }
 

@@ -30,9 +30,10 @@ import rich.progress
 import seqio
 import tensorflow as tf
 
-from mto_jax import cli, errors, vocabulary
+from mto_jax import errors
 from mto_jax.data import manifest, packing, shards
-from mto_jax.data.config import DatasetConfig
+from mto_jax.data.dataset import DatasetConfig
+from mto_jax.text2text import vocabulary
 
 FEATURES = ("inputs", "targets")
 
@@ -126,7 +127,7 @@ def preview(config: DatasetConfig, count: int) -> str:
 def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
     name = config.mixture_or_task_name
     known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
-    if name in importlib.import_module("mto_jax.tasks.register").RECORD_SETS:
+    if name in importlib.import_module("mto_jax.text2text.registration").RECORD_SETS:
         raise errors.UserError(
             f"{name!r} is a data set without a template: name the task, such as '{name}_mapping', or give a "
             f"mapping that says which template it wears, mapping.tasks = {{{name!r}: (objective, template)}} "
@@ -354,7 +355,7 @@ def _check_features(task: seqio.Task) -> None:
             raise errors.UserError(
                 f"The task {task.name} tokenises {key} with a vocabulary of {other.vocab_size} ids "
                 f"({path}), but this run uses {vocab.path} with {vocab.size}. Give the task "
-                "output_features=mto_jax.vocabulary.features(mto_jax.vocabulary.vocabulary()), or set "
+                "output_features=mto_jax.text2text.vocabulary.features(mto_jax.text2text.vocabulary.vocabulary()), or set "
                 "VOCABULARY (vocabulary.name) to the task's."
             )
 
@@ -441,7 +442,7 @@ def main(request: str) -> None:
             gin.parse_config(statement)
         prepare(config)
     except errors.UserError as error:
-        cli.fail(error)
+        errors.fail(error)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mto_jax.evaluation import metrics
-from mto_jax.evaluation.evaluate import Result, answer, slots
-from mto_jax.evaluation.statistics import Interval
+from mto_jax.evaluation.evaluator import Result, answer, slots
+from mto_jax.metrics import text as text_metrics
+from mto_jax.metrics.statistics import Interval
 
 _EXAMPLES = 6  # best and worst predictions of a task
 _BINS = 16  # of the histogram of lengths
@@ -281,7 +281,7 @@ def confusions(result: Result) -> list[Confusion]:
     fixed = all(row["choices"] == rows[0]["choices"] for row in rows)
 
     def label(row: Mapping[str, Any], text: str) -> str:
-        choices, said = [*map(metrics.plain, row["choices"])], metrics.plain(text)
+        choices, said = [*map(text_metrics.plain, row["choices"])], text_metrics.plain(text)
         if said not in choices:
             return _NO_CHOICE
         place = choices.index(said)

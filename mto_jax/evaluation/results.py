@@ -15,11 +15,11 @@ from typing import Any
 
 from mto_jax.data import manifest
 from mto_jax.data.manifest import Prepared
+from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
-from mto_jax.evaluation.decoding import Decoding
-from mto_jax.evaluation.evaluate import Result, metric_function, task_metrics
-from mto_jax.evaluation.statistics import Interval
-from mto_jax.training.digests import write_atomically
+from mto_jax.evaluation.evaluator import Result, metric_function, task_metrics
+from mto_jax.files import write_atomically
+from mto_jax.metrics.statistics import Interval
 
 METRICS = "metrics.json"
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, NamedTuple, Protocol
 
 from mto_jax.cli import message
-from mto_jax.experiments.claims import Claims
 from mto_jax.experiments.grid import Cell
+from mto_jax.experiments.leases import Claims
 from mto_jax.experiments.progress import Progress
 from mto_jax.experiments.store import Result, Store
-from mto_jax.training.fit import Loss
+from mto_jax.training.finetune import Loss
 
 # Called after a training step with the cell (one of those trained together), step, steps and what gives the loss.
 Report = Callable[[Cell, int, int, Loss], None]

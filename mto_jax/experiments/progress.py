@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import rich.console
 import rich.progress
 
-from mto_jax.experiments.claims import Claims
 from mto_jax.experiments.grid import Cell
+from mto_jax.experiments.leases import Claims
 from mto_jax.experiments.store import Store
-from mto_jax.training.fit import Loss
+from mto_jax.training.finetune import Loss
 
 _SHOW_EVERY = 0.2  # seconds
 

@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.evaluation import statistics
 from mto_jax.experiments.grid import Cell, Place, Value, Where, matches
 from mto_jax.experiments.store import Result
+from mto_jax.metrics import statistics
 
 
 @dataclasses.dataclass(frozen=True)

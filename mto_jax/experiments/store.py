@@ -22,7 +22,7 @@ from typing import Any
 
 from mto_jax.errors import UserError
 from mto_jax.experiments.grid import Cell, Grid, canonical
-from mto_jax.training.digests import write_atomically
+from mto_jax.files import write_atomically
 
 # {"scores": {metric: a number per example}, "values": {metric: number}, "info": {...}}
 Result = Mapping[str, Any]

@@ -13,11 +13,12 @@ import numpy as np
 import optax
 from flax import nnx
 
-from mto_jax.evaluation import scoring
+from mto_jax.checkpoints import runs
+from mto_jax.decoding import scoring
 from mto_jax.matching.verdict import Verdict, judge, ratio
 from mto_jax.models.t5 import T5
-from mto_jax.records import Record, one_per_reference
-from mto_jax.training import checkpoints, sharding
+from mto_jax.text2text.records import Record, one_per_reference
+from mto_jax.training import sharding
 from mto_jax.training import state as states
 
 FILLING, MAPPING = "Filling", "Mapping"
@@ -99,6 +100,6 @@ def save(model: T5, model_dir: str | pathlib.Path, vocabulary: Any) -> None:
         "model": dataclasses.asdict(model.config),
         "vocabulary": {"name": vocabulary.path, "digest": vocabulary.digest},
     }
-    checkpointer = checkpoints.Checkpointer(model_dir, identity)
+    checkpointer = runs.Checkpointer(model_dir, identity)
     checkpointer.save(states.start(target, named, optax.identity(), seed=0), None)
     checkpointer.close()

@@ -5,9 +5,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mto_jax.matching.mapping import Choice
-from mto_jax.matching.task import OBJECTIVES, Task, candidates, rivals
 from mto_jax.matching.verdict import MASK_FILLING, NO_WINNER, Verdict
+from mto_jax.text2text.mapping import Choice
+from mto_jax.text2text.task import OBJECTIVES, Task, candidates, rivals
 
 
 class Decision(NamedTuple):

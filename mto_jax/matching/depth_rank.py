@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mto_jax.matching.passes import Sentence
+from mto_jax.matching.teacher_forcing import Sentence
 from mto_jax.matching.verdict import Verdict, judge, ratio
 
 THRESHOLD = 0.30  # of the Maskability Index, published

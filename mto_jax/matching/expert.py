@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The expert's word: the mapping that gin binds (gin/mappings/expert.gin holds the paper's)."""
 
-from mto_jax.matching import mapping
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, Verdict
-from mto_jax.templates import TEMPLATES
+from mto_jax.text2text import mapping
+from mto_jax.text2text.templates import TEMPLATES
 
 
 def expert(task: str) -> Verdict | None:

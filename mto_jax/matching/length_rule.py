@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mto_jax.matching.verdict import Verdict, judge, ratio
-from mto_jax.records import MultipleChoice
+from mto_jax.text2text.records import MultipleChoice
 
 MOST_WORDS = 4  # choices shorter than this on average are words, not phrases
 

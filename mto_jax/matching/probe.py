@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mto_jax.evaluation import statistics
-from mto_jax.matching.held_out import ask
-from mto_jax.matching.task import Task, candidates, tokenise
+from mto_jax.evaluation.predictions import ask
 from mto_jax.matching.verdict import Verdict, judge
+from mto_jax.metrics import statistics
 from mto_jax.models.t5 import T5
-from mto_jax.templates import Template
+from mto_jax.text2text.task import Task, candidates, tokenise
+from mto_jax.text2text.templates import Template
 
 Tune = Callable[..., T5]  # a `training.fit.Tuning`
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mto_jax.matching.passes import tail_scores
+from mto_jax.matching.teacher_forcing import tail_scores
 from mto_jax.matching.verdict import Verdict, judge, ratio
 from mto_jax.models.t5 import T5
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mto_jax.evaluation.statistics import Statistics, bootstrap
+from mto_jax.metrics.statistics import Statistics, bootstrap
 
 MASK_FILLING, MAP_PHRASAL = "Mask-Filling", "Map-Phrasal"
 NO_WINNER = "no clear winner"

@@ -23,13 +23,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax.models.adapters import NONE, Adapters, Prompt
-from mto_jax.models.attention import (
-    Attention,
-    attend,
-    distance_bias,
-    relative_bias,
-    segment_mask,
-)
+from mto_jax.models.attention import Attention, attend, distance_bias, relative_bias, segment_mask
 from mto_jax.models.config import T5Config
 from mto_jax.models.layers import MLP, Dropout, RMSNorm, normal_param
 from mto_jax.models.partitioning import constrain, platform

@@ -12,10 +12,10 @@ from typing import Any
 import gin
 import numpy as np
 
+from mto_jax.checkpoints.peft import load_adapter
 from mto_jax.errors import UserError, unknown
-from mto_jax.interop.peft import load_adapter
-from mto_jax.matching.task import Task
 from mto_jax.models.adapters import Adapters
+from mto_jax.text2text.task import Task
 
 KINDS = ("uniform", "vocabulary", "phrase", "labels", "text", "file")
 # Encoders that give back the table they are handed, before they have trained.

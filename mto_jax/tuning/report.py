@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import matplotlib.figure
 import numpy as np
 
-from mto_jax.evaluation.statistics import Comparison, Interval, bootstrap, compare
 from mto_jax.experiments.figures import styled
 from mto_jax.experiments.results import stratified
+from mto_jax.metrics.statistics import Comparison, Interval, bootstrap, compare
 from mto_jax.tuning.results import Result
 
 Rows = list[list[str]]  # the first is the head

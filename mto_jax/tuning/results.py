@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mto_jax.errors import UserError
-from mto_jax.matching.held_out import Answers
-from mto_jax.training.digests import write_atomically
+from mto_jax.evaluation.predictions import Answers
+from mto_jax.files import write_atomically
 
 FILE = "results.json"
 

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mto_jax import few_shot, records
 from mto_jax.errors import UserError, unknown
-from mto_jax.matching.record_sets import Wanted, read
-from mto_jax.matching.task import Example, Task, tokenise
 from mto_jax.models.adapters import NONE, Adapters
-from mto_jax.templates import TEMPLATES, SoftPrompt, Template
+from mto_jax.text2text import few_shot, records
+from mto_jax.text2text.record_sets import Wanted, read
+from mto_jax.text2text.task import Example, Task, tokenise
+from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template
 from mto_jax.tuning.results import digest
 
 

@@ -8,8 +8,8 @@
 
 import functools
 
-from mto_jax import phrases
 from mto_jax.tasks.demo import knowledge
+from mto_jax.text2text import phrases
 
 
 @functools.cache
@@ -27,7 +27,7 @@ def _relation(relation: str) -> dict:
 
 def register() -> list[str]:
     """Registers the demo's tasks, `demo_<relation>_<template>`, and returns their names."""
-    from mto_jax.tasks import register as registry  # imports TensorFlow
+    from mto_jax.text2text import registration as registry  # imports TensorFlow
 
     return [
         task

@@ -4,7 +4,7 @@
 
 Three kinds of document: one sentence that tells one fact; a card with everything about a thing; a little
 story that joins an event's intent, need, wish and effect. Every fact is told in three sentences, each
-worded differently, one of them with the relation's standard phrase (`mto_jax.phrases`). They stand
+worded differently, one of them with the relation's standard phrase (`mto_jax.text2text.phrases`). They stand
 alone, since beside others the tail could be guessed from its neighbours and need not be remembered, and
 start with a small letter where English wants a capital: a tiny model learns "a saw" and "A saw" as two
 things, and templates have the former.

@@ -22,8 +22,8 @@ import hashlib
 from typing import NamedTuple
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.records import Triple
 from mto_jax.tasks.demo import events, nature, things
+from mto_jax.text2text.records import Triple
 
 MASK_FILLING = (
     "AtLocation",

@@ -7,9 +7,9 @@ import re
 
 from mto_jax.adaptation import held_out
 from mto_jax.adaptation.held_out import Heads
-from mto_jax.matching.record_sets import RecordSet
-from mto_jax.records import Triple
-from mto_jax.templates import Wording
+from mto_jax.text2text.record_sets import RecordSet
+from mto_jax.text2text.records import Triple
+from mto_jax.text2text.templates import Wording
 
 
 def test_heads_are_found_as_whole_words():

@@ -13,15 +13,15 @@ from flax import nnx
 
 from mto_jax.adaptation import make, pairs, teaching
 from mto_jax.adaptation.make import PairConfig
+from mto_jax.checkpoints import runs
 from mto_jax.errors import UserError
-from mto_jax.matching.record_sets import RecordSet
 from mto_jax.models.t5 import T5
-from mto_jax.records import Triple
-from mto_jax.templates import Wording
-from mto_jax.training import checkpoints
-from mto_jax.training.fit import Tuning
+from mto_jax.text2text.record_sets import RecordSet
+from mto_jax.text2text.records import Triple
+from mto_jax.text2text.templates import Wording
+from mto_jax.text2text.vocabulary import vocabulary
+from mto_jax.training.finetune import Tuning
 from mto_jax.training.optimizers import Optimizer
-from mto_jax.vocabulary import vocabulary
 
 # Teach two kinds of fact that even a tiny model tells apart: where, in a word, and why, in a phrase.
 PLACES = tuple(Triple("p", "p", f"thing {i}", ("the sea",)) for i in range(8))
@@ -40,7 +40,7 @@ def base(tmp_path_factory):
     """A step folder."""
     folder = tmp_path_factory.mktemp("base")
     tiny.write(folder)
-    return checkpoints.resolve(folder)
+    return runs.resolve(folder)
 
 
 @pytest.fixture

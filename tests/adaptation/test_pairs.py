@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mto_jax import phrases
 from mto_jax.adaptation import pairs
 from mto_jax.adaptation.sentences import clean
 from mto_jax.errors import UserError
+from mto_jax.text2text import phrases
 
 SENTENCES = st.text(min_size=1).map(clean).filter(lambda text: len(text.split()) > 1)
 PATTERNS = pairs.phrase_patterns(None)

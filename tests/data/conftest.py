@@ -8,8 +8,8 @@ import pathlib
 import gin
 import pytest
 
-from mto_jax import vocabulary  # noqa: F401  (gin learns its name)
-from mto_jax.data.config import DatasetConfig
+from mto_jax.data.dataset import DatasetConfig
+from mto_jax.text2text import vocabulary  # noqa: F401  (gin learns its name)
 
 LENGTHS = {"inputs": 48, "targets": 24}
 

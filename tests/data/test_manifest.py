@@ -9,8 +9,9 @@ import pathlib
 import gin
 import pytest
 
-from mto_jax import errors, few_shot  # noqa: F401  (gin learns the names)
+from mto_jax import errors
 from mto_jax.data import manifest
+from mto_jax.text2text import few_shot  # noqa: F401  (gin learns the names)
 
 
 @pytest.mark.parametrize(
@@ -43,14 +44,14 @@ def test_gin_bindings_of_the_data_count_and_others_do_not(config, prepared):
     gin.parse_config("SHOTS = 4\nfew_shot.shots = %SHOTS")
     assert manifest.find(wanted) is None
     assert manifest.bindings(wanted) == [
-        "mto_jax.few_shot.few_shot.shots = 4",
-        "mto_jax.vocabulary.vocabulary.name = 'demo'",
+        "mto_jax.text2text.few_shot.few_shot.shots = 4",
+        "mto_jax.text2text.vocabulary.vocabulary.name = 'demo'",
     ]
     assert "few_shot.shots = 4" in manifest.why_not(wanted)
 
 
 def test_the_vocabulary_counts_by_content_not_by_name(config, prepared, tmp_path):
-    from mto_jax import vocabulary
+    from mto_jax.text2text import vocabulary
 
     data = prepared("toy_two")
     content = pathlib.Path(vocabulary.vocabulary().path).read_bytes()

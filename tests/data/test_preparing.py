@@ -10,8 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from mto_jax import errors, vocabulary
+from mto_jax import errors
 from mto_jax.data import manifest, prepare, shards
+from mto_jax.text2text import vocabulary
 
 
 def records(prepared):

@@ -8,7 +8,8 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from mto_jax import errors, vocabulary
+from mto_jax import errors
+from mto_jax.text2text import vocabulary
 
 WORDS = [
     "the",

@@ -9,8 +9,8 @@ import re
 import pytest
 
 from mto_jax.evaluation import report
-from mto_jax.evaluation.evaluate import Result
-from mto_jax.evaluation.statistics import Interval
+from mto_jax.evaluation.evaluator import Result
+from mto_jax.metrics.statistics import Interval
 
 VOID = {"meta", "link", "line", "rect", "circle", "wbr"}
 

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from mto_jax import tables as tables_lib
+from mto_jax.commands import tables as tables_lib
 from mto_jax.errors import unknown
 from mto_jax.experiments.engine import Stage
 from mto_jax.experiments.figures import Figure

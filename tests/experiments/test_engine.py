@@ -12,10 +12,10 @@ import time
 import pytest
 
 from mto_jax.errors import UserError
-from mto_jax.experiments.claims import Claims
+from mto_jax.experiments.cache import once
 from mto_jax.experiments.engine import compute
 from mto_jax.experiments.grid import Cell
-from mto_jax.experiments.once import once
+from mto_jax.experiments.leases import Claims
 from mto_jax.experiments.store import Store
 from tests.experiments import fake
 

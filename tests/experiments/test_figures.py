@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mto_jax.errors import UserError
+from mto_jax.experiments.correlation import GainFigure
 from mto_jax.experiments.figures import FORMATS, Figure, encode
-from mto_jax.experiments.gain import GainFigure
-from mto_jax.experiments.page import page
+from mto_jax.experiments.html import page
 from mto_jax.experiments.results import Results
 from tests.experiments import fake
 

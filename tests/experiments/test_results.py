@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mto_jax.errors import UserError
-from mto_jax.evaluation import statistics
 from mto_jax.experiments.results import Results
+from mto_jax.metrics import statistics
 from tests.experiments import fake
 
 CELLS = fake.grid().cells()

@@ -10,11 +10,11 @@ import numpy as np
 import tiny
 from flax import nnx
 
-from mto_jax.matching.task import Task
 from mto_jax.models.t5 import T5
-from mto_jax.records import MultipleChoice, Triple
-from mto_jax.templates import Wording
-from mto_jax.vocabulary import vocabulary
+from mto_jax.text2text.records import MultipleChoice, Triple
+from mto_jax.text2text.task import Task
+from mto_jax.text2text.templates import Wording
+from mto_jax.text2text.vocabulary import vocabulary
 
 VOCABULARY = vocabulary("demo")
 LENGTHS = {"inputs": 96, "targets": 16}

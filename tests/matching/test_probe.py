@@ -7,12 +7,13 @@ import dataclasses
 import gin
 import numpy as np
 
-from mto_jax.evaluation.decoding import Output
-from mto_jax.matching import decide, held_out, probe
-from mto_jax.matching.mapping import Choice
-from mto_jax.matching.task import candidates
+from mto_jax.decoding.generation import Output
+from mto_jax.evaluation import predictions
+from mto_jax.matching import decide, probe
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
-from mto_jax.templates import TEMPLATES, Wording
+from mto_jax.text2text.mapping import Choice
+from mto_jax.text2text.task import candidates
+from mto_jax.text2text.templates import TEMPLATES, Wording
 
 from .common import LENGTHS, QUESTIONS, USES, VOCABULARY, model
 
@@ -64,7 +65,7 @@ def test_the_form_that_answers_right_wins(monkeypatch):
             for text in (answers if masked else plain)
         ]
 
-    monkeypatch.setattr(held_out.decoding_lib, "decode", decode)
+    monkeypatch.setattr(predictions.decoding_lib, "decode", decode)
     found = probe.probe(model(), USES, VOCABULARY, LENGTHS, tune, shots=1, tails=2, seeds=2)
     assert seen == [(0, 2), (1, 1)] * 4  # "a saw" has two tails, "a cup" one
     # ROUGE-L F: 2/3 of "cutting bread" from "cutting"; "meal" against "eating a meal at the table": 2/7.
@@ -100,10 +101,10 @@ def test_the_first_clear_score_decides_and_the_probe_names_the_template():
 
 def test_held_out_records_are_asked_greedily_whatever_gin_says():
     template = TEMPLATES["Prompting"]
-    expected = held_out.ask(model(), USES, template, VOCABULARY, LENGTHS)
+    expected = predictions.ask(model(), USES, template, VOCABULARY, LENGTHS)
     gin.bind_parameter("Decoding.num_beams", 4)
     gin.bind_parameter("Decoding.prefix", "a")
-    assert held_out.ask(model(), USES, template, VOCABULARY, LENGTHS).predictions == (
+    assert predictions.ask(model(), USES, template, VOCABULARY, LENGTHS).predictions == (
         expected.predictions
     )
 

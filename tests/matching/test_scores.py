@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from mto_jax.matching import agreement, depth_rank, length_rule, likelihood, unlabelled, verdict
-from mto_jax.matching.passes import Sentence, TailScores
+from mto_jax.matching.teacher_forcing import Sentence, TailScores
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
 
 from .common import QUESTIONS, VOCABULARY, brute_force, model

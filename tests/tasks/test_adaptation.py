@@ -11,10 +11,11 @@ import seqio
 from mto_jax import tasks
 from mto_jax.adaptation import pairs
 from mto_jax.data import prepare
-from mto_jax.data.config import DatasetConfig
+from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
-from mto_jax.tasks import adaptation, register
-from mto_jax.vocabulary import vocabulary
+from mto_jax.tasks import adaptation
+from mto_jax.text2text import registration
+from mto_jax.text2text.vocabulary import vocabulary
 
 LENGTHS = {"inputs": 24, "targets": 12}
 ROWS = [
@@ -110,10 +111,10 @@ def test_replay(path):
 
 def test_a_task_of_the_users_module_is_replayed(path, tmp_path, monkeypatch):
     """The module comes after all tasks of ours, the mixtures after the module."""
-    monkeypatch.setattr(register, "RECORD_SETS", dict(register.RECORD_SETS))
+    monkeypatch.setattr(registration, "RECORD_SETS", dict(registration.RECORD_SETS))
     (tmp_path / "facts.tsv").write_text("head\ttail\n" + "".join(f"a {i}\tb\n" for i in range(40)))
     (tmp_path / "my_facts.py").write_text(
-        "from mto_jax.tasks.register import register_file\n"
+        "from mto_jax.text2text.registration import register_file\n"
         f"register_file('mine', {str(tmp_path / 'facts.tsv')!r}, phrase='is like')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

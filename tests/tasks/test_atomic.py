@@ -9,9 +9,9 @@ import gin
 import pytest
 import seqio
 
-from mto_jax import few_shot, phrases
 from mto_jax.errors import UserError
 from mto_jax.tasks import atomic
+from mto_jax.text2text import few_shot, phrases
 
 
 @pytest.fixture(autouse=True)

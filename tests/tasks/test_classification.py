@@ -7,14 +7,14 @@ import pytest
 import seqio
 
 from mto_jax.errors import UserError
-from mto_jax.records import LabelledText
 from mto_jax.tasks import classification, qa
-from mto_jax.tasks.tfds import TfdsRecords
+from mto_jax.text2text.records import LabelledText
+from mto_jax.text2text.tfds import TfdsRecords
 
 
 @pytest.fixture
 def connected(monkeypatch):
-    monkeypatch.setattr("mto_jax.tasks.tfds._check_connection", lambda: None)
+    monkeypatch.setattr("mto_jax.text2text.tfds._check_connection", lambda: None)
 
 
 def reader(name: str, split: str = "train"):

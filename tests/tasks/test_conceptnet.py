@@ -8,9 +8,9 @@ import gin
 import pytest
 import seqio
 
-from mto_jax import few_shot, phrases, templates
 from mto_jax.errors import UserError
 from mto_jax.tasks import conceptnet
+from mto_jax.text2text import few_shot, phrases, templates
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import pytest
 import seqio
 
 from mto_jax.errors import UserError
-from mto_jax.tasks import corpora, text_source
-from mto_jax.tasks.text_source import held_out_hash, read_documents, text_corpora, text_files
-from mto_jax.vocabulary import vocabulary
+from mto_jax.tasks import corpora
+from mto_jax.text2text.text_files import held_out_hash, read_documents, text_corpora, text_files
+from mto_jax.text2text.vocabulary import vocabulary
 
 LENGTHS = {"inputs": 64, "targets": 64}
 LINES = [f"Document number {i} tells of a fox." for i in range(250)]
@@ -89,7 +89,7 @@ def test_unreadable_text(tmp_path):
 
 def held_out(documents: list[str]) -> list[str]:
     limit = held_out_hash(d.encode() for d in documents)
-    return [d for d in documents if text_source.zlib.crc32(d.encode()) <= limit]
+    return [d for d in documents if text_files.zlib.crc32(d.encode()) <= limit]
 
 
 @pytest.mark.parametrize("size, expected", [(1, 0), (2, 1), (199, 1), (250, 2), (120_000, 1000)])
@@ -126,7 +126,7 @@ def test_span_corruption_end_to_end(tmp_path):
     source = seqio.TaskRegistry.get("long_span_corruption").source
     assert source.input_files == [str(tmp_path / "long.txt.gz")]
     restored = []
-    splits = [examples("long_span_corruption", split) for split in text_source.SPLITS]
+    splits = [examples("long_span_corruption", split) for split in text_files.SPLITS]
     for example in max(splits, key=len):
         assert example["inputs"][-1] == example["targets"][-1] == vocab.eos_id
         by_sentinel = itertools.groupby(example["targets"][:-1], lambda i: i >= vocab.num_pieces)

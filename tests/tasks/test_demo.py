@@ -12,11 +12,11 @@ import gin
 import pytest
 import sentencepiece
 
-from mto_jax import phrases
 from mto_jax.errors import UserError
-from mto_jax.few_shot import normal
 from mto_jax.tasks.demo import corpus, knowledge, train_vocabulary
-from mto_jax.vocabulary import vocabulary
+from mto_jax.text2text import phrases
+from mto_jax.text2text.few_shot import normal
+from mto_jax.text2text.vocabulary import vocabulary
 
 MAIN_RELATIONS = ("AtLocation", "ObjectUse", "HasProperty", "xIntent", "xNeed")
 

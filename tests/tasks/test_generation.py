@@ -8,10 +8,10 @@ import gin
 import pytest
 import seqio
 
-from mto_jax import templates
 from mto_jax.errors import UserError
-from mto_jax.records import Generation
 from mto_jax.tasks import generation
+from mto_jax.text2text import templates
+from mto_jax.text2text.records import Generation
 
 
 @pytest.fixture(autouse=True)

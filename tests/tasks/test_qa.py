@@ -9,10 +9,10 @@ import gin
 import pytest
 import seqio
 
-from mto_jax import few_shot, templates
 from mto_jax.errors import UserError
-from mto_jax.records import MultipleChoice
 from mto_jax.tasks import qa
+from mto_jax.text2text import few_shot, templates
+from mto_jax.text2text.records import MultipleChoice
 
 
 def nested(stem="where?", key="B", **more):
@@ -170,7 +170,7 @@ def test_sets_of_tfds(name, split, monkeypatch, tmp_path):
     import tensorflow as tf
 
     tfds = pytest.importorskip("tensorflow_datasets")
-    monkeypatch.setattr("mto_jax.tasks.tfds._check_connection", lambda: None)
+    monkeypatch.setattr("mto_jax.text2text.tfds._check_connection", lambda: None)
     monkeypatch.setenv("MTO_DATA_DIR", str(tmp_path))  # holds no file
     row, expected = TFDS_ROWS[name]
 
@@ -195,7 +195,7 @@ def test_arc_in_its_authors_files(tmp_path, monkeypatch):
         for split in ("train", "validation", "test")
     ]
     assert questions == ["Train?", "Dev?", "Test?"]
-    monkeypatch.setattr("mto_jax.tasks.tfds._check_connection", _offline)
+    monkeypatch.setattr("mto_jax.text2text.tfds._check_connection", _offline)
     with pytest.raises(UserError, match="no file arc/ARC-Easy-Train.jsonl"):
         list(qa.SETS["arc_easy"]["train"]())
 

@@ -6,10 +6,10 @@ import gin
 import pytest
 import seqio
 
-from mto_jax import templates
 from mto_jax.errors import UserError
-from mto_jax.records import LabelledText
 from mto_jax.tasks import tweet_eval
+from mto_jax.text2text import templates
+from mto_jax.text2text.records import LabelledText
 
 
 @pytest.fixture

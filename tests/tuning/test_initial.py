@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mto_jax.checkpoints.peft import save_adapter
 from mto_jax.errors import UserError
-from mto_jax.interop.peft import save_adapter
 from mto_jax.models.adapters import Adapters
 from mto_jax.tuning import initial
 from mto_jax.tuning.initial import PromptInit

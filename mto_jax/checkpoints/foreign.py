@@ -1,0 +1,236 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""An opened checkpoint: what it holds, what of it is used, and the step from there to arrays on devices."""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+import gin
+import jax
+import numpy as np
+
+from mto_jax.checkpoints import parameter_names
+from mto_jax.checkpoints.lazy import Tensor, place
+from mto_jax.errors import UserError
+from mto_jax.models.config import T5Config
+
+# Fields of T5Config that say what a model is; the others say how it is computed or trained.
+_IDENTITY = (
+    *("d_model", "d_kv", "num_heads", "d_ff", "num_encoder_layers", "num_decoder_layers"),
+    *("num_buckets", "max_distance", "relative_bias_per_layer", "mlp", "tie_embeddings"),
+    "norm_epsilon",
+)
+
+# (pattern, replacement) as in T5X: see `Checkpoint.assign`.
+Rules = Sequence[tuple[str, str | None]]
+
+
+@gin.configurable("load_checkpoint")
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a user may say about the checkpoints that are read.
+
+    Attributes:
+      assignment_map: rules for a partial restore, see `Checkpoint.assign`.
+      allow_pickle: read `pytorch_model.bin` (by PyTorch, which must be installed, and nothing but tensors
+        of it) where there are no safetensors.
+    """
+
+    assignment_map: Rules = ()
+    allow_pickle: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """What a reader finds: lazy tensors under the names that the file gives them."""
+
+    path: str
+    format: str
+    side: str  # whose names they are: "hf", "t5x" or "ours"
+    tensors: Mapping[str, Tensor]
+    left: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> why it is not used
+    notes: Sequence[str] = ()
+    step: int | None = None
+    layers: str = "apart"  # or "scanned"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A T5 in a file: our parameters as lazy tensors, and an account of every tensor in it."""
+
+    file: File
+    config: T5Config  # as stored; `vocab_size` is the number of rows in the file
+    tensors: Mapping[str, Tensor]  # by our name
+    used: Mapping[str, Sequence[str]]  # our name -> names in the file
+    faults: Mapping[str, Sequence[str]]  # our name -> what is missing or misshapen
+    extra: Mapping[str, Tensor]  # by the file's name: parameters that a T5 does not have
+
+    @property
+    def model(self) -> T5Config:
+        """The model to fill if none is asked for; a foreign vocabulary is rounded up to a multiple of 128."""
+        rows = self.config.vocab_size
+        rows = rows if self.file.side == "ours" else parameter_names.padded(rows)
+        return dataclasses.replace(self.config, vocab_size=rows)
+
+    def assign(
+        self, config: T5Config | None = None, rules: Rules = ()
+    ) -> tuple[T5Config, dict[str, Tensor], list[str]]:
+        """Which tensor each parameter of a model gets: (model, tensors by our name, report).
+
+        Args:
+          config: the model to fill; None takes `model`.
+          rules: (pattern, replacement) pairs for a partial restore; the first pattern that matches the
+            whole name of a parameter decides. A replacement (with \\1 for groups) names the
+            parameter of the checkpoint to take instead; None leaves the parameter out, so that
+            it keeps its fresh value. A None rule that matches a tensor of the file (or
+            parameter of the checkpoint) which the model has no place for leaves it unread.
+
+        Raises:
+          UserError: lists each tensor that is missing, misshapen or extra, and what was expected.
+        """
+        target = config or self.model
+        tensors, report = self._fit_vocabulary(target.vocab_size)
+        problems = []
+        chosen, taken = {}, set()
+        for name, shape in parameter_names.shapes(target).items():
+            source = _source(name, rules)
+            if source != name:
+                report.append(f"{name} <- {source or 'fresh'}")
+            if source is None:
+                continue
+            taken.add(source)
+            if source in self.faults:
+                problems += self.faults[source]
+            elif source not in tensors:
+                problems.append(f"missing: {source}, expected {list(shape)}")
+            elif tensors[source].shape != shape:
+                there = list(tensors[source].shape)
+                problems.append(f"misshapen: {source} is {there}, expected {list(shape)}")
+            else:
+                chosen[name] = tensors[source]
+        spare = {n: t.shape for n, t in tensors.items() if n not in taken}
+        for name, shape in {**spare, **{n: t.shape for n, t in self.extra.items()}}.items():
+            if any(to is None and re.fullmatch(pattern, name) for pattern, to in rules):
+                report.append(f"{name} {list(shape)} is left unread")
+            elif name not in self.extra and rules:
+                report.append(f"{name} {list(shape)} has no place here")
+            else:
+                problems.append(f"extra: {name} {list(shape)}, expected no such tensor")
+        if not rules:
+            problems += [
+                f"another model: {field} = {getattr(self.config, field)!r} there, "
+                f"{getattr(target, field)!r} here"
+                for field in _IDENTITY
+                if getattr(self.config, field) != getattr(target, field)
+            ]
+        if problems:
+            raise self._misfit(problems)
+        return target, chosen, report
+
+    def _fit_vocabulary(self, size: int) -> tuple[Mapping[str, Tensor], list[str]]:
+        """The tensors for a vocabulary of `size`, if it differs in padding only; and what was done."""
+        stored = self.config.vocab_size
+        if size == stored or parameter_names.padded(size) != parameter_names.padded(stored):
+            return self.tensors, []
+        how = "new ones copy that of the pad token" if size > stored else "cut"
+        report = [f"vocabulary: {stored} rows there, {size} here ({how})"]
+        return parameter_names.fit_vocabulary(self.tensors, size), report
+
+    def _misfit(self, problems: Sequence[str]) -> UserError:
+        shown = [f"  {line}" for line in problems[:40]]
+        if len(problems) > 40:
+            shown.append(f"  ... and {len(problems) - 40} more")
+        return UserError(
+            f"{self.file.path} ({self.file.format}) does not fit the model:\n"
+            + "\n".join(shown)
+            + "\nChange the model, or say by load_checkpoint.assignment_map which parameters to take: a "
+            "pair (pattern, other name) renames, (pattern, None) leaves out."
+        )
+
+    def description(self) -> str:
+        """What the checkpoint is, for a person."""
+        config, counts = self.config, collections.Counter()
+        for tensor in {**self.tensors, **self.extra}.values():
+            counts[str(tensor.dtype)] += int(np.prod(tensor.shape))
+        lines = [
+            *_header(self.file),
+            ("family", family(config)),
+            ("parameters", f"{sum(counts.values()):,}"),
+            ("types", ", ".join(f"{name} ({count:,})" for name, count in counts.items())),
+            (
+                "layers",
+                f"{config.num_encoder_layers} + {config.num_decoder_layers}, {self.file.layers}",
+            ),
+            ("sizes", ", ".join(f"{f} {getattr(config, f)}" for f in _IDENTITY[:4])),
+            ("vocabulary", f"{config.vocab_size} rows"),
+            ("head", "tied to the embedding" if config.tie_embeddings else "of its own"),
+            ("feed-forward", config.mlp),
+            (
+                "relative bias",
+                f"{config.num_buckets} buckets up to distance {config.max_distance}, "
+                + ("one table a layer" if config.relative_bias_per_layer else "one table a stack"),
+            ),
+        ]
+        lines += [("problem", fault) for faults in self.faults.values() for fault in faults]
+        lines += [("extra", f"{name} {list(t.shape)}") for name, t in self.extra.items()]
+        return columns([*lines, *_footer(self.file)])
+
+
+def _source(name: str, rules: Rules) -> str | None:
+    """The parameter of the checkpoint that `name` takes, by the first rule that matches; None for none."""
+    for pattern, replacement in rules:
+        if match := re.fullmatch(pattern, name):
+            return None if replacement is None else match.expand(replacement)
+    return name
+
+
+def place_all(
+    tensors: Mapping[str, Tensor], shardings: Mapping[str, jax.sharding.Sharding] | None
+) -> dict[str, jax.Array]:
+    """The tensors as float32 arrays, one after another, each read straight to the devices that hold it."""
+    return {
+        name: place(tensor, shardings and shardings[name], np.float32)
+        for name, tensor in tensors.items()
+    }
+
+
+def family(config: T5Config) -> str:
+    """The published models of this build, as far as sizes and options tell."""
+    if config.relative_bias_per_layer:
+        return "umT5"
+    if config.mlp == "relu":
+        return "T5 1.0" if config.tie_embeddings else "T5 1.0 with a head of its own"
+    if config.mlp == "gated-silu":
+        return "UL2"
+    known = {250112: "mT5", 384: "ByT5"}
+    return known.get(config.vocab_size, "T5 1.1 (also LM-adapted, Flan-T5)")
+
+
+def describe_file(file: File, reason: str) -> str:
+    """What can be said of a checkpoint that is no T5."""
+    tensors = [("holds", f"{name} {list(t.shape)} {t.dtype}") for name, t in file.tensors.items()]
+    return columns([*_header(file), ("not a T5", reason), *tensors[:20], *_footer(file)])
+
+
+def _header(file: File) -> list[tuple[str, str]]:
+    step = [] if file.step is None else [("step", f"{file.step:,}")]
+    return [("path", file.path), ("format", file.format), *step]
+
+
+def _footer(file: File) -> list[tuple[str, str]]:
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in file.left.items():
+        by_reason.setdefault(reason, []).append(name)
+    left = [
+        ("not used", f"{', '.join(names) if len(names) <= 5 else len(names)} ({reason})")
+        for reason, names in by_reason.items()
+    ]
+    return [*(("note", note) for note in file.notes), *left]
+
+
+def columns(rows: Sequence[tuple[str, str]]) -> str:
+    """Titles and texts, a line each."""
+    width = max(len(title) for title, _ in rows)
+    return "\n".join(f"{title:<{width}}  {text}" for title, text in rows)

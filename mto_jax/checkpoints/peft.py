@@ -1,0 +1,309 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters as files: folders that Hugging Face PEFT reads too, and bare prompts.
+
+An adapter folder of ours holds
+
+  mto.json                    what the adapter is, on which model it was trained, and SHA-256 of the other files
+  adapter_config.json,        a prompt, LoRA or (IA)^3, as PEFT writes it
+  adapter_model.safetensors
+  parameters.safetensors      in place of these two what PEFT has no form for: several at once, prefixes
+  prompt.npy                  the rows [P, D] of a prompt, in the form of google-research/prompt-tuning
+
+`load_adapter` also reads PEFT's own folders and .npy files.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mto_jax import errors, hub
+from mto_jax.checkpoints import peft_form, safetensors
+from mto_jax.checkpoints.foreign import columns
+from mto_jax.checkpoints.lazy import in_memory
+from mto_jax.errors import UserError
+from mto_jax.models import adapters as adapters_lib
+from mto_jax.models.adapters import Adapters
+from mto_jax.models.config import T5Config
+from mto_jax.models.t5 import T5
+from mto_jax.training.state import blueprint
+
+OWN = "mto.json"
+OWN_WEIGHTS = "parameters.safetensors"
+PROMPT = "prompt.npy"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+# What a description may tell besides the adapter itself.
+DESCRIPTION = ("task", "template", "vocabulary", "base", "info")
+
+
+def is_adapter(path: str | os.PathLike) -> bool:
+    """Whether `path` is an adapter folder, of ours or of PEFT's."""
+    folder = pathlib.Path(path)
+    return (folder / OWN).is_file() or (folder / CONFIG).is_file()
+
+
+def one_fingerprint(fingerprints: Mapping[str, str]) -> str:
+    """A T5 in 32 hexadecimal digits, from `state.fingerprints` of its parameters; those of adapters do not count."""
+    base = {name: v for name, v in fingerprints.items() if not adapters_lib.is_adapter(name)}
+    return hashlib.sha256(json.dumps(base, sort_keys=True).encode()).hexdigest()[:32]
+
+
+# ---- Writing ----------------------------------------------------------------------------------
+
+
+def save_adapter(
+    folder: str | os.PathLike,
+    adapters: Adapters,
+    parameters: Mapping[str, Any],
+    description: Mapping[str, Any],
+) -> None:
+    """Write an adapter folder, wholly or not at all; an adapter folder of ours that is there is replaced.
+
+    Args:
+      adapters: what the adapter is; its prompt encoder is folded away.
+      parameters: by name; those that are not an adapter's are left out.
+      description: any of "task" and "template" (names), "vocabulary" (digest), "base" ({"path",
+        "fingerprint"}, see `one_fingerprint`) and "info" (what else is worth knowing), as JSON has it.
+
+    Raises:
+      UserError: nothing to write, values that are not finite, or something else is in `folder`.
+    """
+    folder = pathlib.Path(folder)
+    for key in description:
+        if key not in DESCRIPTION:
+            raise errors.unknown("field of an adapter's description called", key, DESCRIPTION)
+    taken = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+    if taken and not (folder / OWN).is_file():
+        raise UserError(f"{folder} exists and is no adapter folder of ours: name another one.")
+    own = {name: v for name, v in parameters.items() if adapters_lib.is_adapter(name)}
+    folded = adapters_lib.fold(own, adapters)
+    arrays = {name: np.asarray(value, np.float32) for name, value in folded.items()}
+    if not arrays:
+        raise UserError(f"There is no adapter to write to {folder}: the model has none.")
+    _check_finite(arrays, folder)
+    content = {"adapters": dataclasses.asdict(adapters.folded), **description}
+    json.dumps(content)  # before anything is written
+
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    if peft_form.expresses(adapters):
+        config, tensors = peft_form.encode(adapters, arrays)
+        _write_json(partial / CONFIG, {**config, **_base_for_peft(description)})
+        _write_tensors(partial / WEIGHTS, tensors)
+    else:
+        _write_tensors(partial / OWN_WEIGHTS, arrays)
+    if adapters.prompt_rows:
+        np.save(partial / PROMPT, arrays["prompt.table"])
+    digests = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
+    _write_json(partial / OWN, {**content, "sha256": digests})
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def _base_for_peft(description: Mapping[str, Any]) -> dict[str, str | None]:
+    """The base model as PEFT names it: a repository of the hub without its prefix, or a path."""
+    path = str((description.get("base") or {}).get("path") or "")
+    name, _, revision = path.removeprefix(hub.PREFIX).partition("@")
+    if not path.startswith(hub.PREFIX):
+        name, revision = path, ""
+    return {"base_model_name_or_path": name or None, "revision": revision or None}
+
+
+def _write_tensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    safetensors.write(path, {n: in_memory(v) for n, v in arrays.items()}, np.float32)
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- Reading ----------------------------------------------------------------------------------
+
+
+def load_adapter(
+    path: str | os.PathLike,
+) -> tuple[Adapters, dict[str, np.ndarray], dict[str, Any]]:
+    """(what the adapter is, its parameters by name in float32, its description) of a folder or a .npy file.
+
+    The description of foreign files tells {"base": {"path": ...}} at most; see `save_adapter`.
+
+    Raises:
+      UserError: no adapter, damaged, changed since it was written, or what `Adapters` cannot express.
+    """
+    place = pathlib.Path(path).expanduser()
+    if place.is_file():
+        table = _read_array(place)
+        return Adapters.from_dict({"prompt_rows": len(table)}), {"prompt.table": table}, {}
+    if not is_adapter(place):
+        what = f"holds neither {OWN} nor {CONFIG}" if place.is_dir() else "is not there"
+        raise UserError(
+            f"{place} {what}. Give a folder that tuning wrote, a folder of Hugging Face PEFT, or the "
+            ".npy file of a prompt."
+        )
+    if not (place / OWN).is_file():
+        return _read_peft(place)
+    adapters, description = _read_own(place)
+    if (place / CONFIG).is_file():
+        return adapters, _read_peft(place)[1], description
+    return adapters, _read_tensors(place / OWN_WEIGHTS), description
+
+
+def _read_own(folder: pathlib.Path) -> tuple[Adapters, dict[str, Any]]:
+    content = _read_json(folder / OWN)
+    try:
+        adapters, digests = Adapters.from_dict(content["adapters"]), dict(content["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / OWN} does not describe an adapter: {error!r}.") from error
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise UserError(f"The adapter {folder} is damaged: {name} is missing.")
+        if _sha256(folder / name) != digest:
+            raise UserError(
+                f"The adapter {folder} is damaged: the content of {name} is not what was written. If another "
+                f"program wrote it on purpose, remove {OWN} to have the folder read as PEFT's."
+            )
+    return adapters, {key: content[key] for key in DESCRIPTION if key in content}
+
+
+def _read_peft(
+    folder: pathlib.Path,
+) -> tuple[Adapters, dict[str, np.ndarray], dict[str, Any]]:
+    config = _read_json(folder / CONFIG)
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(
+            f"{folder} has no {WEIGHTS}. Adapters are not read from pickles (adapter_model.bin): load "
+            "it with PEFT and write it with save_pretrained, which makes safetensors."
+        )
+    tensors = _read_tensors(folder / WEIGHTS)
+    adapters, parameters = peft_form.decode(config, tensors, str(folder))
+    base, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if not base:
+        return adapters, parameters, {}
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base) and not pathlib.Path(base).exists():
+        # A name of the hub without an organisation is one of the first T5s, which are google-t5's now.
+        base = base if "/" in base else f"google-t5/{base}"
+        base = f"{hub.PREFIX}{base}" + (f"@{revision}" if revision else "")
+    return adapters, parameters, {"base": {"path": base}}
+
+
+def _read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    arrays = {n: np.array(t.whole(), np.float32) for n, t in safetensors.read(path).items()}
+    _check_finite(arrays, path)
+    return arrays
+
+
+def _read_array(path: pathlib.Path) -> np.ndarray:
+    """The rows of a prompt out of a .npy file."""
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path} does not read as an array of NumPy (.npy): {error}.") from error
+    if (
+        not isinstance(table, np.ndarray)
+        or table.dtype.kind != "f"
+        or table.ndim != 2
+        or not table.size
+    ):
+        there = (
+            f"{table.dtype} {list(table.shape)}" if isinstance(table, np.ndarray) else "an archive"
+        )
+        raise UserError(
+            f"{path} holds {there}; a prompt is an array [rows, width] of floating-point numbers."
+        )
+    table = table.astype(np.float32)
+    _check_finite({"prompt.table": table}, path)
+    return table
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} does not hold a JSON object.")
+    return value
+
+
+def inspect(path: str | os.PathLike) -> str:
+    """What an adapter is, for a person.
+
+    Raises:
+      UserError: see `load_adapter`.
+    """
+    adapters, parameters, told = load_adapter(path)
+    base, info = told.get("base") or {}, told.get("info") or {}
+    lines = [("path", os.fspath(path)), ("adapter", summary(adapters))]
+    if adapters.prompt_rows:
+        norms = np.linalg.norm(parameters["prompt.table"], axis=1)
+        width = parameters["prompt.table"].shape[1]
+        text = f"width {width}, norms of the rows {norms.min():.3g} to {norms.max():.3g}"
+        lines.append(("prompt", text))
+    lines += [(key, told[key]) for key in ("task", "template", "vocabulary") if told.get(key)]
+    lines += [("base", f"{key} {value}") for key, value in base.items()]
+    lines += [("info", f"{key} {value}") for key, value in info.items()]
+    lines += [("holds", f"{name} {list(value.shape)}") for name, value in parameters.items()]
+    forms = [name for name in (OWN, CONFIG, PROMPT) if (pathlib.Path(path) / name).is_file()]
+    lines += [("files", ", ".join(forms))] if forms else []
+    return columns(lines)
+
+
+def summary(adapters: Adapters) -> str:
+    """What is added, in a few words.
+
+    >>> summary(Adapters(prompt_rows=10, lora_rank=4))
+    'prompt of 10 rows, LoRA of rank 4 (query, value)'
+    """
+    parts = {
+        f"prompt of {adapters.prompt_rows} rows": adapters.prompt_rows,
+        f"LoRA of rank {adapters.lora_rank} ({', '.join(adapters.lora_targets)})": adapters.lora_rank,
+        "(IA)^3": adapters.ia3,
+        f"prefixes of {adapters.prefix_length}": adapters.prefix_length,
+    }
+    return ", ".join(text for text, there in parts.items() if there)
+
+
+# ---- Checking ---------------------------------------------------------------------------------
+
+
+def _check_finite(arrays: Mapping[str, np.ndarray], place: pathlib.Path) -> None:
+    for name, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise UserError(f"{place}: {name} has values that are not finite numbers.")
+
+
+def check_fits(
+    adapters: Adapters, parameters: Mapping[str, Any], config: T5Config, where: str | os.PathLike
+) -> None:
+    """Raises a UserError unless the parameters of a folded adapter, found at `where`, fit a model."""
+    plan = blueprint(lambda rngs: T5(config, rngs, adapters))
+    wanted = {n: list(v.shape) for n, v in plan.abstract.items() if adapters_lib.is_adapter(n)}
+    found = {name: list(np.shape(value)) for name, value in parameters.items()}
+    wrong = [
+        f"{name} is {found.get(name, 'missing')}, expected {wanted.get(name, 'none')}"
+        for name in sorted({*wanted, *found})
+        if wanted.get(name) != found.get(name)
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise UserError(
+            f"The adapter {where} does not fit the model (d_model {config.d_model}, {config.num_encoder_layers} + "
+            f"{config.num_decoder_layers} layers): {'; '.join(wrong[:5])}{more}. Take the model that it was "
+            "trained on, or an adapter of this one."
+        )

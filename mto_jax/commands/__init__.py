@@ -1,0 +1,3 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of `mto`, a file each; nothing imports this room."""

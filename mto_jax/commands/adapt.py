@@ -1,0 +1,162 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""mto adapt: unlabelled sentences to task-like pairs, and a model trained on with them under an objective.
+
+    mto adapt --gin_file=runs/adapt.gin --gin.CORPUS=wordnet_glosses --gin.OBJECTIVE=mixed \\
+      --gin.INITIAL_CHECKPOINT_PATH=runs/base --gin.MODEL_DIR=runs/mixed
+
+The pairs and a report of what was kept and dropped are in MODEL_DIR/adaptation; the training is that of `mto
+train`. The same command, run again, goes on where it stopped.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import gin
+import jax
+import rich.console
+
+from mto_jax.adaptation import make
+from mto_jax.adaptation import pairs as pairs_lib
+from mto_jax.adaptation.make import PairConfig
+from mto_jax.checkpoints import pretrained
+from mto_jax.commands import train as training
+from mto_jax.data import manifest
+from mto_jax.errors import UserError, unknown
+from mto_jax.files import write_atomically
+from mto_jax.tasks import adaptation as tasks
+from mto_jax.training.performance import use_compilation_cache
+
+NAME = "adaptation"  # of the tasks: adaptation_lm, adaptation_mixed, ...
+IN_PLACE = {"Filling": "in_place_denoising", "Mapping": "lm"}
+
+# An objective of method.md section 2 (or its in-place variant) -> the pair objective, and what gin binds.
+OBJECTIVES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "lm": ("lm", {}),
+    "denoising": ("denoising", {}),
+    "mixed": ("mixed", {}),
+    "in_place_denoising": ("in_place_denoising", {}),
+    "in_place_mixed": ("mixed", {"mixed.objectives": IN_PLACE}),
+}
+
+
+@gin.configurable
+def adapt(
+    *,
+    model_dir: str,
+    initial_checkpoint_path: str,
+    objective: str,
+    pairs: PairConfig,
+    batch_size: int = 16,
+    epochs: int = 3,
+    train_steps: int | None = None,
+    replay: str | None = None,
+    replay_share: float = 0.25,
+    pairs_dir: str | None = None,
+) -> dict[str, float]:
+    """Make the pairs, then train on them; returns the last metrics.
+
+    All else of the training (optimizer, lengths, evaluation) is what gin binds for `train`; the model's sizes
+    are those of the checkpoint.
+
+    Args:
+      model_dir: the run directory.
+      initial_checkpoint_path: run directory or step folder of the model to adapt, or any other
+        checkpoint (`pretrained.locate`); splitter and classifier start from it too.
+      objective: "lm", "denoising", "mixed", "in_place_denoising", "in_place_mixed", or "none": nothing
+        is trained, the base checkpoint is the result.
+      pairs: how sentences become pairs.
+      batch_size: pairs (and replayed examples) of a batch; every example has a row of its own.
+      epochs: times that every pair is seen.
+      train_steps: steps instead of epochs.
+      replay: a pre-training task to mix in against forgetting, such as "c4_span_corruption".
+      replay_share: its part of the examples.
+      pairs_dir: where the pairs are; None means MODEL_DIR/adaptation. Runs that differ in their objective
+        alone may share one.
+
+    Raises:
+      UserError: an unknown objective, replay with the objective "none", a MODEL_DIR of another adaptation,
+        or what `make.ensure` and `train` find wrong.
+    """
+    objective = objective.lower()
+    if objective != "none" and objective not in OBJECTIVES:
+        raise unknown("adaptation objective", objective, ["none", *OBJECTIVES])
+    if objective == "none" and replay is not None:
+        raise UserError(
+            f"The objective 'none' trains nothing, so there is nothing to mix with {replay!r}: leave out "
+            "REPLAY, or choose another OBJECTIVE."
+        )
+    if objective == "none":
+        print(f"objective none: the result is {initial_checkpoint_path} as it is")
+        return {}
+    if epochs < 1:
+        raise UserError(f"adapt.epochs is {epochs}; it must be 1 or more.")
+    tasks.adaptation_pairs({}, replay, replay_share)  # checks the share before any work
+
+    use_compilation_cache()
+    base = pretrained.locate(initial_checkpoint_path)
+    pretrained.adopt_vocabulary(base)
+    folder = pathlib.Path(model_dir)
+    path = _pairs(pairs, pathlib.Path(pairs_dir) if pairs_dir else folder / "adaptation", base)
+    task, bindings = OBJECTIVES[objective]
+    count = len(tasks.split_pairs(pairs_lib.read(path))["train"])
+    share = replay_share if replay else 0.0
+    steps = train_steps or math.ceil(epochs * count / (1 - share) / batch_size)
+    _claim(folder, {"objective": objective, "replay": replay, "replay_share": share}, path)
+
+    sizes = dataclasses.asdict(pretrained.config_of(base))
+    with gin.unlock_config():
+        for name, value in {
+            "adaptation_pairs.files": {NAME: str(path.absolute())},
+            "adaptation_pairs.replay": replay,
+            "adaptation_pairs.replay_share": replay_share,
+            "DatasetConfig.mixture_or_task_name": f"{NAME}_{task}" + ("_replay" if replay else ""),
+            **{f"T5Config.{field}": value for field, value in sizes.items()},
+            "train.model_dir": model_dir,
+            "train.initial_checkpoint_path": initial_checkpoint_path,
+            "train.batch_size": batch_size,
+            "train.train_steps": steps,
+            "train.pack": False,
+            **bindings,
+        }.items():
+            gin.bind_parameter(name, value)
+    print(f"{count} pairs to train on: {steps} steps of {batch_size} examples", flush=True)
+    return training.train()
+
+
+def _pairs(config: PairConfig, folder: pathlib.Path, base: pathlib.Path) -> pathlib.Path:
+    """The file of pairs, made by the first process while the others wait; prints the report."""
+    if jax.process_index() == 0:
+        path, report = make.ensure(config, folder, base)
+        rich.console.Console().print(report.table(f"Sentences of {config.corpus}"))
+        print(f"{report.kept} pairs are in {path}, the report in {path.with_name('report.json')}")
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("adaptation pairs")
+    return folder / "pairs.jsonl"
+
+
+def _claim(folder: pathlib.Path, what: Mapping[str, Any], path: pathlib.Path) -> None:
+    """MODEL_DIR is new or of this very adaptation: remember it there.
+
+    Raises:
+      UserError: it is of another.
+    """
+    claim = folder / "adaptation.json"
+    here = {**what, "pairs": manifest.digest(path.read_bytes())}
+    there = json.loads(claim.read_text()) if claim.exists() else here
+    different = [
+        f"{k} is {there.get(k)!r} there and {v!r} now" for k, v in here.items() if there.get(k) != v
+    ]
+    if different:
+        raise UserError(
+            f"MODEL_DIR {folder} holds another adaptation: {'; '.join(different)}. Choose a new MODEL_DIR."
+        )
+    if jax.process_index() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(claim, json.dumps(here, indent=1) + "\n")

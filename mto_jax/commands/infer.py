@@ -1,0 +1,248 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""mto infer: predict for every line of a file or of standard input; writes JSONL in the same order.
+
+mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a --input_file=questions.txt --output_file=answers.jsonl
+echo "xIntent: PersonX runs <extra_id_0>" | mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a
+
+A file that ends in .jsonl holds objects with a field "input"; their other fields are carried over. A
+job on a file that was killed goes on where it stopped when it is started again.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import gin
+
+from mto_jax import errors
+from mto_jax.checkpoints import pretrained
+from mto_jax.commands.evaluate import find_checkpoint, progress_bar
+from mto_jax.decoding.generation import Decoding, decode
+from mto_jax.evaluation.evaluator import answer
+from mto_jax.files import write_atomically
+from mto_jax.text2text import templates
+from mto_jax.training.performance import use_compilation_cache
+
+# Inputs are decoded by length within a chunk, and a chunk is what a killed job loses at most.
+_BATCHES_PER_CHUNK = 16
+
+
+def add_flags(parser: argparse._ActionsContainer) -> None:
+    """The flags of `mto infer` besides gin's."""
+    parser.add_argument(
+        "--input_file", metavar="FILE", help="text or .jsonl; standard input by default"
+    )
+    parser.add_argument(
+        "--output_file", metavar="FILE", help="JSONL to write; standard output by default"
+    )
+
+
+@gin.configurable
+def infer(
+    *,
+    model_dir: str,
+    input_file: str = "-",
+    output_file: str = "-",
+    checkpoint: str | int = "best",
+    decoding: Decoding | None = None,
+    batch_size: int = 32,
+    input_length: int = 512,
+) -> None:
+    """Write a JSON object for every input: its fields, "prediction", "raw_prediction", "log_likelihood".
+
+    Of a model with a soft prompt, `<prompt>` and `<shared_prompt>` in an input are its rows, as gin's `SoftPrompt`
+    says: "xIntent: <prompt> PersonX runs", as the templates have it.
+    With `Decoding.num_outputs` above 1 the field "predictions" lists all of them, best first.
+    While a job runs, its rows are in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there.
+
+    Args:
+      model_dir: a run directory, one step folder of it, or any other checkpoint (`pretrained.locate`).
+      input_file: one input a line, or .jsonl; "-" is standard input (one a line).
+      output_file: "-" is standard output.
+      checkpoint: of a run directory: "best", "newest" or the number of a step.
+      decoding: how to decode; by default `Decoding()` as gin has it.
+      batch_size: inputs at once.
+      input_length: tokens of an input, EOS included; longer ones are cut at their end, and counted.
+
+    Raises:
+      UserError: no such checkpoint or file, an empty file, a line that is not UTF-8, not JSON or without
+        "input" (file and line are named), another vocabulary than the model's, more soft tokens than rows.
+    """
+    use_compilation_cache()
+    decoding = decoding or Decoding()
+    # A whole file is read once before any work, so that a bad line is found now and not in an hour.
+    total = None if input_file == "-" else sum(1 for _ in read_inputs(input_file))
+    if total == 0:
+        raise errors.UserError(f"{input_file} is empty: it must hold one input a line.")
+    step_dir = find_checkpoint(model_dir, checkpoint)
+    vocabulary = pretrained.adopt_vocabulary(step_dir)
+    model = pretrained.load_model(step_dir, vocabulary)
+    soft, rows = templates.SoftPrompt(), model.adapters.prompt_rows
+    soft_prefix = [vocabulary.soft_id(row) for row in soft.decoder_rows] if rows else []
+    cut = prompted = 0
+
+    def predict(records: list[dict], first_index: int, advance: Callable[[int], None]):
+        nonlocal cut, prompted
+        if rows:
+            inputs = [_with_prompt(record["input"], vocabulary, soft, rows) for record in records]
+            prompted += sum(max(ids, default=0) >= vocabulary.soft_id(0) for ids in inputs)
+        else:
+            inputs = [vocabulary.encode(record["input"]) for record in records]
+        cut += sum(len(ids) >= input_length for ids in inputs)
+        outputs = decode(
+            model,
+            [[*ids[: input_length - 1], vocabulary.eos_id] for ids in inputs],
+            decoding,
+            vocabulary,
+            soft_prefix=soft_prefix,
+            batch_size=batch_size,
+            first_index=first_index,
+            progress=advance,
+        )
+        for record, found in zip(records, outputs, strict=True):
+            raw = [vocabulary.decode(output.tokens) for output in found]
+            row = {
+                **record,
+                "prediction": answer(raw[0]),
+                "raw_prediction": raw[0],
+                "log_likelihood": found[0].log_likelihood,
+            }
+            yield row | ({"predictions": [*map(answer, raw)]} if decoding.num_outputs > 1 else {})
+
+    job = {
+        "input": input_file if input_file == "-" else _digest(input_file),
+        "checkpoint": pretrained.digest(step_dir),
+        "decoding": dataclasses.asdict(decoding),
+        "input_length": input_length,
+        "soft_prompt": dataclasses.asdict(soft),
+    }
+    with _Output(output_file, job) as output, progress_bar("infer", total) as advance:
+        advance(output.done)
+        index = output.done
+        records = itertools.islice(read_inputs(input_file), index, None)
+        while chunk := list(itertools.islice(records, batch_size * _BATCHES_PER_CHUNK)):
+            output.append(predict(chunk, index, advance))
+            index += len(chunk)
+    if index == 0:
+        raise errors.UserError("Standard input is empty: it must hold one input a line.")
+    if rows and not prompted:
+        print("no input has <prompt>: the model's soft prompt was not used", file=sys.stderr)
+    if cut:
+        print(
+            f"{cut} inputs were longer than infer.input_length={input_length} tokens and were cut",
+            file=sys.stderr,
+        )
+
+
+def _with_prompt(text: str, vocabulary: Any, soft: templates.SoftPrompt, rows: int) -> list[int]:
+    """The ids of an input whose soft tokens the model's prompt of so many rows has."""
+    ids = templates.encode(text, vocabulary, soft)
+    needed = max(soft.decoder_rows.stop, max(ids, default=0) - vocabulary.soft_id(0) + 1)
+    if needed > rows:
+        raise errors.UserError(
+            f"The input {text[:80]!r} wants row {needed - 1} of the model's soft prompt, which has {rows} rows. "
+            "Set SoftPrompt.length (PROMPT_LENGTH) and the other fields of SoftPrompt as in training."
+        )
+    return ids
+
+
+def read_inputs(path: str) -> Iterator[dict[str, Any]]:
+    """The records of a file ("-": standard input): {"input": line}, or the objects of a .jsonl file.
+
+    Raises:
+      UserError: no such file, or a line that cannot be used; file and line are named.
+    """
+    if path == "-":
+        yield from _records(sys.stdin.buffer, "standard input", jsonl=False)
+        return
+    if not pathlib.Path(path).is_file():
+        raise errors.UserError(f"There is no input file {path}. Check infer.input_file.")
+    with open(path, "rb") as file:
+        yield from _records(file, path, jsonl=path.endswith(".jsonl"))
+
+
+def _records(file: BinaryIO, name: str, jsonl: bool) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file, start=1):
+        place = f"{name}, line {number}"
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise errors.UserError(
+                f"{place} is not valid UTF-8 (byte {error.start + 1} of the line). Convert the file: "
+                "iconv -f LATIN1 -t UTF-8."
+            ) from error
+        if not jsonl:
+            yield {"input": text}
+            continue
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            raise errors.UserError(f"{place} is not JSON: {error}.") from error
+        if not isinstance(record, Mapping) or not isinstance(record.get("input"), str):
+            raise errors.UserError(
+                f'{place}: expected an object with a text in the field "input", found {text[:80]}'
+            )
+        yield dict(record)
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Output:
+    """Rows that are appended chunk by chunk and survive a kill; a file, or standard output for "-".
+
+    Attributes:
+      done: rows that an earlier start of the same job has left.
+    """
+
+    def __init__(self, path: str, job: Mapping[str, Any]):
+        self.done = 0
+        self._path = None if path == "-" else pathlib.Path(path)
+        if self._path is None:
+            self._file = sys.stdout.buffer
+            return
+        self._part = self._path.with_name(f"{self._path.name}.part")
+        self._job = self._path.with_name(f"{self._path.name}.part.json")
+        description = json.dumps(job, sort_keys=True)
+        if job["input"] != "-" and self._part.exists() and self._same(description):
+            rows = self._part.read_bytes()
+            whole = rows.rfind(b"\n") + 1  # A kill may leave half a row.
+            self.done = rows.count(b"\n")
+            os.truncate(self._part, whole)
+            print(f"{self._part} has {self.done} rows of this job: going on", file=sys.stderr)
+        else:
+            self._part.unlink(missing_ok=True)
+            write_atomically(self._job, description)
+        self._file = self._part.open("ab")
+
+    def _same(self, description: str) -> bool:
+        return self._job.exists() and self._job.read_text() == description
+
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write a chunk of rows; they are on the disk when this returns."""
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        self._file.write("".join(lines).encode())
+        self._file.flush()
+        if self._path is not None:
+            os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "_Output":
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        if self._path is None:
+            return
+        self._file.close()
+        if kind is None:
+            os.replace(self._part, self._path)
+            self._job.unlink()

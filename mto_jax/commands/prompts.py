@@ -1,0 +1,308 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The library of prompts and other adapters: what is there, what is in it, what soft tokens are near to.
+
+  mto prompts list runs
+  mto prompts show runs/prompts/xIntent
+  mto prompts nearest runs/prompts/xIntent [--base=hf://google/t5-v1_1-base] [--top=5]
+  mto prompts similarity runs/prompts [--figure=similarity.png]
+
+A DIR is an adapter folder (of `mto`, or of Hugging Face PEFT), the .npy file of a prompt, or a folder that
+has such folders somewhere in it.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gin
+import matplotlib.figure
+import numpy as np
+import rich.console
+import rich.table
+import rich.text
+import scipy.optimize
+
+from mto_jax import errors
+from mto_jax.checkpoints import conversion, peft, pretrained
+from mto_jax.errors import UserError
+from mto_jax.models.adapters import Adapters
+from mto_jax.text2text.vocabulary import Vocabulary
+from mto_jax.tuning import results
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """The rows of a prompt, how tables call it, and what `peft.load_adapter` tells of it."""
+
+    name: str
+    path: pathlib.Path
+    table: np.ndarray  # [P, D]
+    told: Mapping[str, Any]
+
+
+def add_flags(parser) -> None:
+    parser.add_argument("action", metavar="|".join(ACTIONS), help="what to do")
+    parser.add_argument(
+        "folders", metavar="DIR", nargs="+", help="adapters, or folders that have some in them"
+    )
+    parser.add_argument(
+        "--base", metavar="PATH", help="nearest: the model whose words are searched"
+    )
+    parser.add_argument("--top", type=int, metavar="N", help="nearest: words for each soft token")
+    parser.add_argument("--figure", metavar="FILE.png", help="similarity: the figure to write")
+
+
+@gin.configurable
+def prompts(
+    action: str,
+    folders: Sequence[str],
+    base: str | None = None,
+    top: int = 5,
+    figure: str = "similarity.png",
+) -> None:
+    """Print what `action` asks of the adapters in `folders`.
+
+    Args:
+      action: "list" them; "show" all that is known of each; "nearest": the words of the vocabulary that each soft
+        token is nearest to, by cosine; "similarity": cosines between prompts, of their means and of their rows
+        aligned as well as can be.
+      folders: adapter folders, .npy files, or folders that have adapter folders somewhere in them.
+      base: of nearest: the model whose embedding and vocabulary are searched; by default the one that the
+        prompt was trained on.
+      top: of nearest: words for each soft token.
+      figure: of similarity: the PNG file to write.
+
+    Raises:
+      UserError: no adapter there, or (but for "list") a damaged one; prompts of different widths; a base that
+        is not there, or is none of the prompt's.
+    """
+    if action not in ACTIONS:
+        raise errors.unknown("action of `mto prompts` called", action, ACTIONS)
+    paths = list(dict.fromkeys(path for folder in folders for path in find(folder)))
+    options = {"base": base, "top": top, "figure": pathlib.Path(figure)}
+    ACTIONS[action](paths, options, rich.console.Console(highlight=False))
+
+
+def find(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """`folder` if it is an adapter, else the adapter folders in it, in order.
+
+    Raises:
+      UserError: there is none.
+    """
+    place = pathlib.Path(folder).expanduser()
+    if place.is_file() or peft.is_adapter(place):
+        return [place]
+    if not place.is_dir():
+        raise UserError(f"{folder} is not there.")
+    found = {path.parent for name in (peft.OWN, peft.CONFIG) for path in place.rglob(name)}
+    # A folder that is being written has a name with a dot in front.
+    shown = [path for path in found if not path.name.startswith(".")]
+    if not shown:
+        raise UserError(
+            f"There is no adapter in {folder}: no folder in it has a file {peft.OWN} or {peft.CONFIG}."
+        )
+    return sorted(shown)
+
+
+# ---- list and show ----------------------------------------------------------------------------
+
+
+def _list(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
+    table = _table(None, ["adapter", "what", "task", "template", "base", "score"])
+    for path in paths:
+        try:
+            adapters, _, told = peft.load_adapter(path)
+            score = _score(path, told)
+        except UserError as error:  # the others are still worth a look
+            print(f"error: {error}", file=sys.stderr)
+            _add(table, path, "cannot be read, see above")
+            continue
+        base = (told.get("base") or {}).get("path")
+        names = (told.get("task"), told.get("template"), base)
+        _add(table, path, peft.summary(adapters), *(name or "" for name in names), score)
+    console.print(table)
+
+
+def _score(path: pathlib.Path, told: Mapping[str, Any]) -> str:
+    """What `mto tune` found on held-out records, and numbers of "info" with "dev" or "score" in their names."""
+    parts = []
+    if found := results.read(path / results.FILE, {}):
+        parts.append(f"{found.metric} {np.mean(found.scores):.4g}")
+    info = told.get("info") or {}
+    numbers = {**info, **(info.get("course") or {})}
+    parts += [
+        f"{name} {value:.4g}"
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and ("dev" in name or "score" in name)
+    ]
+    return ", ".join(parts)
+
+
+def _table(title: str | None, columns: Sequence[str]) -> rich.table.Table:
+    table = rich.table.Table(title=title and rich.text.Text(title), title_justify="left")
+    for name in columns:
+        table.add_column(rich.text.Text(name), overflow="fold")
+    return table
+
+
+def _add(table: rich.table.Table, *cells: Any) -> None:
+    table.add_row(*(rich.text.Text(str(cell)) for cell in cells))  # names are never read as markup
+
+
+def _show(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
+    texts = [peft.inspect(path) for path in paths]
+    console.print("\n\n".join(texts), markup=False, soft_wrap=True)
+
+
+# ---- nearest and similarity -------------------------------------------------------------------
+
+
+def read(paths: Sequence[pathlib.Path]) -> list[Prompt]:
+    """The prompts at `paths`, each with a name of its own; adapters of other kinds are told and left out.
+
+    Raises:
+      UserError: none has a prompt, or their widths differ.
+    """
+    loaded: list[tuple[pathlib.Path, Adapters, Mapping[str, np.ndarray], Mapping[str, Any]]] = []
+    for path in paths:
+        adapters, parameters, told = peft.load_adapter(path)
+        if adapters.prompt_rows:
+            loaded.append((path, adapters, parameters, told))
+        else:
+            print(f"{path} has no prompt ({peft.summary(adapters)}): left out", file=sys.stderr)
+    if not loaded:
+        raise UserError(f"There is no soft prompt in {', '.join(map(str, paths))}.")
+    tasks = [told.get("task") or path.stem for path, _, _, told in loaded]
+    found = []
+    for task, (path, _, parameters, told) in zip(tasks, loaded, strict=True):
+        name = task if tasks.count(task) == 1 else str(path)
+        found.append(Prompt(name, path, parameters["prompt.table"], told))
+    first = found[0]
+    for other in found:
+        if other.table.shape[1] != first.table.shape[1]:
+            raise UserError(
+                f"{first.path} has rows of width {first.table.shape[1]}, {other.path} of width "
+                f"{other.table.shape[1]}: they belong to different models. Name prompts of one model."
+            )
+    return found
+
+
+def _nearest(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
+    models: dict[str, tuple[np.ndarray, Vocabulary]] = {}
+    for prompt in read(paths):
+        base = pretrained.base_checkpoint() or (prompt.told.get("base") or {}).get("path")
+        place = options["base"] or base
+        if not place:
+            raise UserError(
+                f"{prompt.path} does not tell on which model it was trained: give it as --base=PATH."
+            )
+        if place not in models:
+            models[place] = _words(place)
+        embedding_VxD, vocabulary = models[place]
+        if vocabulary.digest != prompt.told.get("vocabulary", vocabulary.digest):
+            raise UserError(
+                f"{prompt.path} was trained with another vocabulary than that of {place}."
+            )
+        if embedding_VxD.shape[1] != prompt.table.shape[1]:
+            raise UserError(
+                f"{prompt.path} has rows of width {prompt.table.shape[1]}, but the model {place} has d_model "
+                f"{embedding_VxD.shape[1]}. Give the model that it belongs to as --base=PATH."
+            )
+        near = nearest(prompt.table, embedding_VxD, options["top"])
+        norms = np.linalg.norm(prompt.table, axis=1)
+        title = f"{prompt.name} ({prompt.path})"
+        table = _table(title, ["row", "norm", "nearest words and their cosines"])
+        for i, (norm, words) in enumerate(zip(norms, near, strict=True)):
+            text = "  ".join(f"{vocabulary.piece(token)} {cosine:.2f}" for token, cosine in words)
+            _add(table, i, f"{norm:.3g}", text)
+        console.print(table)
+
+
+def _words(place: str) -> tuple[np.ndarray, Vocabulary]:
+    """The embedding [V, D] of the ids that stand for something, and the vocabulary, of a model."""
+    path = pretrained.locate_base(place)
+    vocabulary = pretrained.own_vocabulary(path, pretrained.config_of(path))[1]
+    rules = conversion.Options().assignment_map
+    tensors = pretrained.plain_tensors(conversion.open_checkpoint(path), rules)[1]
+    return tensors["embedding"].whole()[: vocabulary.size], vocabulary
+
+
+def nearest(
+    table_PxD: np.ndarray, embedding_VxD: np.ndarray, top: int
+) -> list[list[tuple[int, float]]]:
+    """For each row the ids of the `top` words nearest to it, and their cosines, best first."""
+    cosines_PxV = unit(table_PxD) @ unit(embedding_VxD).T
+    ids_Pxn = np.argsort(-cosines_PxV, axis=1, kind="stable")[:, :top]
+    return [
+        [(int(i), float(c[i])) for i in ids] for ids, c in zip(ids_Pxn, cosines_PxV, strict=True)
+    ]
+
+
+def unit(x_NxD: np.ndarray) -> np.ndarray:
+    """The rows at length one; rows of zeros stay."""
+    return x_NxD / np.maximum(np.linalg.norm(x_NxD, axis=1, keepdims=True), 1e-30)
+
+
+def _similarity(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
+    found = read(paths)
+    if len(found) < 2:
+        raise UserError(f"Similarity needs two prompts or more; there is only {found[0].path}.")
+    maps = similarities([prompt.table for prompt in found])
+    names = [prompt.name for prompt in found]
+    for title, values_NxN in maps.items():
+        table = _table(f"cosine of {title}", ["prompt", *names])
+        for name, values_N in zip(names, values_NxN, strict=True):
+            _add(table, name, *(f"{value:.2f}" for value in values_N))
+        console.print(table)
+    target = options["figure"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draw(names, maps).savefig(target, format="png", dpi=150, bbox_inches="tight")
+    console.print(f"wrote {target}", markup=False, soft_wrap=True)
+
+
+def similarities(tables: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Cosines between N prompts, [N, N] each, by what is compared.
+
+    "means of the rows"; "rows, aligned": each row of the shorter prompt with a row of its own of the longer,
+    so that the mean cosine is greatest (Hungarian method).
+    """
+    means_NxD = unit(np.stack([table.mean(axis=0) for table in tables]))
+    rows = [unit(table) for table in tables]
+    aligned_NxN = np.eye(len(tables))
+    for i, a_PxD in enumerate(rows):
+        for j in range(i + 1, len(rows)):
+            cosines_PxQ = a_PxD @ rows[j].T
+            pairs = scipy.optimize.linear_sum_assignment(cosines_PxQ, maximize=True)
+            aligned_NxN[i, j] = aligned_NxN[j, i] = cosines_PxQ[pairs].mean()
+    return {"means of the rows": means_NxD @ means_NxD.T, "rows, aligned": aligned_NxN}
+
+
+def draw(names: Sequence[str], maps: Mapping[str, np.ndarray]) -> matplotlib.figure.Figure:
+    """A panel for each map, with the values where there is room for them."""
+    N = len(names)
+    side = 1.5 + 0.45 * max(N, 5)  # room for the titles
+    picture = matplotlib.figure.Figure(figsize=(len(maps) * side + 1, side), layout="compressed")
+    panels = picture.subplots(1, len(maps), sharey=True)
+    for panel, (title, values_NxN) in zip(panels, maps.items(), strict=True):
+        image = panel.imshow(values_NxN, cmap="RdBu_r", vmin=-1, vmax=1)
+        panel.set_title(title)
+        panel.set_xticks(range(N), names, rotation=45, ha="right", rotation_mode="anchor")
+        panel.set_yticks(range(N), names)
+        for i, j in np.ndindex(N, N) if N <= 20 else ():
+            value = values_NxN[i, j]
+            colour = "white" if abs(value) > 0.6 else "black"
+            panel.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    picture.colorbar(image, ax=panels, label="cosine")
+    return picture
+
+
+ACTIONS: dict[str, Callable] = {
+    "list": _list,
+    "show": _show,
+    "nearest": _nearest,
+    "similarity": _similarity,
+}

@@ -1,0 +1,300 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""mto try: type a head, a question or a text and see what a model answers under every template.
+
+mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --relation=xIntent
+mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --task=commonsenseqa
+echo "PersonX runs a marathon" | mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --relation=xWant
+"""
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+import gin
+import numpy as np
+import rich.console
+import rich.table
+import rich.text
+
+from mto_jax import errors
+from mto_jax.checkpoints import pretrained
+from mto_jax.commands.evaluate import find_checkpoint
+from mto_jax.decoding import scoring
+from mto_jax.decoding.generation import Decoding, Output, decode
+from mto_jax.evaluation.evaluator import answer
+from mto_jax.text2text import phrases, record_sets, records, templates
+from mto_jax.text2text.templates import Template, Wording
+from mto_jax.text2text.vocabulary import Vocabulary
+from mto_jax.training.performance import use_compilation_cache
+
+# How a record of each kind is typed on one line.
+FORMS = {
+    "triple": "head",
+    "multiple_choice": "question | choice | choice ...",
+    "labelled_text": "text, or: text | second text",
+    "generation": "source",
+}
+HELP = """Type one {form} a line and see the answer under every template of the kind '{kind}'.
+relation NAME   go on with another relation of ATOMIC, for example: relation xNeed
+help            this text
+an empty line, Ctrl-D or Ctrl-C ends"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is tried: records that are made like `model_record`, with a line that was typed in its place."""
+
+    model_record: records.Record
+    wording: Wording
+    examples: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The kind of record, a key of `FORMS`."""
+        return records.KIND_NAMES[type(self.model_record)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a model says to one record under one template.
+
+    Attributes:
+      predictions: best first.
+      log_likelihood: of the first prediction.
+      ranked: the likeliest of the allowed answers and its probability among them; None where any text is
+        allowed.
+    """
+
+    template: Template
+    source: str
+    predictions: list[str]
+    log_likelihood: float
+    ranked: tuple[str, float] | None
+
+
+def add_flags(parser: argparse._ActionsContainer) -> None:
+    """The flags of `mto try` besides gin's."""
+    parser.add_argument("--relation", metavar="NAME", help="a relation of ATOMIC-2020: xIntent")
+    parser.add_argument(
+        "--task", metavar="NAME", help="a data set without its template: commonsenseqa"
+    )
+
+
+@gin.configurable
+def trial(
+    *,
+    model_dir: str,
+    relation: str | None = None,
+    task: str | None = None,
+    module: str | None = None,
+    checkpoint: str | int = "best",
+    decoding: Decoding | None = None,
+) -> None:
+    """Answer the lines that are typed (or piped in) until an empty one, the end of input or Ctrl-C.
+
+    Templates with a soft prompt are shown if the model has rows for it.
+
+    Args:
+      model_dir: a run directory, one step folder of it, or any other checkpoint (`pretrained.locate`).
+      relation: a relation of ATOMIC-2020, whose phrase needs no data. Give this or `task`.
+      task: a registered data set of any kind, without a template; a few of its records are read to
+        learn its kind and its words.
+      module: module(s) that register your own tasks, comma-separated.
+      checkpoint: of a run directory: "best", "newest" or the number of a step.
+      decoding: how to decode; by default `Decoding()` as gin has it.
+
+    Raises:
+      UserError: no such checkpoint, relation or task, or another vocabulary than the model's. What is wrong
+        with one typed line is told, and the next is asked for.
+    """
+    use_compilation_cache()
+    if (relation is None) == (task is None):
+        raise errors.UserError(
+            "Give either a relation of ATOMIC (--relation=xIntent) or a data set (--task=commonsenseqa)."
+        )
+    step_dir = find_checkpoint(model_dir, checkpoint)
+    vocabulary = pretrained.adopt_vocabulary(step_dir)
+    subject = of_relation(relation) if relation else of_task(task, module)
+    model = pretrained.load_model(step_dir, vocabulary)
+    decoding = decoding or Decoding()
+
+    console = rich.console.Console(highlight=False)
+    if sys.stdin.isatty():
+        console.print(introduction(subject), markup=False, soft_wrap=True)
+    try:
+        while line := _read(subject):
+            try:
+                if line.startswith("relation "):
+                    subject = of_relation(line.removeprefix("relation ").strip())
+                    line = "help"
+                if line == "help":
+                    console.print(introduction(subject), markup=False, soft_wrap=True)
+                    continue
+                record = parse(line, subject)
+                with rich.console.Console(stderr=True).status("decoding"):
+                    answers = answer_all(model, record, subject.wording, decoding, vocabulary)
+                console.print(table(line, answers))
+            except errors.UserError as error:
+                console.print(f"error: {errors.message(error)}", markup=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        console.print()
+
+
+def of_relation(relation: str) -> Subject:
+    """A relation of ATOMIC-2020 with the phrase that gin chooses.
+
+    Raises:
+      UserError: there is no such relation.
+    """
+    phrase = phrases.relation_phrase(relation)
+    return Subject(records.Triple(relation, relation, "head", ("tail",)), Wording(phrase))
+
+
+def of_task(task: str, module: str | None = None) -> Subject:
+    """A registered data set, with some lines of its validation split as examples.
+
+    Raises:
+      UserError: there is no such data set, or its files cannot be read.
+    """
+    (found,) = record_sets.read([record_sets.Wanted(task, "validation", 3)], module)
+    return Subject(found.records[0], found.wording, tuple(map(line_of, found.records)))
+
+
+def line_of(record: records.Record) -> str:
+    """A record as it would be typed: the inverse of `parse`, but for the answer, which is not typed."""
+    match record:
+        case records.MultipleChoice():
+            asked = " ".join(filter(None, (record.fact, record.context, record.question)))
+            return " | ".join((asked, *record.choices))
+        case records.LabelledText(text=text, text2=text2):
+            return f"{text} | {text2}" if text2 else text
+    return record.head
+
+
+def parse(line: str, subject: Subject) -> records.Record:
+    """The record that a typed line means.
+
+    Raises:
+      UserError: the line has not the fields of the subject's kind.
+    """
+    fields = [field.strip() for field in line.split("|")]
+    match subject.model_record:
+        case records.Triple() as record:
+            return dataclasses.replace(record, head=line)
+        case records.Generation() as record:
+            return dataclasses.replace(record, source=line)
+        case records.LabelledText() as record if len(fields) <= 2:
+            return dataclasses.replace(record, text=fields[0], text2="".join(fields[1:]))
+        case records.MultipleChoice() as record if len(fields) >= 3:
+            question, *choices = fields
+            return dataclasses.replace(
+                record, question=question, choices=tuple(choices), answer=0, context="", fact=""
+            )
+    raise errors.UserError(
+        f"A line of the kind '{subject.kind}' is: {FORMS[subject.kind]} (fields are divided by '|')."
+    )
+
+
+def wearable(kind: str, wording: Wording, prompt_rows: int) -> list[Template]:
+    """The templates of a kind that a model with so many rows of soft prompt can wear."""
+    soft = templates.SoftPrompt()
+    return [
+        template
+        for template in templates.templates_for(kind, wording)
+        if soft.needs(template) <= prompt_rows
+    ]
+
+
+def answer_all(
+    model: Any,
+    record: records.Record,
+    wording: Wording,
+    decoding: Decoding,
+    vocabulary: Vocabulary,
+) -> list[Answer]:
+    """The model's answers to a record under every template it can wear, decoded as one batch."""
+    kind = records.KIND_NAMES[type(record)]
+    worn = wearable(kind, wording, model.adapters.prompt_rows)
+    rendered = [templates.render(template, record, wording) for template in worn]
+    tokens = [templates.tokenise(one, vocabulary) for one in rendered]
+    inputs = [one.inputs for one in tokens]
+    prefixes = [tuple(vocabulary.soft_prefix(one.targets)) for one in tokens]
+    outputs: list[list[Output]] = [[] for _ in inputs]
+    for prefix in dict.fromkeys(prefixes):
+        chosen = [i for i, own in enumerate(prefixes) if own == prefix]
+        sources = [inputs[i] for i in chosen]
+        found = decode(
+            model, sources, decoding, vocabulary, soft_prefix=prefix, batch_size=len(sources)
+        )
+        for i, one in zip(chosen, found, strict=True):
+            outputs[i] = one
+    ranked = _rank(model, inputs, prefixes, worn, record, wording, vocabulary)
+    answers = []
+    for template, one, found, best in zip(worn, rendered, outputs, ranked, strict=True):
+        slots = template.slots if template.masked else 1
+        texts = [answer(vocabulary.decode(output.tokens), slots) for output in found]
+        answers.append(Answer(template, one.source_text, texts, found[0].log_likelihood, best))
+    return answers
+
+
+def _rank(
+    model, inputs, prefixes, worn, record, wording, vocabulary
+) -> list[tuple[str, float] | None]:
+    """For each template the likeliest allowed answer and its probability among all that are allowed."""
+    names = record.choices if isinstance(record, records.MultipleChoice) else wording.labels
+    if not names:
+        return [None] * len(worn)
+    choices = [
+        [
+            [*prefix, *vocabulary.encode(text), vocabulary.eos_id]
+            for text in templates.candidate_texts(template, record, wording)
+        ]
+        for prefix, template in zip(prefixes, worn, strict=True)
+    ]
+    scored = scoring.score_choices(model, inputs, choices, vocabulary, batch_size=len(inputs))
+    likelihoods = [np.exp(sums - sums.max()) for sums, _ in scored]
+    return [(names[int(p.argmax())], float(p.max() / p.sum())) for p in likelihoods]
+
+
+def table(title: str, answers: list[Answer]) -> rich.table.Table:
+    """The answers side by side; typed and decoded text is shown as it is, never read as markup."""
+    result = rich.table.Table(title=rich.text.Text(title), title_justify="left", show_lines=True)
+    result.add_column("template and source", overflow="fold", ratio=3)
+    result.add_column("answer", overflow="fold", ratio=2)
+    result.add_column("log-\nlikelihood", justify="right")
+    ranked = any(one.ranked for one in answers)
+    if ranked:
+        result.add_column("likeliest of\nthe allowed", overflow="fold", ratio=1)
+    for one in answers:
+        cells = [
+            rich.text.Text(f"{one.template.name}\n").append(one.source, style="dim"),
+            rich.text.Text("\n".join(one.predictions), style="bold"),
+            f"{one.log_likelihood:.2f}",
+        ]
+        if ranked:
+            cells.append(rich.text.Text(f"{one.ranked[0]} ({one.ranked[1]:.0%})"))
+        result.add_row(*cells)
+    return result
+
+
+def introduction(subject: Subject) -> str:
+    """What can be typed, and some lines of the data set."""
+    lines = [HELP.format(form=FORMS[subject.kind], kind=subject.kind)]
+    return "\n".join([*lines, *(f"for example     {example}" for example in subject.examples)])
+
+
+def _read(subject: Subject) -> str:
+    """The next line, "" at the end; a prompt is shown to a person alone."""
+    prompt = ""
+    if sys.stdin.isatty():
+        import readline  # noqa: F401  (gives `input` a history and editing)
+
+        prompt = f"\n{subject.model_record.task}: {FORMS[subject.kind]}> "
+    try:
+        return input(prompt).strip()
+    except EOFError:
+        return ""
+    except UnicodeDecodeError as error:
+        raise errors.UserError(f"What was typed is not valid UTF-8 ({error}).") from error

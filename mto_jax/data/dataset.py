@@ -1,0 +1,78 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which data a run reads: task, lengths, split."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+
+import gin
+
+from mto_jax import errors
+from mto_jax.text2text import mapping
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+    """One SeqIO task or mixture, at given lengths.
+
+    Attributes:
+      mixture_or_task_name: name in SeqIO's registry, e.g. "demo_span_corruption"; or a data set's bare
+        name, "atomic_xIntent", which `mapping.tasks` gives its template.
+      task_feature_lengths: the most tokens of each feature, {"inputs": S, "targets": T}; longer
+        examples are trimmed while preparing (and counted).
+      split: split of the task.
+      seed: seed of the objective's noise and of any other random preprocessing.
+      passes: how many times the data are written, each with fresh noise (seed, seed + 1, ...). Epoch
+        e of training reads pass e % passes.
+      prepared_dir: folder of prepared data; None means $MTO_CACHE_DIR, else ~/.cache/mto_jax.
+      module: module(s) that register the task, comma-separated; MTO-JAX's own tasks are always known.
+      limit: at most so many examples of each pass; None means all.
+
+    Raises:
+      UserError: a length, count or name that makes no sense.
+    """
+
+    mixture_or_task_name: str
+    task_feature_lengths: Mapping[str, int]
+    split: str = "train"
+    seed: int = 0
+    passes: int = 1
+    prepared_dir: str | None = None
+    module: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self):
+        name = mapping.resolve_task(self.mixture_or_task_name)
+        object.__setattr__(self, "mixture_or_task_name", name)
+        lengths = dict(self.task_feature_lengths)
+        if set(lengths) != {"inputs", "targets"} or not all(
+            isinstance(n, int) and n > 0 for n in lengths.values()
+        ):
+            raise errors.UserError(
+                f"TASK_FEATURE_LENGTHS is {lengths}; expected a positive whole number of tokens for "
+                "'inputs' and for 'targets', such as {'inputs': 128, 'targets': 32}."
+            )
+        # One order of the keys, so that equal configurations have equal text.
+        object.__setattr__(
+            self, "task_feature_lengths", {k: lengths[k] for k in ("inputs", "targets")}
+        )
+        if self.passes < 1:
+            raise errors.UserError(f"DatasetConfig.passes is {self.passes}; expected 1 or more.")
+        if self.limit is not None and self.limit < 1:
+            raise errors.UserError(
+                f"DatasetConfig.limit is {self.limit}; expected 1 or more, or None for all examples."
+            )
+
+    @property
+    def modules(self) -> list[str]:
+        """Names of the user's modules."""
+        return [name.strip() for name in (self.module or "").split(",") if name.strip()]
+
+    @property
+    def directory(self) -> pathlib.Path:
+        """Folder under which prepared data sets lie."""
+        folder = self.prepared_dir or os.environ.get("MTO_CACHE_DIR") or "~/.cache/mto_jax"
+        return pathlib.Path(folder).expanduser()

@@ -1,0 +1,294 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding: from source tokens to the tokens that a model answers.
+
+`decode` takes any number of inputs of any length, sorts them by length, pads them to one of a few bucket
+lengths and so runs one compiled program per bucket (`search.program`).
+
+    decode(model, inputs, Decoding(max_length=32), vocabulary)          # greedy
+    decode(model, inputs, Decoding(preset="beam", num_outputs=3), vocabulary)
+
+Letters: B sources, W hypotheses (beams or samples) of each, S source, T output.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import gin
+import jax
+import numpy as np
+from flax import nnx
+
+from mto_jax import errors, fields
+from mto_jax.decoding import replicas, search
+
+METHODS = ("greedy", "sample", "beam", "beam_sample")
+_BEAMS, _DRAWS = ("beam", "beam_sample"), ("sample", "beam_sample")
+# What a preset says in place of the defaults of `Decoding`.
+PRESETS: dict[str, dict[str, Any]] = {
+    "greedy": {"method": "greedy"},
+    "beam": {"method": "beam"},
+    # As the authors of MTO decoded.
+    "authors": {
+        "method": "beam_sample",
+        "num_beams": 5,
+        "top_k": 10,
+        "top_p": 0.9,
+        "repetition_penalty": 5.5,
+    },
+}
+# Sources that one call of the program takes, in batches: places that become free are refilled from them.
+_BATCHES_PER_CALL = 8
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """How to decode. The defaults are greedy and deterministic; lengths count tokens.
+
+    A token of the vocabulary counts towards `max_length` and `min_length` whether it was forced by
+    `prefix` or chosen, the final EOS towards `max_length` alone (Hugging Face counts the start token as well:
+    its lengths are ours plus one). The options mean what they mean to Hugging Face `generate`.
+
+    Raises:
+      UserError: a value is out of range, or an option has no effect with the method.
+    """
+
+    preset: str = "greedy"  # "greedy", "beam" or "authors": what is None below comes from there
+    method: str | None = None  # "greedy", "sample", "beam" or "beam_sample"
+    max_length: int = 64
+    min_length: int = 0  # EOS (and other ends) cannot come before so many tokens
+    prefix: str = ""  # text that every output starts with, e.g. "<extra_id_0>"
+    stop_at_sentinel: bool = False  # <extra_id_1>, <extra_id_2>, ... end an output as EOS does
+    num_outputs: int = 1  # outputs for each input, best first; "greedy" has one
+    repetition_penalty: float | None = None  # above 1: tokens that came before are less likely
+    no_repeat_ngram_size: int = 0  # no output has an n-gram of this size twice; 0: it may
+    num_beams: int | None = None  # beams: hypotheses of each input, 5 by default
+    length_penalty: float = 1.0  # beams: scores are divided by length ** length_penalty
+    early_stopping: bool | str = False  # beams: True, False or "never", see `search`
+    temperature: float = 1.0  # sampling: logits are divided by it
+    top_k: int | None = None  # sampling: only the k most likely tokens; 0 for all
+    top_p: float | None = (
+        None  # sampling: only the most likely tokens that hold so much probability
+    )
+    seed: int = 0  # sampling
+
+    def __post_init__(self):
+        if self.preset not in PRESETS:
+            raise errors.unknown("decoding preset", self.preset, PRESETS)
+        fallback = {"repetition_penalty": 1.0, "top_k": 0, "top_p": 1.0} | PRESETS[self.preset]
+        method = self.method or fallback["method"]
+        if method not in METHODS:
+            raise errors.unknown("decoding method", method, METHODS)
+        fallback = {"num_beams": 5 if method in _BEAMS else 1} | fallback
+        for name, value in fallback.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self._check_ranges()
+        for name, neutral, methods in (
+            ("num_beams", 1, _BEAMS),
+            ("length_penalty", 1.0, _BEAMS),
+            ("early_stopping", False, _BEAMS),
+            ("temperature", 1.0, _DRAWS),
+            ("top_k", 0, _DRAWS),
+            ("top_p", 1.0, _DRAWS),
+        ):
+            if method not in methods and getattr(self, name) != neutral:
+                raise errors.UserError(
+                    f"Decoding.{name}={getattr(self, name)!r} has no effect with method {method!r}: leave it "
+                    f"out (or set it to {neutral!r}), or set Decoding.method to {' or '.join(methods)}."
+                )
+
+    def _check_ranges(self):
+        most = {"greedy": 1, "sample": 1 << 16}.get(self.method, self.num_beams)
+        for name, valid, rule in (
+            ("max_length", self.max_length >= 1, "at least 1"),
+            ("min_length", 0 <= self.min_length < self.max_length, "between 0 and max_length - 1"),
+            ("repetition_penalty", self.repetition_penalty > 0, "above 0 (1 for none)"),
+            ("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "0 (none) or more"),
+            ("num_beams", self.num_beams >= 1, "at least 1"),
+            ("num_outputs", 1 <= self.num_outputs <= most, f"1 to {most} with {self.method!r}"),
+            (
+                "early_stopping",
+                self.early_stopping == "never" or isinstance(self.early_stopping, bool),
+                "True, False or 'never'",
+            ),
+            ("temperature", self.temperature > 0, "above 0 (or use method='greedy')"),
+            ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+        ):
+            if not valid:
+                raise errors.UserError(
+                    f"Decoding.{name} is {getattr(self, name)!r}; it must be {rule}."
+                )
+
+    from_dict = classmethod(fields.from_dict)
+
+    @property
+    def rows(self) -> int:
+        """Hypotheses that are decoded for each source (W)."""
+        return self.num_beams if self.method in _BEAMS else self.num_outputs
+
+    def __str__(self) -> str:
+        """Method, length and whatever is not as in greedy decoding: "method='beam', max_length=64, ..."."""
+        plain = dataclasses.asdict(Decoding.from_dict({})) | {"method": None, "max_length": None}
+        mine = {name: value for name, value in dataclasses.asdict(self).items() if name != "preset"}
+        return ", ".join(f"{k}={v!r}" for k, v in mine.items() if v != plain[k])
+
+
+class Output(NamedTuple):
+    """One answer.
+
+    Attributes:
+      tokens: the ids, forced prefix and end token included, padding removed.
+      score: what the answers to an input are ordered by: the log-likelihood, or with beams the sum of the
+        log-probabilities after penalties (and, when beams are sampled, after temperature), divided by the
+        number of chosen tokens to the power of the length penalty.
+      log_likelihood: log-probability of the chosen tokens under the model (natural logarithm, the forced
+        prefix not counted).
+    """
+
+    tokens: list[int]
+    score: float
+    log_likelihood: float
+
+
+def decode(
+    model: nnx.Module,
+    inputs: Sequence[Sequence[int]],
+    decoding: Decoding,
+    vocabulary: Any,
+    *,
+    soft_prefix: Sequence[int] = (),
+    batch_size: int = 32,
+    first_index: int = 0,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[list[Output]]:
+    """Decode every input; the result has `num_outputs` answers for each, in the order of the inputs.
+
+    (Beam sampling may find fewer answers where very few tokens may be drawn.)
+
+    Args:
+      model: a `T5`.
+      inputs: token ids of each source, with EOS.
+      vocabulary: a `Vocabulary`; it gives the ids of padding, EOS and the sentinels.
+      soft_prefix: ids of soft tokens that the decoder reads before the first token of every output. They
+        are no part of the outputs, and no length counts them.
+      batch_size: sources at once, on all devices together (see `spread`); a program is compiled for this
+        size (or for the next power of two above the number of inputs, if that is smaller) and each bucket
+        length that occurs.
+      first_index: number of the first input in the whole job; what is sampled for an input depends on
+        `Decoding.seed` and its number, not on its batch.
+      progress: called with the number of inputs just done.
+    """
+    text_prefix, soft = vocabulary.encode(decoding.prefix), len(soft_prefix)
+    if len(text_prefix) >= decoding.max_length:
+        raise errors.UserError(
+            f"Decoding.prefix {decoding.prefix!r} has {len(text_prefix)} tokens, which leaves nothing to "
+            f"decode within Decoding.max_length={decoding.max_length}. Raise max_length."
+        )
+    prefix = (*map(int, soft_prefix), *text_prefix)
+    steps = dataclasses.replace(
+        decoding,
+        preset="greedy",
+        prefix="",
+        seed=0,
+        max_length=decoding.max_length + soft,
+        min_length=decoding.min_length and decoding.min_length + soft,
+    )
+    stops = [vocabulary.eos_id]
+    if decoding.stop_at_sentinel:
+        stops += [vocabulary.sentinel_id(i) for i in range(1, vocabulary.extra_ids)]
+    placed, mesh = replicas.place(model, min(len(inputs), batch_size), in_steps=True)
+    devices = replicas.size(mesh)
+    outputs: list[list[Output]] = [[] for _ in inputs]
+    for chosen, tokens_MxS, lengths_M in bucketed(
+        inputs, batch_size, vocabulary.pad_id, batches=_BATCHES_PER_CALL, multiple=devices
+    ):
+        keys_M = _keys(decoding.seed, first_index + np.resize(chosen, len(tokens_MxS)))
+        found = search.program(
+            placed,
+            tokens_MxS,
+            lengths_M,
+            keys_M,
+            np.array(stops, np.int32),
+            vocabulary.size,
+            decoding=steps,
+            prefix=prefix,
+            pad_id=vocabulary.pad_id,
+            places=-(-min(batch_size, len(tokens_MxS)) // devices),
+            mesh=mesh,
+        )
+        found = jax.device_get(found)
+        for row, index in enumerate(chosen):
+            outputs[index] = [
+                Output(
+                    _trim(tokens_T, len(prefix), stops)[soft:], float(score), float(log_likelihood)
+                )
+                for tokens_T, score, log_likelihood in zip(*(x[row] for x in found), strict=True)
+                if score > search.NEVER / 2
+            ]
+            if not outputs[index]:
+                raise errors.UserError(
+                    f"The model's scores for input {first_index + index} are not finite: its weights are "
+                    "damaged, or the input has an id that the model has no embedding for."
+                )
+        progress(len(chosen))
+    return outputs
+
+
+def bucketed(
+    sequences: Sequence[Sequence[int]],
+    batch_size: int,
+    pad_id: int = 0,
+    *,
+    batches: int = 1,
+    multiple: int = 1,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of similar length, longest first: (indices [n], tokens_MxS, lengths_M), M = `batch_size * batches`.
+
+    S is the least bucket length that holds the rows. Rows past the n-th are padding of length 0. Rows that
+    would do with a smaller bucket wait for one, unless a batch is not full without them. A set that fits in
+    one batch comes in one, of the next power of two (at most `batch_size`) rows. Either is rounded up to
+    a `multiple`.
+    Longest first, so that a program too large for the memory fails at once.
+    """
+    if len(sequences) <= batch_size:
+        batch_size, batches = min(batch_size, 1 << max(len(sequences) - 1, 0).bit_length()), 1
+    batch_size += -batch_size % multiple
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+    start = 0
+    while start < len(order):
+        chosen = np.array(order[start : start + batch_size * batches])
+        buckets = np.array([bucket(len(sequences[i])) for i in chosen])
+        chosen = chosen[: max(batch_size, np.sum(buckets == buckets[0]))]
+        tokens_MxS = np.full((batch_size * batches, buckets[0]), pad_id, np.int32)
+        lengths_M = np.zeros(batch_size * batches, np.int32)
+        for row, index in enumerate(chosen):
+            lengths_M[row] = len(sequences[index])
+            tokens_MxS[row, : lengths_M[row]] = sequences[index]
+        yield chosen, tokens_MxS, lengths_M
+        start += len(chosen)
+
+
+def bucket(length: int) -> int:
+    """The padded length: a power of two from 16 on, or one and a half times one from 64 on.
+
+    >>> [bucket(n) for n in (1, 17, 64, 65, 97)]
+    [16, 32, 64, 96, 128]
+    """
+    power = max(16, 1 << (length - 1).bit_length())
+    return power * 3 // 4 if power >= 128 and length <= power * 3 // 4 else power
+
+
+def _trim(tokens_T: np.ndarray, start: int, stops: Sequence[int]) -> list[int]:
+    """The tokens up to and with the first end token from place `start` on."""
+    ends = np.flatnonzero(np.isin(tokens_T[start:], stops))
+    return tokens_T[: start + ends[0] + 1 if len(ends) else None].tolist()
+
+
+@jax.jit
+def _keys(seed: jax.Array, indices_M: jax.Array) -> jax.Array:
+    return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(indices_M)

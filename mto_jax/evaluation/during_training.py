@@ -1,0 +1,82 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Dev sets during training: loss, the tasks' own metrics, sample predictions."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from mto_jax.data import loader
+from mto_jax.data.manifest import Prepared
+from mto_jax.decoding.generation import Decoding
+from mto_jax.evaluation.evaluator import Result, evaluate_dataset
+from mto_jax.training import sharding
+from mto_jax.training import state as states
+from mto_jax.training import step as steps
+
+SAMPLES = 8  # predictions of each dev set that TensorBoard shows
+Table = list[list[str]]  # the first row is the head
+
+
+class Evaluator:
+    """Dev loss, and the tasks' own metrics on decoded answers, of a set of parameters."""
+
+    def __init__(self, plan, loss, mesh, dev_sets: Sequence[Prepared], batch_size: int, vocabulary):
+        self.plan, self.mesh, self.dev_sets = plan, mesh, dev_sets
+        self.batch_size, self.vocabulary = batch_size, vocabulary
+        self.step = jax.jit(steps.evaluation_step(loss), out_shardings=sharding.replicated(mesh))
+
+    def __call__(self, parameters: states.Parameters) -> tuple[dict[str, float], dict[str, Table]]:
+        """Metrics, {"dev/NAME/loss": ..., ...}, and a table of sample predictions for each task.
+
+        A mixture has a loss of its own beside those of its tasks.
+        """
+        metrics, samples = {}, {}
+        for prepared in self.dev_sets:
+            total: dict[str, float] = {}
+            for task in prepared.tasks:
+                sums = self._sums(task, parameters)
+                metrics |= means(f"dev/{task.name}", sums)
+                result = self._answers(task, parameters)
+                if result is not None:
+                    values = result.values()
+                    metrics |= {f"dev/{task.name}/{name}": value for name, value in values.items()}
+                    samples[f"dev/{task.name}/predictions"] = sample_table(result)
+                total = {name: total.get(name, 0.0) + value for name, value in sums.items()}
+            metrics |= means(f"dev/{prepared.name}", total)
+        return metrics, samples
+
+    def _sums(self, task: Prepared, parameters: states.Parameters) -> dict[str, float]:
+        total = None
+        for rows, _ in loader.eval_batches(task, batch_size=self.batch_size):
+            sums = self.step(parameters, sharding.place_whole(rows, self.mesh))
+            total = sums if total is None else jax.tree.map(np.add, total, sums)
+        return {name: float(value) for name, value in total.items()}
+
+    def _answers(self, task: Prepared, parameters: states.Parameters) -> Result | None:
+        # On several hosts a decoded batch lies on many of them: `mto evaluate` does it there.
+        if not task.metrics or jax.process_count() > 1:
+            return None
+        return evaluate_dataset(
+            self.plan.merge(parameters),
+            task,
+            self.vocabulary,
+            Decoding(),
+            batch_size=self.batch_size,
+        )
+
+
+def sample_table(result: Result) -> Table:
+    """The first predictions of a dev set, always the same examples: how answers change with training."""
+    rows = [
+        [row["input"], " / ".join(row["references"]), row["raw_prediction"]]
+        for row in result.rows[:SAMPLES]
+    ]
+    return [["input", "references", "prediction"], *rows]
+
+
+def means(prefix: str, sums: Mapping[str, float]) -> dict[str, float]:
+    """Loss and accuracy per target token from the sums of a loss."""
+    weight = max(sums["weight"], 1.0)
+    return {f"{prefix}/loss": sums["loss"] / weight, f"{prefix}/accuracy": sums["correct"] / weight}

@@ -1,0 +1,256 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics of generated text, in SeqIO's form: the overlap of words.
+
+Every metric is a function `(targets: list[list[str]], predictions: list[str]) -> dict[str, float]`:
+`targets[i]` holds all the references of example `i` (their number may differ), every value lies in
+[0, 1] unless said otherwise. The score of one example is the maximum over its references; the score
+of a data set is the mean over its examples; BLEU and chrF pool their counts over the whole set, as
+usual. An exception is never turned into a score. The libraries are imported where they are used: they take
+seconds, and every verb imports this module.
+
+`metric` makes one of a function that returns `statistics.Statistics`. The result has two attributes:
+`statistics`, a function of the same arguments that returns these per-example scores and what the bootstrap
+needs; and `ready`, which loads a model or file that the metric needs and names it (a JSON value; "" for none),
+or raises a UserError, so that a missing one is told before the long work.
+
+Other metrics: `caption_metrics` (METEOR, CIDEr), `label_metrics` (Matthews, F1 by label, Pearson, Spearman),
+`semantic` (sentence embeddings, BERTScore, BLEURT).
+"""
+
+import collections
+import functools
+import re
+import string
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mto_jax import errors
+from mto_jax.metrics import ngrams, statistics
+
+References = Sequence[Sequence[str]]
+Metric = Callable[[References, Sequence[str]], dict[str, float]]
+
+
+def metric(
+    make: Callable[[References, Sequence[str]], statistics.Statistics] | None = None,
+    *,
+    ready: Callable[[], object] = lambda: "",
+) -> Metric:
+    """The SeqIO metric over the `Statistics` that `make` computes."""
+    if make is None:
+        return functools.partial(metric, ready=ready)
+
+    def with_statistics(targets, predictions):
+        _check(targets, predictions)
+        return make(targets, predictions)
+
+    @functools.wraps(make)
+    def function(targets, predictions):
+        return with_statistics(targets, predictions).value()
+
+    function.statistics = with_statistics
+    function.ready = ready
+    return function
+
+
+def _check(targets: References, predictions: Sequence[str]) -> None:
+    if len(targets) != len(predictions):
+        raise ValueError(f"{len(predictions)} predictions for {len(targets)} lists of references.")
+    if not len(predictions):
+        raise errors.UserError("There are no predictions to score: the data set is empty.")
+    for i, references in enumerate(targets):
+        if isinstance(references, str):
+            raise ValueError(f"Example {i}: the references must be a list of texts, not one text.")
+        if not len(references):
+            raise errors.UserError(
+                f"Example {i} of the data set has no reference to score against."
+            )
+
+
+@metric
+def rouge(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """ROUGE-1, ROUGE-2 and ROUGE-L F-measures as `rouge_score` has them; the best reference counts.
+
+    Words are `rouge_score`'s, lower-cased and not stemmed: T5's own evaluation and COMET-ATOMIC do not
+    stem either (both were checked against their published numbers). The counting is our own, for speed.
+    ROUGE: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004.
+
+    >>> rouge([["to earn money", "to work"]], ["to earn some money"])["rougeL"]
+    0.8571428571428571
+    """
+    from rouge_score import tokenize
+
+    texts = _texts(lambda text: tokenize.tokenize(text, None), targets, predictions)
+    lengths_M, lengths_N = texts.lengths()
+    common = {"rougeL": (texts.common_subsequences(), 1)}
+    for n, (reference_MxG, prediction_NxG) in enumerate(texts.ngrams(2), start=1):
+        shared_MxG = reference_MxG.minimum(prediction_NxG[texts.example_M])
+        common[f"rouge{n}"] = (shared_MxG.sum(axis=1), n)
+    scores = {}
+    for name in ("rouge1", "rouge2", "rougeL"):
+        common_M, n = common[name]
+        recall_M = _ratio(common_M, lengths_M - n + 1)
+        precision_M = _ratio(common_M, lengths_N[texts.example_M] - n + 1)
+        scores[name] = texts.best(_ratio(2 * precision_M * recall_M, precision_M + recall_M))
+    return statistics.mean(scores)
+
+
+def _texts(
+    words: Callable[[str], list[str]], targets: References, predictions: Sequence[str]
+) -> ngrams.Texts:
+    words = functools.lru_cache(maxsize=1 << 14)(words)  # some references are everywhere
+    return ngrams.Texts.of([[*map(words, t)] for t in targets], [*map(words, predictions)])
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, and 0 where a is 0."""
+    return np.divide(a, b, out=np.zeros(len(a)), where=a > 0)
+
+
+@metric
+def rouge_l_coco(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """ROUGE-L as the COCO caption tools and the COMET-ATOMIC 2020 paper compute it.
+
+    Words are what stands between single spaces, case and punctuation count, F weighs recall with
+    beta = 1.2, and precision and recall are each the maximum over the references, so they may come
+    from different ones. Use it only beside numbers computed that way.
+    """
+    texts = _texts(lambda text: text.split(" "), targets, predictions)
+    lengths_M, lengths_N = texts.lengths()
+    common_M = texts.common_subsequences()
+    precision, recall = texts.best(common_M) / lengths_N, texts.best(common_M / lengths_M)
+    scores_N = _ratio((1 + 1.2**2) * precision * recall, recall + 1.2**2 * precision)
+    return statistics.mean({"rouge_l_coco": scores_N})
+
+
+def _pooled(scorer, name: str, counts_NxK: np.ndarray) -> statistics.Statistics:
+    """`Statistics` of a sacrebleu metric over its counts of each example, scored after they are summed."""
+
+    def finish(sums: np.ndarray, num_examples: int) -> dict[str, np.ndarray]:
+        del num_examples
+        rows = sums.reshape(-1, sums.shape[-1])
+        scores = [scorer._compute_score_from_stats(row.tolist()).score / 100 for row in rows]
+        return {name: np.array(scores).reshape(sums.shape[:-1])}
+
+    return statistics.Statistics(counts_NxK, finish)
+
+
+@metric
+def bleu(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """Corpus BLEU-4 of sacrebleu divided by 100: 13a tokens, exponential smoothing, case kept.
+
+    An n-gram counts as often as in the reference that has it most often, and the brevity penalty
+    takes the reference of the nearest length, per example. The counting is our own, for speed. Post, "A
+    Call for Clarity in Reporting BLEU Scores", WMT 2018.
+    """
+    from sacrebleu.metrics import BLEU
+
+    scorer = BLEU(force=True)
+    return _pooled(scorer, "bleu", _bleu_counts(scorer, targets, predictions))
+
+
+def _bleu_counts(scorer, targets: References, predictions: Sequence[str]) -> np.ndarray:
+    """What sacrebleu's BLEU counts [N, 10]: words, words of the nearest reference, n-grams in common, n-grams."""
+    texts = _texts(lambda text: scorer._preprocess_segment(text).split(), targets, predictions)
+    N, (lengths_M, lengths_N) = len(predictions), texts.lengths()
+    # The nearest length, of two the shorter.
+    distance_M = np.abs(lengths_M - lengths_N[texts.example_M])
+    nearest = np.lexsort((lengths_M, distance_M, texts.example_M))
+    nearest_N = lengths_M[nearest[np.unique(texts.example_M, return_index=True)[1]]]
+    common, total = [], []
+    for n, (reference_MxG, prediction_NxG) in enumerate(texts.ngrams(4), start=1):
+        shared = reference_MxG.minimum(prediction_NxG[texts.example_M]).tocoo()
+        # Of every example and n-gram the reference that shares most.
+        order = np.lexsort((shared.data, shared.col, texts.example_M[shared.row]))
+        example, gram = texts.example_M[shared.row][order], shared.col[order]
+        last = np.append((np.diff(example) != 0) | (np.diff(gram) != 0), True)[: len(order)]
+        common.append(np.bincount(example[last], shared.data[order][last], N))
+        total.append(np.maximum(lengths_N - n + 1, 0))
+    return np.stack([lengths_N, nearest_N, *common, *total], axis=-1)
+
+
+@metric
+def chrf(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """Corpus chrF2 of sacrebleu divided by 100 (character 6-grams); the best reference counts."""
+    from sacrebleu.metrics import CHRF
+
+    scorer = CHRF()
+    # sacrebleu wants the k-th references of all examples together; None fills where one has fewer.
+    width = max(map(len, targets))
+    references = [[t[k] if k < len(t) else None for t in targets] for k in range(width)]
+    counts = np.array(scorer._extract_corpus_statistics(predictions, references))
+    return _pooled(scorer, "chrf", counts)
+
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalise(text: str) -> str:
+    """Lower case, no punctuation, no articles, single spaces (the rule of SQuAD's evaluation).
+
+    >>> normalise(" The  coffee-shop. ")
+    'coffeeshop'
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+@metric
+def exact_match(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """Whether the prediction equals a reference after `normalise`."""
+    hits = [normalise(p) in map(normalise, t) for t, p in zip(targets, predictions, strict=True)]
+    return statistics.mean({"exact_match": np.array(hits, float)})
+
+
+@metric
+def token_f1(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """F1 of the bags of words after `normalise` (SQuAD); the best reference counts."""
+    scores = [
+        max(_token_f1(normalise(r).split(), normalise(p).split()) for r in t)
+        for t, p in zip(targets, predictions, strict=True)
+    ]
+    return statistics.mean({"token_f1": np.array(scores, float)})
+
+
+def _token_f1(reference: list[str], prediction: list[str]) -> float:
+    if not reference or not prediction:
+        return float(reference == prediction)
+    common = (collections.Counter(reference) & collections.Counter(prediction)).total()
+    return 2 * common / (len(reference) + len(prediction))
+
+
+def plain(text: str) -> str:
+    """Lower case, single spaces: all else counts when an answer or a label is compared.
+
+    >>> plain(" The  Bank. ")
+    'the bank.'
+    """
+    return " ".join(text.lower().split())
+
+
+@metric
+def accuracy(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """Whether the prediction is one of the references, but for case and spaces. Never a substring.
+
+    For a multiple-choice question this is the accuracy of the generated answer; evaluation adds that of
+    the likeliest choice ("ranked_accuracy", see `scoring.best_choices`).
+    """
+    hits = [plain(p) in map(plain, t) for t, p in zip(targets, predictions, strict=True)]
+    return statistics.mean({"accuracy": np.array(hits, float)})
+
+
+def diversity(targets: References, predictions: Sequence[str]) -> dict[str, float]:
+    """Number of different predictions, and the share of different words and word pairs.
+
+    distinct-n: Li et al., "A Diversity-Promoting Objective Function for Neural Conversation Models",
+    NAACL 2016. A resample repeats examples and so has fewer different ones: no bootstrap interval.
+    """
+    _check(targets, predictions)
+    words = [p.lower().split() for p in predictions]
+    result = {"unique_predictions": float(len(set(predictions)))}
+    for n in (1, 2):
+        grams = [tuple(w[i : i + n]) for w in words for i in range(len(w) - n + 1)]
+        result[f"distinct_{n}"] = len(set(grams)) / max(1, len(grams))
+    return result

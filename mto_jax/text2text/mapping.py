@@ -1,0 +1,73 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The mapping of tasks to objective and template, as gin holds it.
+
+    mapping.tasks = {"atomic_xIntent": ("lm", "Prompting"), "atomic_xAttr": ("denoising", "MaskedPrompting")}
+
+A person writes it (gin/mappings/expert.gin), or `mto match` does. Whatever takes the name of a task then takes
+the bare name too: MIXTURE_OR_TASK_NAME = "atomic_xIntent" means "atomic_xIntent_prompting".
+"""
+
+import collections.abc
+from typing import NamedTuple
+
+import gin
+
+from mto_jax.errors import UserError, unknown
+from mto_jax.text2text.objectives import OBJECTIVES
+from mto_jax.text2text.templates import TEMPLATES
+
+
+class Choice(NamedTuple):
+    """What a task is matched with."""
+
+    objective: str
+    template: str
+
+
+@gin.configurable
+def mapping(
+    tasks: collections.abc.Mapping[str, tuple[str, str]] | None = None,
+) -> dict[str, Choice]:
+    """The mapping that gin binds: {task: (objective, template)}; none by default.
+
+    Raises:
+      UserError: an entry that is no pair, or of an unknown objective or template.
+    """
+    choices = {}
+    for task, choice in (tasks or {}).items():
+        if not isinstance(choice, tuple | list) or len(choice) != 2:
+            raise UserError(
+                f"mapping.tasks[{task!r}] is {choice!r}; expected a pair (objective, template), such as "
+                '("denoising", "MaskedPrompting").'
+            )
+        objective, template = choice
+        if objective not in OBJECTIVES:
+            raise unknown(f"objective (mapping.tasks[{task!r}])", str(objective), OBJECTIVES)
+        if template not in TEMPLATES:
+            raise unknown(f"template (mapping.tasks[{task!r}])", str(template), TEMPLATES)
+        choices[task] = Choice(objective, template)
+    return choices
+
+
+def choice_of(task: str) -> Choice:
+    """Objective and template of a task.
+
+    Raises:
+      UserError: the mapping does not name the task.
+    """
+    choices = mapping()
+    if task not in choices:
+        raise unknown("task in the mapping (mapping.tasks) called", task, choices)
+    return choices[task]
+
+
+def resolve_task(name: str) -> str:
+    """The SeqIO task that `name` means: the mapping's template of a bare task, any other name as it is.
+
+    >>> gin.bind_parameter("mapping.tasks", {"atomic_xIntent": ("lm", "Prompting")})
+    >>> resolve_task("atomic_xIntent"), resolve_task("atomic_xIntent_mapping")
+    ('atomic_xIntent_prompting', 'atomic_xIntent_mapping')
+    """
+    choice = mapping().get(name)
+    return f"{name}_{TEMPLATES[choice.template].snake_name}" if choice else name

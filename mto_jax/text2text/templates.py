@@ -1,0 +1,567 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Objective-aligned templates (method, section 5): how a record becomes a source and a target.
+
+A template is data, a point on independent axes:
+
+    masked       a sentinel marks the gap and opens the target (denoising), or not (language modelling)
+    verbalised   the relation phrase, or the choices, are written out, or the bare field stands alone
+    soft         where the soft prompt stands: none, before, after, or shared and private together
+    slots        one answer, or two: a first step and then the label it leads to
+
+What differs between the kinds of record is one small function each (`_FRAMES`). Rendering and
+tokenising are pure: nothing is carried from one example to the next.
+
+    >>> fact = Triple("xIntent", "xIntent", "PersonX works", ("to earn money",))
+    >>> rendered = render(TEMPLATES["MaskedPrompting"], fact, Wording("because they intended"))
+    >>> rendered.source_text
+    'xIntent: PersonX works because they intended <extra_id_0>'
+    >>> rendered.target_text
+    '<extra_id_0> to earn money'
+
+`python -m mto_jax.text2text.templates` prints every template on one example of every kind.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import gin
+
+from mto_jax.errors import UserError
+from mto_jax.text2text import phrases
+from mto_jax.text2text.records import (
+    KIND_NAMES,
+    KINDS,
+    Generation,
+    LabelledText,
+    MultipleChoice,
+    Record,
+    Triple,
+)
+
+# ---- Templates --------------------------------------------------------------------------------
+
+SOFT = ("none", "before", "after", "shared")
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    """A point on the axes.
+
+    Attributes:
+        name: the paper's name.
+        masked: source and target carry sentinels.
+        verbalised: the phrase (triples, texts) or the choices (questions) are in the source.
+        soft: "none"; "before" the text; "after" it, in front of the sentinel; "shared": the rows of a
+            prompt that several tasks share, then the task's own rows, both before the text.
+        slots: 1 or 2. Two slots of a question are the answer and the number of its choice; two slots of
+            a text are a word related to the label and the label.
+        kinds: the kinds of record that wear it under this name.
+    """
+
+    name: str
+    masked: bool
+    verbalised: bool
+    soft: str = "none"
+    slots: int = 1
+    kinds: tuple[str, ...] = tuple(KINDS)
+
+    @property
+    def snake_name(self) -> str:
+        """The name as a part of a task name: MaskedPrePT -> masked_pre_pt."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.name).lower()
+
+
+_FIELDS = ("triple", "labelled_text", "generation")
+_QUESTION = ("multiple_choice",)
+
+
+def _templates() -> Iterator[Template]:
+    yield Template("Mapping", masked=False, verbalised=False)
+    yield Template("MaskedMapping", masked=True, verbalised=False)
+    yield Template("Prompting", masked=False, verbalised=True, kinds=_FIELDS)
+    yield Template("MaskedPrompting", masked=True, verbalised=True, kinds=_FIELDS)
+    two_slots = ("labelled_text",)
+    yield Template("MaskedRelatedPrompting", masked=True, verbalised=True, slots=2, kinds=two_slots)
+    for masked in (False, True):
+        word = "Masked" if masked else ""
+        yield Template(f"{word}PrePT", masked, True, "before", kinds=_FIELDS)
+        yield Template(f"{word}PreSup", masked, False, "before", kinds=_FIELDS)
+        yield Template(f"{word}PostPT", masked, False, "after", kinds=_FIELDS)
+        yield Template(f"{word}SharedPrePT", masked, True, "shared", kinds=_FIELDS)
+    for place, soft in (
+        ("", "none"),
+        ("Pre", "before"),
+        ("Post", "after"),
+        ("SharedPre", "shared"),
+    ):
+        for answer, slots in (("Choice", 2), ("Answer", 1)):
+            for masked in (True, False):
+                name = f"{'Masked' if masked else ''}{answer}Prompting"
+                yield Template(place + name, masked, True, soft, slots, kinds=_QUESTION)
+
+
+TEMPLATES: dict[str, Template] = {template.name: template for template in _templates()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wording:
+    """The words of one task, which its templates put around the fields of a record.
+
+    Attributes:
+        phrase: what stands between head and tail. A postfix phrase ("is used for") follows the head; a
+            wrap phrase has the head where the word H stands ("you are likely to find H in"). The gap is
+            at the end, or where the word T stands ("T is where you find H").
+        names: what the first and the second text of a labelled text are called ("premise", "hypothesis").
+        labels: the label words, in order.
+        related: a word for each label, which the two-slot template names first.
+    """
+
+    phrase: str = ""
+    names: tuple[str, str] = ("", "")
+    labels: tuple[str, ...] = ()
+    related: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def templates_for(kind: str, wording: Wording = Wording()) -> list[Template]:
+    """Every named template that a task of this kind and wording can wear."""
+    return [
+        template
+        for template in TEMPLATES.values()
+        if kind in template.kinds
+        and (kind != "labelled_text" or template.slots == 1 or wording.related)
+    ]
+
+
+# ---- Rendering --------------------------------------------------------------------------------
+
+
+class Words(NamedTuple):
+    """Text; only a free one may be shortened when the example is too long.
+
+    A glued one follows the part before it without a space, like the comma in "H, PersonX will".
+    """
+
+    text: str
+    free: bool = False
+    glued: bool = False
+
+
+class Sentinel(NamedTuple):
+    """T5's `<extra_id_number>`."""
+
+    number: int
+
+
+class Soft(NamedTuple):
+    """The rows of a soft prompt: the task's own, or those shared with other tasks."""
+
+    shared: bool = False
+
+
+Part = Words | Sentinel | Soft
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendered:
+    """A record in the clothes of a template, not yet tokenised."""
+
+    source: tuple[Part, ...]
+    target: tuple[Part, ...]
+
+    @property
+    def source_text(self) -> str:
+        return join(self.source)
+
+    @property
+    def target_text(self) -> str:
+        return join(self.target)
+
+
+class _Frame(NamedTuple):
+    """What a kind of record contributes to an example."""
+
+    body: tuple[Part, ...]  # the source without task name, soft prompt and the gap at the end
+    answers: tuple[Words, ...]  # one for every slot
+    bridge: str = ""  # the words between the two gaps of a masked template
+    gap_inside: bool = False  # the body holds the gap: none follows at the end
+
+
+def render(template: Template, record: Record, wording: Wording = Wording()) -> Rendered:
+    """Source and target of a record; the target is its first reference.
+
+    Raises:
+        UserError: a verbalised triple without a phrase, or a label without a related word.
+    """
+    frame = _FRAMES[type(record)](record, template, wording)
+    before = {"none": (), "before": (Soft(),), "after": (), "shared": (Soft(True), Soft())}
+    source = (Words(f"{record.task}:"), *before[template.soft], *frame.body)
+    if template.soft == "after":
+        source += (Soft(),)
+    target: tuple[Part, ...] = frame.answers
+    if template.masked:
+        if not frame.gap_inside:
+            source += (Sentinel(0),)
+        if template.slots == 2:
+            source += (Words(frame.bridge, glued=True), Sentinel(1))
+        target = tuple(
+            part for i, answer in enumerate(frame.answers) for part in (Sentinel(i), answer)
+        )
+    return Rendered(source, target)
+
+
+def reference_texts(template: Template, record: Record, wording: Wording = Wording()) -> list[str]:
+    """What the template's target says, without sentinels, for every reference of the record."""
+    frame = _FRAMES[type(record)](record, template, wording)
+    if template.slots == 1:
+        return list(record.references)
+    return [join(frame.answers)]
+
+
+def candidate_texts(template: Template, record: Record, wording: Wording = Wording()) -> list[str]:
+    """The target text (sentinels included) of every answer that the task allows, for ranking."""
+    if isinstance(record, MultipleChoice):
+        rivals = [dataclasses.replace(record, answer=i) for i in range(len(record.choices))]
+    elif isinstance(record, LabelledText):
+        rivals = [dataclasses.replace(record, label=label) for label in wording.labels]
+    else:
+        rivals = []
+    return [render(template, rival, wording).target_text for rival in rivals]
+
+
+def pairs(records: Iterable[Record], wording: Wording = Wording()) -> Iterator[tuple[str, str]]:
+    """(body, tail) of every fact in its own words, for adaptation: "H phrase" and "T".
+
+    A gap inside the phrase is marked by `<extra_id_0>` in the body. A question's body has no choices.
+    """
+    for record in records:
+        question = isinstance(record, MultipleChoice)
+        template = TEMPLATES["MaskedMapping" if question else "MaskedPrompting"]
+        body = join(_FRAMES[type(record)](record, template, wording).body)
+        for reference in record.references:
+            yield body, reference
+
+
+def sentences(records: Iterable[Record], wording: Wording = Wording()) -> Iterator[str]:
+    """Every fact as a sentence, "H phrase T": a corpus for adaptation."""
+    for body, tail in pairs(records, wording):
+        gap_inside = "<extra_id_0>" in body
+        yield body.replace("<extra_id_0>", tail) if gap_inside else f"{body} {tail}"
+
+
+def join(parts: Iterable[Part]) -> str:
+    """Parts as one text."""
+    text = ""
+    for part in parts:
+        match part:
+            case Words(words, _, glued):
+                pass
+            case Sentinel(number):
+                words, glued = f"<extra_id_{number}>", False
+            case Soft(shared):
+                words, glued = "<shared_prompt>" if shared else "<prompt>", False
+        text += words if glued or not text else f" {words}"
+    return text
+
+
+_BLANK = Words("___")  # a plain template's gap inside a phrase
+
+
+@functools.lru_cache(maxsize=4096)
+def _split_phrase(phrase: str) -> tuple[str | Words, ...]:
+    """The phrase in pieces: "H" where the head stands, "T" where the gap stands, and its words.
+
+    >>> [piece if piece in ("H", "T") else piece.text for piece in _split_phrase("After H, they")]
+    ['After', 'H', ', they']
+    >>> _split_phrase("is used for")
+    ('H', Words(text='is used for', free=False, glued=False))
+    """
+    split = [piece for piece in re.split(r"\b([HT])\b", phrase.strip()) if piece.strip()]
+    pieces: list[str | Words] = [
+        piece if piece in ("H", "T") else Words(piece.strip(), glued=i > 0 and piece[0] != " ")
+        for i, piece in enumerate(split)
+    ]
+    if "H" not in pieces:
+        pieces.insert(0, "H")
+    if pieces.count("H") > 1 or pieces.count("T") > 1:
+        raise UserError(
+            f"The phrase {phrase!r} has the word H or T more than once: the head and the gap each have "
+            "one place in a phrase."
+        )
+    if pieces[-1] == "T":  # the gap is at the end anyway
+        pieces.pop()
+    return tuple(pieces)
+
+
+def check_phrase(phrase: str) -> None:
+    """Raises a UserError if head or gap have more than one place in the phrase."""
+    _split_phrase(phrase)
+
+
+def _body(
+    head: tuple[Words, ...], template: Template, phrase: str
+) -> tuple[tuple[Part, ...], bool]:
+    """The head inside its phrase, and whether the gap is inside too."""
+    if not template.verbalised:
+        return head, False
+    gap = Sentinel(0) if template.masked else _BLANK
+    body: list[Part] = []
+    pieces = _split_phrase(phrase)
+    for piece in pieces:
+        if piece == "H":
+            body += head
+        else:
+            body.append(gap if piece == "T" else piece)
+    return tuple(body), "T" in pieces
+
+
+def _triple(record: Triple, template: Template, wording: Wording) -> _Frame:
+    if template.verbalised and not wording.phrase:
+        raise UserError(
+            f"The relation '{record.relation}' has no phrase, which the template {template.name} needs. "
+            "Give it one (phrase='is used for') or choose a template without: Mapping, MaskedMapping."
+        )
+    body, gap_inside = _body((Words(record.head, free=True),), template, wording.phrase)
+    return _Frame(body, (Words(record.tails[0], free=True),), gap_inside=gap_inside)
+
+
+def _generation(record: Generation, template: Template, wording: Wording) -> _Frame:
+    body, gap_inside = _body((Words(record.source, free=True),), template, wording.phrase)
+    return _Frame(body, (Words(record.targets[0], free=True),), gap_inside=gap_inside)
+
+
+def _labelled_text(record: LabelledText, template: Template, wording: Wording) -> _Frame:
+    head: tuple[Words, ...] = ()
+    for name, text in zip(wording.names, (record.text, record.text2), strict=True):
+        if name and text:
+            head += (Words(f"{name}:"),)
+        if text:
+            head += (Words(text, free=True),)
+    body, gap_inside = _body(head, template, wording.phrase)
+    answers = (Words(record.label),)
+    if template.slots == 2:
+        if record.label not in wording.related:
+            raise UserError(
+                f"The label '{record.label}' of the task '{record.task}' has no related word, which the "
+                f"template {template.name} names first. Add it to related={{...}}."
+            )
+        answers = (Words(wording.related[record.label]), *answers)
+    return _Frame(body, answers, ", so the label is", gap_inside)
+
+
+def _multiple_choice(record: MultipleChoice, template: Template, wording: Wording) -> _Frame:
+    asides = tuple(Words(text, free=True) for text in (record.fact, record.context) if text)
+    body = (*asides, Words(record.question))
+    if template.verbalised:
+        listed = ", ".join(f"choice{i}: {text}" for i, text in enumerate(record.choices, 1))
+        body += (Words(listed),)
+    answer = Words(record.choices[record.answer], free=True)
+    number = Words(f"choice{record.answer + 1}")
+    if template.slots == 1:
+        return _Frame(body, (answer,))
+    # The masked form reasons from the answer to its number, the plain form names the number first.
+    answers = (answer, number) if template.masked else (number, answer)
+    return _Frame(body, answers, ", the correct choice is")
+
+
+_FRAMES: dict[type, Callable[..., _Frame]] = {
+    Triple: _triple,
+    MultipleChoice: _multiple_choice,
+    LabelledText: _labelled_text,
+    Generation: _generation,
+}
+
+
+# ---- Tokenising -------------------------------------------------------------------------------
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class SoftPrompt:
+    """Which rows of the prompt table a prompt's tokens stand for.
+
+    Attributes:
+        length: rows of a prompt in the source (PROMPT_LENGTH); private and shared prompts are equally long.
+        first_row: the first row of the task's own prompt.
+        shared_row: the first row of the shared prompt; by default the rows after the task's own.
+        decoder_length: rows that the decoder reads before the target, after the task's others in the table.
+    """
+
+    length: int = 10
+    first_row: int = 0
+    shared_row: int | None = None
+    decoder_length: int = 0
+
+    def rows(self, shared: bool) -> range:
+        """Rows of the source."""
+        first = self.first_row
+        if shared:
+            first = self.decoder_rows.stop if self.shared_row is None else self.shared_row
+        return range(first, first + self.length)
+
+    @property
+    def decoder_rows(self) -> range:
+        first = self.first_row + self.length
+        return range(first, first + self.decoder_length)
+
+    def needs(self, template: Template) -> int:
+        """How many rows the table must have for a template."""
+        if template.soft == "none":
+            return 0
+        shared = self.rows(True).stop if template.soft == "shared" else 0
+        return max(self.decoder_rows.stop, shared)
+
+
+class Tokens(NamedTuple):
+    """Token ids with EOS, and whether a free field had to give way."""
+
+    inputs: list[int]
+    targets: list[int]
+    inputs_cut: bool
+    targets_cut: bool
+
+
+def tokenise(
+    rendered: Rendered,
+    vocab,
+    lengths: Mapping[str, int] | None = None,
+    *,
+    soft: SoftPrompt = SoftPrompt(),
+) -> Tokens:
+    """Token ids of a rendered example, EOS at the end of both.
+
+    When one is longer than its feature length, the longest free field (head, tail, context, text)
+    loses tokens from its end until it fits, and keeps at least one. Task name, phrase, question, choices,
+    soft prompt, sentinels and EOS are never cut. Where the source has a soft prompt, the targets start with
+    its rows in the decoder.
+
+    Args:
+        rendered: from `render`.
+        vocab: a `mto_jax.text2text.vocabulary.Vocabulary`.
+        lengths: most tokens of "inputs" and "targets", EOS and soft tokens included; a missing one is
+            unlimited.
+        soft: the rows that the soft prompt's tokens stand for.
+
+    Raises:
+        UserError: when no free field can give way any more; it names the example.
+    """
+    lengths = lengths or {}
+    inputs, inputs_cut = _fit(rendered, "inputs", vocab, lengths.get("inputs"), soft)
+    targets, targets_cut = _fit(rendered, "targets", vocab, lengths.get("targets"), soft)
+    return Tokens(inputs, targets, inputs_cut, targets_cut)
+
+
+def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftPrompt):
+    parts = rendered.source if feature == "inputs" else rendered.target
+    fields: list[list[int] | tuple[int, ...]] = []
+    free: list[list[int]] = []
+    if feature == "targets" and any(isinstance(part, Soft) for part in rendered.source):
+        fields.append([vocab.soft_id(row) for row in soft.decoder_rows])
+    for part in parts:
+        match part:
+            case Words(text, True):
+                fields.append(vocab.encode(text))
+                free.append(fields[-1])
+            case Words(text, _, glued):
+                fields.append(_fixed_ids(vocab, text, glued))
+            case Sentinel(number):
+                fields.append([vocab.sentinel_id(number)])
+            case Soft(shared):
+                fields.append([vocab.soft_id(row) for row in soft.rows(shared)])
+    total = sum(map(len, fields)) + 1
+    excess = 0 if limit is None else max(0, total - limit)
+    for _ in range(excess):
+        longest = max(free, key=len, default=[])
+        if len(longest) < 2:
+            raise UserError(
+                f"The example '{rendered.source_text[:200]}' does not fit: its {feature} have {total} tokens, "
+                f"the limit is {limit}, and what remains after shortening every free field is task name, "
+                "phrase, question, choices, soft prompt and sentinels, which are never cut. Raise "
+                f"TASK_FEATURE_LENGTHS['{feature}'] or leave this example out."
+            )
+        longest.pop()
+    return [*(token for field in fields for token in field), vocab.eos_id], excess > 0
+
+
+def encode(text: str, vocab, soft: SoftPrompt = SoftPrompt()) -> list[int]:
+    """Ids, without EOS, of a source as `join` writes it: `<prompt>` and `<shared_prompt>` are rows of the prompt.
+
+    >>> from mto_jax.text2text.vocabulary import vocabulary
+    >>> demo = vocabulary("demo")
+    >>> ids = encode("xIntent: <prompt> PersonX runs", demo, SoftPrompt(length=2))
+    >>> [i - demo.soft_id(0) for i in ids if i >= demo.soft_id(0)]
+    [0, 1]
+    """
+    ids = []
+    for piece in re.split(r"\s*(<prompt>|<shared_prompt>)\s*", text):
+        if piece in ("<prompt>", "<shared_prompt>"):
+            ids += [vocab.soft_id(row) for row in soft.rows(piece == "<shared_prompt>")]
+        elif piece:
+            ids += vocab.encode(piece)
+    return ids
+
+
+@functools.lru_cache(maxsize=16384)
+def _fixed_ids(vocab, text: str, glued: bool) -> tuple[int, ...]:
+    """Ids of fixed words; glued ones as they are inside a text, without SentencePiece's leading "▁"."""
+    return tuple(vocab.encode(f"<extra_id_0>{text}")[1:] if glued and text else vocab.encode(text))
+
+
+# ---- The table in the documentation -----------------------------------------------------------
+
+_EXAMPLES: dict[str, tuple[Record, Wording]] = {
+    "triple": (
+        Triple("xIntent", "xIntent", "PersonX works as a waitress", ("to earn money",)),
+        Wording(phrases.POSTFIX["xIntent"]),
+    ),
+    "triple, phrase around the head": (
+        Triple("AtLocation", "AtLocation", "a pillow", ("a bed",)),
+        Wording(phrases.WRAP["AtLocation"]),
+    ),
+    "multiple_choice": (
+        MultipleChoice(
+            "commonsenseqa", "Where do adults use glue sticks?", ("classroom", "office"), 1
+        ),
+        Wording(),
+    ),
+    "labelled_text": (
+        LabelledText("sst2", "a warm and funny film", "positive"),
+        Wording("It was", labels=("negative", "positive"), related={"positive": "great"}),
+    ),
+    "generation": (
+        Generation("commongen", "dog frisbee catch", ("The dog catches a frisbee.",)),
+        Wording("concepts: H"),
+    ),
+}
+
+
+def table() -> str:
+    """Every template on one example of every kind, as Markdown (docs/templates.md)."""
+    lines = [
+        "# Templates",
+        "",
+        "Written by `python -m mto_jax.text2text.templates > docs/templates.md`; a test checks that it is up to date.",
+        "",
+        "`<prompt>` stands for the soft tokens of the task (10 by default), `<shared_prompt>` for those that",
+        "tasks share. The name of a SeqIO task ends in the template's name in snake case:",
+        "`atomic_xIntent_masked_prompting`.",
+    ]
+    for title, (record, wording) in _EXAMPLES.items():
+        lines += ["", f"## {title.replace('_', ' ').capitalize()}", ""]
+        lines += ["| template | masked | verbalised | soft prompt | slots | source | target |"]
+        lines += ["|---|---|---|---|---|---|---|"]
+        for template in templates_for(KIND_NAMES[type(record)], wording):
+            rendered = render(template, record, wording)
+            marks = ["yes" if axis else "-" for axis in (template.masked, template.verbalised)]
+            soft = "-" if template.soft == "none" else template.soft
+            cells = [template.name, *marks, soft, str(template.slots)]
+            cells += [f"`{rendered.source_text}`", f"`{rendered.target_text}`"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")

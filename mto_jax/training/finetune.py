@@ -1,0 +1,226 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Small trainings in memory: a loaded model, a list of tokenised examples, some steps, a new model.
+
+Few-shot probes, trainings on a handful of examples, classifiers and splitters are made this way: no data
+set is prepared and no file is written. Fits of the same shape share one compiled step.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gin
+import jax
+import numpy as np
+import optax
+from flax import nnx
+
+from mto_jax.data.loader import assemble
+from mto_jax.decoding.generation import bucket
+from mto_jax.errors import UserError
+from mto_jax.models.config import T5Config
+from mto_jax.models.t5 import T5
+from mto_jax.training import sharding
+from mto_jax.training import state as states
+from mto_jax.training import step as steps_lib
+from mto_jax.training.optimizers import Optimizer
+
+Example = tuple[Sequence[int], Sequence[int]]  # token ids of inputs and targets, EOS at the end
+Loss = Callable[[], float]
+
+
+def fit(
+    model: T5,
+    examples: Sequence[Example],
+    *,
+    steps: int,
+    batch_size: int = 8,
+    optimizer: Optimizer | None = None,
+    lengths: Mapping[str, int] | None = None,
+    dropout_rate: float | None = None,
+    seed: int = 0,
+    progress: Callable[[int, Loss], None] = lambda count, loss: None,
+) -> T5:
+    """A copy of `model` trained for `steps` steps on `examples`; `model` itself stays as it is.
+
+    Every epoch takes the examples in a new order, one a row; the last batch of an epoch may be filled up
+    with empty rows. Runs on one device.
+
+    Args:
+      model: on the first local device, as `load_model` puts it.
+      examples: their token ids.
+      steps: 0 returns a model with the same parameters; `epochs(...)` counts steps in epochs.
+      batch_size: rows of a batch.
+      optimizer: None means `Optimizer()`, as gin binds it.
+      lengths: {"inputs": S, "targets": T} of a row; None takes the least bucket lengths that hold all
+        examples, so that similar fits have one shape.
+      dropout_rate: None takes the model's own.
+      seed: of the order and of dropout.
+      progress: called after every step with 1 and a function: the mean loss so far, for which the device must
+        be waited for.
+
+    Raises:
+      UserError: no examples, one longer than `lengths`, or a loss that is NaN or infinite.
+    """
+    S, T = row_lengths(examples, lengths)
+    if steps == 0:
+        return model
+    config = model.config
+    if dropout_rate is not None:
+        config = dataclasses.replace(config, dropout_rate=dropout_rate)
+    program = _program(_Shape(config, batch_size, S, T, optimizer or Optimizer(), steps))
+    graphdef, parameters = nnx.split(model)
+    # The step eats its state, so it gets a copy.
+    copies = map(jax.numpy.copy, jax.tree.leaves(parameters))
+    named = dict(zip(program.plan.abstract, copies, strict=True))
+    state = states.start(program.target, named, program.transformation, seed)
+    totals = jax.device_put(program.zeros, sharding.replicated(program.mesh))
+
+    def loss() -> float:
+        sums = jax.device_get(totals)
+        return float(sums["loss"] / sums["weight"])
+
+    for batch in _batches(examples, batch_size, (S, T), steps, seed):
+        state, totals = program.step(state, totals, sharding.place_whole(batch, program.mesh))
+        progress(1, loss)
+    if int(totals["bad_step"]) != steps_lib.NEVER:
+        raise UserError(
+            f"The loss became NaN or infinite at step {int(totals['bad_step'])} of {steps}. Lower the "
+            "learning rate (Optimizer.learning_rate)."
+        )
+    leaves = [state.trainable[name] for name in program.plan.abstract]
+    return nnx.merge(graphdef, jax.tree.unflatten(jax.tree.structure(parameters), leaves))
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """How to `fit`: call it with a model, examples and a seed."""
+
+    epochs: int = 5
+    batch_size: int = 8
+    optimizer: Optimizer | None = None  # None means `Optimizer()`, as gin binds it
+    dropout_rate: float | None = 0.0  # None means the model's own
+
+    def __call__(
+        self,
+        model: T5,
+        examples: Sequence[Example],
+        *,
+        seed: int = 0,
+        progress: Callable[[int, Loss], None] = lambda count, loss: None,
+    ) -> T5:
+        return fit(
+            model,
+            examples,
+            steps=epochs(self.epochs, len(examples), self.batch_size),
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            dropout_rate=self.dropout_rate,
+            seed=seed,
+            progress=progress,
+        )
+
+
+def complete(tuning: Any) -> Any:
+    """A `Tuning` or `ManyTuning` with the optimizer that gin binds in place of None: it decides results."""
+    return dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())
+
+
+def epochs(count: int, examples: int, batch_size: int) -> int:
+    """Steps of `count` epochs over `examples` examples.
+
+    >>> epochs(3, examples=5, batch_size=8), epochs(5, examples=90, batch_size=8)
+    (3, 60)
+    """
+    return count * math.ceil(examples / batch_size)
+
+
+def row_lengths(
+    examples: Sequence[Example],
+    lengths: Mapping[str, int] | None = None,
+    rounded: Callable[[int], int] = bucket,
+) -> tuple[int, int]:
+    """(S, T) of rows that hold any of the examples: `lengths`, or the longest, `rounded` up (to buckets).
+
+    Raises:
+      UserError: no examples, or one longer than `lengths`.
+    """
+    if not examples:
+        raise UserError("There is nothing to train on: the list of examples is empty.")
+    longest = [max(len(example[i]) for example in examples) for i in (0, 1)]
+    S, T = (lengths["inputs"], lengths["targets"]) if lengths else map(rounded, longest)
+    if longest[0] > S or longest[1] > T:
+        raise UserError(
+            f"An example has {longest[0]} input or {longest[1]} target tokens, more than the lengths "
+            f"{{'inputs': {S}, 'targets': {T}}} of the training. Raise them or shorten the example."
+        )
+    return S, T
+
+
+def _batches(
+    examples: Sequence[Example], batch_size: int, capacity: tuple[int, int], steps: int, seed: int
+) -> Iterator[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"inputs": np.asarray(inputs, np.int32), "targets": np.asarray(targets, np.int32)}
+        for inputs, targets in examples
+    ]
+    chosen: list[int] = []
+    for _ in range(steps):
+        chosen = chosen or rng.permutation(len(rows)).tolist()
+        taken, chosen = chosen[:batch_size], chosen[batch_size:]
+        yield assemble([rows[i] for i in taken], np.arange(len(taken)), batch_size, capacity)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+    """All that a compiled step depends on."""
+
+    config: T5Config
+    batch_size: int
+    S: int
+    T: int
+    optimizer: Optimizer
+    steps: int
+
+    def _key(self) -> str:
+        optimizer = self.optimizer
+        # The rate of every step but a constant one depends on the length of the run.
+        constant = optimizer.schedule == "constant" and optimizer.warmup == 0
+        return repr(dataclasses.replace(self, steps=0) if constant else self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Shape) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+class _Program(NamedTuple):
+    """A compiled step and what its state is made with."""
+
+    step: Any
+    plan: states.Blueprint
+    target: states.TrainState
+    transformation: optax.GradientTransformation
+    zeros: dict[str, np.ndarray]
+    mesh: jax.sharding.Mesh
+
+
+@functools.lru_cache(maxsize=16)
+def _program(shape: _Shape) -> _Program:
+    mesh = sharding.mesh(data=1, fsdp=1, tensor=1, devices=jax.local_devices()[:1])
+    plan = states.blueprint(functools.partial(T5, shape.config))
+    transformation = shape.optimizer.build(shape.steps)
+    target = states.abstract_state(plan, list(plan.abstract), transformation, mesh)
+    loss = steps_lib.t5_loss(plan, mesh)
+    lengths = {"inputs": shape.S, "targets": shape.T}
+    batch = steps_lib.abstract_batch(shape.batch_size, lengths, mesh)
+    zeros = steps_lib.zero_totals(loss, target, batch)
+    step = steps_lib.train_step(loss, transformation, shape.optimizer.rate(shape.steps))
+    compiled = steps_lib.compile_step(step, target, zeros, batch, mesh)
+    return _Program(compiled, plan, target, transformation, zeros, mesh)

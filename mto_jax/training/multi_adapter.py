@@ -1,0 +1,450 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Many adapters trained at once over one frozen model: K prompts, LoRAs, ... in one compiled step.
+
+Every candidate has its own examples, parameters, learning rate, steps and early stop, and trains as if it were
+alone: the step is `jax.vmap` of a single step, in which the frozen weights are not repeated. So K
+candidates with a few examples each keep the matrix units as busy as one large batch would.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+import os
+import pathlib
+import socket
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+
+import gin
+import jax
+import numpy as np
+
+from mto_jax.errors import UserError
+from mto_jax.models import adapters as adapters_lib
+from mto_jax.models.adapters import Adapters
+from mto_jax.models.config import T5Config
+from mto_jax.models.t5 import T5
+from mto_jax.training import multi_adapter_step
+from mto_jax.training import state as states
+from mto_jax.training.finetune import Example, Loss, epochs, row_lengths
+from mto_jax.training.optimizers import Optimizer
+
+# Steps that may be on their way to the device while the host goes on.
+LOOKAHEAD = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One of the K trainings.
+
+    Attributes:
+      name: how messages and results call it.
+      examples: token ids of inputs and targets; soft tokens are ids from the model's `vocab_size` on.
+      dev: examples whose loss decides when to stop and which parameters are kept; none: the last are.
+      learning_rate: peak rate; None takes the optimizer's.
+      seed: of the order of the examples, of dropout and of fresh parameters.
+      initial: parameters, by name, that do not start as `Adapters` makes them.
+    """
+
+    name: str
+    examples: Sequence[Example]
+    dev: Sequence[Example] = ()
+    learning_rate: float | None = None
+    seed: int = 0
+    initial: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What became of a candidate.
+
+    Attributes:
+      name: of the candidate.
+      parameters: the adapter's parameters by name, prompt encoders included (see `adapters.fold`).
+      step: the step after which they were taken; 0: as they started.
+      diverged: the evaluation at which the loss was not finite, where the training ended; None: it never was.
+      dev_losses: (step, dev loss per target token) until it stopped; empty without dev examples.
+    """
+
+    name: str
+    parameters: dict[str, np.ndarray]
+    step: int
+    diverged: int | None
+    dev_losses: tuple[tuple[int, float], ...]
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class ManyTuning:
+    """How candidates are trained.
+
+    Attributes:
+      epochs: over a candidate's own examples.
+      batch_size: examples of one candidate in a step; a step has K times as many.
+      optimizer: None means `Optimizer()`, as gin binds it. Schedules run over a candidate's own steps.
+      dropout_rate: None means the model's own.
+      evaluations: how often in the longest training the dev loss is taken (and the state kept).
+      patience: evaluations without a better dev loss after which a candidate stops; None: never early.
+    """
+
+    epochs: int = 15
+    batch_size: int = 8
+    optimizer: Optimizer | None = None
+    dropout_rate: float | None = 0.0
+    evaluations: int = 10
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "evaluations"):
+            if getattr(self, field) < 1:
+                raise UserError(
+                    f"ManyTuning.{field} is {getattr(self, field)!r}; it must be 1 or more."
+                )
+
+    def steps(self, candidate: Candidate) -> int:
+        """Steps of this candidate's training."""
+        return epochs(self.epochs, len(candidate.examples), self.batch_size)
+
+
+def tune_many(
+    model: T5,
+    adapters: Adapters,
+    candidates: Sequence[Candidate],
+    tuning: ManyTuning,
+    *,
+    lengths: Mapping[str, int] | None = None,
+    state_file: str | os.PathLike | None = None,
+    progress: Callable[[int, Loss], None] = lambda count, loss: None,
+) -> list[Tuned]:
+    """Train every candidate's adapter on the frozen `model`; results in the order of `candidates`.
+
+    They are those of training each alone. As many local devices as divide K share the candidates; those
+    that are left over share the examples of each.
+
+    Args:
+      lengths: {"inputs": S, "targets": T} of all rows; None takes the least multiples of 8 that hold all
+        examples.
+      state_file: where the state is kept at every evaluation; a run that finds its own state there goes
+        on from it, bit for bit.
+      progress: called after every step of all candidates with 1 and a function: the mean loss of that step,
+        for which the device must be waited for.
+
+    Raises:
+      UserError: a candidate without examples, examples that do not fit, a soft token without a row,
+        parameters of another shape, too many candidates for the memory, a state file that is
+        damaged or of another run.
+    """
+    S, T = _check(model, adapters, candidates, lengths)
+    optimizer = tuning.optimizer or Optimizer()
+    config = model.config
+    if tuning.dropout_rate is not None:
+        config = dataclasses.replace(config, dropout_rate=tuning.dropout_rate)
+    K, b = len(candidates), tuning.batch_size
+    program = multi_adapter_step.program(
+        multi_adapter_step.Shape(config, adapters, K, b, S, T, optimizer)
+    )
+    place = functools.partial(jax.device_put, device=program.cut)
+
+    steps_K = np.array([tuning.steps(candidate) for candidate in candidates])
+    total = int(steps_K.max())
+    period = math.ceil(total / tuning.evaluations)
+    train_KxNx, dev_KxNx = (
+        _padded([getattr(candidate, part) for candidate in candidates], S, T)
+        for part in ("examples", "dev")
+    )
+    rows_NxKxb = _orders(candidates, steps_K, b)
+    rates_NxK = _rates(optimizer, candidates, steps_K)
+    keys_Kx2 = np.stack([jax.random.key_data(jax.random.key(c.seed)) for c in candidates])
+    parameters = states.by_name(model)
+    frozen = program.hold(jax.device_put(parameters, program.whole))
+    trained, fixed = _initial(program, adapters, candidates)
+    fixed, carry = place(fixed), program.start(place(trained))
+    course = _Course.start(trained)
+    if state_file is not None:
+        identity = _identity(parameters, adapters, candidates, tuning, (S, T))
+        course, carry = course.load(pathlib.Path(state_file), identity, carry)
+        carry = place(carry)
+
+    sums = []
+    for step in range(course.step, total):
+        active_K = course.active & (step < steps_K)
+        if not active_K.any():
+            break
+        control = {
+            "rate": rates_NxK[step],
+            "active": active_K,
+            "key": keys_Kx2,
+            "step": np.full(K, step, np.int32),
+        }
+        batch = _taken(train_KxNx, rows_NxKxb[step])
+        batch = jax.device_put(batch, program.tokens)
+        carry, found = program.step(frozen, fixed, carry, batch, place(control))
+        sums.append(found)
+        if len(sums) > LOOKAHEAD:
+            jax.block_until_ready(sums[-1 - LOOKAHEAD])
+        progress(1, functools.partial(_mean_loss, found))
+        last = not (course.active & (step + 1 < steps_K)).any()
+        if (step + 1) % period == 0 or last:
+            dev = _dev_sums(program, frozen, fixed, carry["parameters"], dev_KxNx, b)
+            course.judge(step + 1, steps_K, jax.device_get(sums), dev, carry, tuning.patience)
+            sums = []
+            if state_file is not None:
+                course.save(pathlib.Path(state_file), identity, carry)
+    return course.results(candidates, jax.device_get(fixed))
+
+
+def _mean_loss(sums: Mapping[str, jax.Array]) -> float:
+    found = jax.device_get(sums)
+    return float(np.sum(found["loss"]) / np.sum(found["weight"]))
+
+
+def attach(model: T5, adapters: Adapters, parameters: Mapping[str, jax.Array]) -> T5:
+    """`model` with an adapter on it, its prompt encoder folded into a table."""
+    plan = _plan(model.config, adapters.folded)
+    return plan.merge({**states.by_name(model), **adapters_lib.fold(parameters, adapters)})
+
+
+@functools.lru_cache(maxsize=8)
+def _plan(config: T5Config, adapters: Adapters) -> states.Blueprint:
+    return states.blueprint(functools.partial(T5, config, adapters=adapters))
+
+
+# ---- What is checked and made before the first step -------------------------------------------
+
+
+def _check(model, adapters, candidates, lengths) -> tuple[int, int]:
+    """(S, T) of the rows."""
+    if not candidates:
+        raise UserError("There is nothing to tune: the list of candidates is empty.")
+    names = [candidate.name for candidate in candidates]
+    for candidate in candidates:
+        if names.count(candidate.name) > 1:
+            raise UserError(
+                f"Two candidates are called {candidate.name!r}; each needs its own name."
+            )
+        if not candidate.examples:
+            raise UserError(f"The candidate {candidate.name!r} has no examples to train on.")
+        highest = max(max(ids) for example in candidate.examples for ids in example)
+        if highest >= model.config.vocab_size + adapters.prompt_rows:
+            raise UserError(
+                f"An example of {candidate.name!r} has the token {highest}, but the model has "
+                f"{model.config.vocab_size} and its prompt {adapters.prompt_rows} rows. Raise "
+                "Adapters.prompt_rows (PROMPT_LENGTH), or take a template without a soft prompt."
+            )
+    every = [e for c in candidates for part in (c.examples, c.dev) for e in part]
+    # One shape for all: there is no need for the few lengths of buckets.
+    return row_lengths(every, lengths, rounded=lambda longest: longest + -longest % 8)
+
+
+def _padded(sets, S: int, T: int) -> dict[str, np.ndarray]:
+    """Examples of K candidates as arrays [K, N + 1, S] and [..., T]; the last row is empty."""
+    N = max(map(len, sets))
+    arrays = {}
+    for name, side, size in (("inputs_BxS", 0, S), ("targets_BxT", 1, T)):
+        rows_KxNx = np.zeros((len(sets), N + 1, size), np.int32)
+        for rows, examples in zip(rows_KxNx, sets, strict=True):
+            for row, example in zip(rows, examples, strict=False):
+                row[: len(example[side])] = example[side]
+        arrays[name] = rows_KxNx
+    return arrays
+
+
+def _taken(data: Mapping[str, np.ndarray], rows_Kxb: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        name: np.take_along_axis(rows_KxNx, rows_Kxb[:, :, None], axis=1)
+        for name, rows_KxNx in data.items()
+    }
+
+
+def _orders(candidates, steps_K: np.ndarray, b: int) -> np.ndarray:
+    """Which examples each candidate takes in each step, [steps, K, b]: a new order every epoch, as in `fit`.
+
+    The last batch of an epoch is filled up with the empty row; so are the steps after a candidate's last.
+    """
+    rows_NxKxb = np.full((steps_K.max(), len(candidates), b), -1)
+    for k, candidate in enumerate(candidates):
+        rng = np.random.default_rng(candidate.seed)
+        left: list[int] = []
+        for step in range(steps_K[k]):
+            left = left or rng.permutation(len(candidate.examples)).tolist()
+            taken, left = left[:b], left[b:]
+            rows_NxKxb[step, k, : len(taken)] = taken
+    return rows_NxKxb
+
+
+def _rates(optimizer: Optimizer, candidates, steps_K: np.ndarray) -> np.ndarray:
+    """The learning rate of each candidate at each step, [steps, K]; 0 after its last."""
+    rates_NxK = np.zeros((steps_K.max(), len(candidates)), np.float32)
+    for k, (candidate, steps) in enumerate(zip(candidates, steps_K, strict=True)):
+        peak = candidate.learning_rate
+        own = optimizer if peak is None else dataclasses.replace(optimizer, learning_rate=peak)
+        schedule = own.rate(int(steps))
+        rates_NxK[:steps, k] = np.broadcast_to(jax.vmap(schedule)(np.arange(steps)), steps)
+    return rates_NxK
+
+
+def _initial(program, adapters: Adapters, candidates) -> tuple[dict, dict]:
+    """Parameters [K, ...] that train, and those that do not (what an anchor remembers)."""
+    stacked: dict[str, list] = {}
+    for candidate in candidates:
+        parameters = jax.device_get(program.fresh(jax.random.key(candidate.seed)))
+        for name, value in candidate.initial.items():
+            wanted = getattr(parameters.get(name), "shape", "no such parameter")
+            if np.shape(value) != wanted:
+                raise UserError(
+                    f"The initial {name} of {candidate.name!r} has the shape {np.shape(value)}; the adapter "
+                    f"has {wanted}. Its length is Adapters.prompt_rows, its width the model's d_model."
+                )
+        parameters |= candidate.initial
+        if "prompt.anchor" in parameters:
+            rows = adapters_lib.fold(parameters, adapters)["prompt.table"]
+            parameters["prompt.anchor"] = np.asarray(rows)
+        for name, value in parameters.items():
+            stacked.setdefault(name, []).append(np.asarray(value, np.float32))
+    arrays = {name: np.stack(values) for name, values in stacked.items()}
+    trained = {name: value for name, value in arrays.items() if adapters_lib.trains(name)}
+    return trained, {name: value for name, value in arrays.items() if name not in trained}
+
+
+def _dev_sums(program, frozen, fixed, parameters, dev, b: int) -> dict[str, np.ndarray]:
+    """{"loss": [K], "weight": [K]} over all dev examples."""
+    N = dev["inputs_BxS"].shape[1] - 1
+    K = dev["inputs_BxS"].shape[0]
+    sums = []
+    for start in range(0, N, b):
+        rows = np.where(np.arange(start, start + b) < N, np.arange(start, start + b), -1)
+        batch = jax.device_put(_taken(dev, np.broadcast_to(rows, (K, b))), program.tokens)
+        sums.append(program.evaluate(frozen, fixed, parameters, batch))
+    return {
+        name: np.sum([one[name] for one in jax.device_get(sums)], axis=0)
+        for name in ("loss", "weight")
+    }
+
+
+# ---- What the host keeps between evaluations --------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Course:
+    """How far the candidates have come, and the best parameters of each."""
+
+    step: int
+    active: np.ndarray  # [K] bool: neither stopped early nor diverged
+    best: dict[str, np.ndarray]  # [K, ...]
+    best_step: np.ndarray  # [K]
+    best_loss: np.ndarray  # [K]
+    diverged: np.ndarray  # [K] step, or -1
+    curves: np.ndarray  # [evaluations, 2, K]: step, dev loss; NaN where there is none
+
+    @classmethod
+    def start(cls, parameters: Mapping[str, np.ndarray]) -> "_Course":
+        K = len(next(iter(parameters.values())))
+        return cls(
+            step=0,
+            active=np.ones(K, bool),
+            best={name: value.copy() for name, value in parameters.items()},
+            best_step=np.zeros(K, int),
+            best_loss=np.full(K, np.inf),
+            diverged=np.full(K, -1),
+            curves=np.zeros((0, 2, K)),
+        )
+
+    def judge(self, step, steps_K, sums, dev, carry, patience: int | None) -> None:
+        """Take the losses at an evaluation, keep what is best, stop who should."""
+        # Who has trained since the last evaluation, and up to which of its own steps.
+        active_K, step_K = self.active & (self.step < steps_K), np.minimum(step, steps_K)
+        summed = {name: np.sum([one[name] for one in sums], axis=0) for name in ("loss", "weight")}
+        with np.errstate(invalid="ignore", divide="ignore"):
+            dev_K = np.where(active_K, np.divide(dev["loss"], dev["weight"]), np.nan)
+        judged_K = np.broadcast_to(dev["weight"], active_K.shape) > 0
+        parameters = jax.device_get(carry["parameters"])
+        finite_K = np.isfinite(summed["loss"]) & (np.isfinite(dev_K) | ~judged_K)
+        for value in parameters.values():
+            finite_K = finite_K & np.isfinite(value).reshape(len(value), -1).all(axis=1)
+        self.diverged = np.where(active_K & ~finite_K, step_K, self.diverged)
+        # Without dev examples the last parameters are the best.
+        better_K = active_K & finite_K & (~judged_K | (dev_K < self.best_loss))
+        for name, value in parameters.items():
+            self.best[name][better_K] = value[better_K]
+        self.best_step = np.where(better_K, step_K, self.best_step)
+        self.best_loss = np.where(better_K & judged_K, dev_K, self.best_loss)
+        self.curves = np.concatenate([self.curves, [[step_K, dev_K]]])
+        self.active = self.active & (self.diverged < 0)
+        if patience is not None:
+            later_NxK = (self.curves[:, 0] > self.best_step) & ~np.isnan(self.curves[:, 1])
+            self.active = self.active & (later_NxK.sum(axis=0) < patience)
+        self.step = step
+
+    def results(self, candidates, fixed: Mapping[str, np.ndarray]) -> list[Tuned]:
+        def curve(k: int) -> tuple[tuple[int, float], ...]:
+            points = self.curves[:, :, k]
+            return tuple((int(step), float(loss)) for step, loss in points if not np.isnan(loss))
+
+        return [
+            Tuned(
+                name=candidate.name,
+                parameters={name: v[k] for name, v in {**self.best, **fixed}.items()},
+                step=int(self.best_step[k]),
+                diverged=int(self.diverged[k]) if self.diverged[k] >= 0 else None,
+                dev_losses=curve(k),
+            )
+            for k, candidate in enumerate(candidates)
+        ]
+
+    def save(self, path: pathlib.Path, identity: str, carry) -> None:
+        """Write everything that a run needs to go on, at once or not at all."""
+        leaves = jax.tree.leaves(jax.device_get(carry))
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "best"}
+        arrays = {
+            "identity": np.array(identity),
+            **{f"course.{name}": np.asarray(value) for name, value in own.items()},
+            **{f"best.{name}": value for name, value in self.best.items()},
+            **{f"carry.{i}": leaf for i, leaf in enumerate(leaves)},
+        }
+        # Hosts that share the folder may have equal process numbers.
+        temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+    def load(self, path: pathlib.Path, identity: str, carry):
+        """(course, carry) of a state file; as they are if there is none."""
+        if not path.exists():
+            return self, carry
+        try:
+            with np.load(path) as file:  # a zip archive: every array has a checksum
+                arrays = dict(file)
+            if str(arrays.pop("identity")) != identity:
+                raise UserError(
+                    f"{path} is the state of another run (other model, adapters, candidates or settings). "
+                    "Choose another output directory, or remove the file to start anew."
+                )
+            own = {
+                f.name: arrays[f"course.{f.name}"]
+                for f in dataclasses.fields(self)
+                if f.name != "best"
+            }
+            best = {name: arrays[f"best.{name}"] for name in self.best}
+            leaves, treedef = jax.tree.flatten(carry)
+            carry = jax.tree.unflatten(treedef, [arrays[f"carry.{i}"] for i in range(len(leaves))])
+        except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}). Remove it to train these candidates from the beginning."
+            ) from error
+        return _Course(**{**own, "step": int(own["step"]), "best": best}), carry
+
+
+def _identity(parameters, adapters, candidates, tuning, lengths) -> str:
+    digest = hashlib.sha256()
+    for part in (states.fingerprints(parameters), adapters, tuning, lengths):
+        digest.update(repr(part).encode())
+    for c in candidates:
+        digest.update(repr((c.name, c.learning_rate, c.seed, c.examples, c.dev)).encode())
+        for name, value in sorted(c.initial.items()):
+            digest.update(name.encode() + np.asarray(value, np.float32).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,131 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""`mto adapt` from a corpus to an adapted checkpoint, its second start, and what it refuses."""
+
+import json
+
+import gin
+import pytest
+import tiny
+
+from mto_jax import config
+from mto_jax.adaptation import pairs
+from mto_jax.checkpoints import runs
+from mto_jax.checkpoints.pretrained import load_model
+from mto_jax.commands import adapt as adapting
+from mto_jax.commands.convert import convert
+from mto_jax.errors import UserError
+from mto_jax.text2text import vocabulary
+
+MACROS = {
+    "VOCABULARY": "demo",
+    "CORPUS": "demo",
+    "METHOD": "phrases",
+    "GROUPS": "length",
+    "OBJECTIVE": "mixed",
+    "EPOCHS": 1,
+    "BATCH_SIZE": 8,
+    "TASK_FEATURE_LENGTHS": {"inputs": 48, "targets": 24},
+}
+FACTS = {"demo_AtLocation": "Filling", "demo_xIntent": "Mapping"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    tiny.write(folder)
+    return folder
+
+
+@pytest.fixture
+def adapt(base, tmp_path):
+    """Runs `mto adapt --gin_file=runs/adapt.gin` with macros and bindings changed."""
+
+    def run(**changes):
+        values = {
+            **MACROS,
+            "INITIAL_CHECKPOINT_PATH": str(base),
+            "MODEL_DIR": str(tmp_path / "run"),
+            "PairConfig.max_pairs": 40,
+            "DatasetConfig.prepared_dir": str(tmp_path / "prepared"),
+            "eval/DatasetConfig.limit": 20,
+            **changes,
+        }
+        gin_lines = [f"{name} = {value!r}" for name, value in values.items()]
+        adapting.gin.clear_config()
+        config.load(["runs/adapt.gin"], gin_lines)
+        return adapting.adapt()
+
+    return run
+
+
+def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
+    settings = {
+        "OBJECTIVE": "in_place_mixed",
+        "adapt.pairs_dir": str(tmp_path / "shared"),
+        "GROUPS": "classifier",
+        "REPLAY": "demo_span_corruption",
+        "REPLAY_SHARE": 0.5,
+        "PairConfig.facts": FACTS,
+        "PairConfig.facts_per_task": 6,
+        "classifier/Tuning.epochs": 1,
+    }
+    metrics = adapt(**settings)
+    assert {"dev/adaptation_mixed/loss", "dev/demo_span_corruption/loss"} <= set(metrics)
+    run = tmp_path / "run"
+    rows = list(pairs.read(tmp_path / "shared" / "pairs.jsonl"))
+    report = json.loads((tmp_path / "shared" / "report.json").read_text())["report"]
+    assert report["kept"] == len(rows) == 40
+    # 39 pairs to train on, as many replayed, 8 a step
+    assert runs.newest_good(run).name == "10"
+    model = load_model(runs.resolve(run), vocabulary.vocabulary())
+    assert model.config.d_model == tiny.CONFIG.d_model
+    assert model.config.dropout_rate == 0.1
+    assert "in_place_denoising" in (run / "config.gin").read_text()
+    capsys.readouterr()
+
+    assert adapt(**settings).items() <= metrics.items()
+    assert "is trained to step 10 already" in capsys.readouterr().out
+
+    with pytest.raises(UserError, match="objective is 'in_place_mixed' there and 'lm' now"):
+        adapt(**{**settings, "OBJECTIVE": "lm"})
+
+
+def test_from_a_foreign_checkpoint_with_its_vocabulary(adapt, tmp_path, base):
+    gin.clear_config()
+    convert(source=str(base), to="hf", output=str(tmp_path / "hf"))
+    foreign = {"INITIAL_CHECKPOINT_PATH": str(tmp_path / "hf"), "VOCABULARY": None}
+    adapt(**foreign, **{"TRAIN_STEPS": 1, "DROPOUT_RATE": 0.0, "eval/DatasetConfig.limit": 2})
+    run = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert run["vocabulary"]["digest"] == vocabulary.vocabulary("demo").digest
+    assert run["model"]["d_model"] == tiny.CONFIG.d_model
+
+
+def test_none_is_the_base_itself(adapt, tmp_path, capsys):
+    assert adapt(OBJECTIVE="none") == {}
+    assert "as it is" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"OBJECTIVE": "denoissing"}, "Did you mean 'denoising'"),
+        ({"OBJECTIVE": "none", "REPLAY": "demo_span_corruption"}, "nothing to mix"),
+        ({"METHOD": "phrase"}, "Did you mean 'phrases'"),
+        ({"REPLAY": "demo_span_corruption", "REPLAY_SHARE": 1.5}, "between 0 and 1"),
+        ({"INITIAL_CHECKPOINT_PATH": "nowhere"}, "nowhere is not there"),
+        ({"CORPUS": "demmo"}, "Did you mean 'demo'"),
+        ({"EPOCHS": 0}, "epochs is 0"),
+        ({"PairConfig.phrases": ["zzz"]}, r"gave 0 pairs .*\d+ no phrase between"),
+    ],
+)
+def test_refusals(adapt, changes, told):
+    with pytest.raises(UserError, match=told):
+        adapt(**changes)
+
+
+def test_empty_corpora(adapt, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(UserError, match="empty"):
+        adapt(CORPUS=str(tmp_path / "empty.txt"))

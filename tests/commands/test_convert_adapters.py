@@ -1,0 +1,183 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The verb `convert` on runs and folders with adapters: merged, beside the model, or by themselves."""
+
+import dataclasses
+import json
+
+import gin
+import jax
+import numpy as np
+import peft as hf_peft
+import pytest
+import transformers
+from flax import nnx
+
+from mto_jax.checkpoints import conversion, native, peft, pretrained
+from mto_jax.checkpoints.lazy import in_memory
+from mto_jax.commands.convert import convert
+from mto_jax.errors import UserError
+from mto_jax.models.adapters import NONE, Adapters
+from mto_jax.models.t5 import T5
+from mto_jax.text2text import vocabulary as vocabularies
+from mto_jax.training import multi_adapter, state
+from tests.checkpoints import models
+from tests.tiny_run import MODEL, run
+
+DEMO = vocabularies.vocabulary("demo")
+SMALL = dataclasses.replace(MODEL, vocab_size=DEMO.padded_size, dropout_rate=0.0)
+BOTH = Adapters(prompt_rows=3, prompt_encoder="residual", prompt_width=4, lora_rank=2)
+
+
+def random_adapter(adapters: Adapters, seed: int = 0) -> dict[str, np.ndarray]:
+    plan = state.blueprint(lambda rngs: T5(SMALL, rngs, adapters))
+    rng = np.random.default_rng(seed)
+    names = plan.abstract.keys() - base_parameters().keys()
+    return {
+        name: rng.normal(0.2, 0.3, plan.abstract[name].shape).astype(np.float32) for name in names
+    }
+
+
+def base_parameters() -> dict[str, jax.Array]:
+    return state.by_name(T5(SMALL, nnx.Rngs(0)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A base model of ours, adapters of it as folders, and a run that trained a prompt and LoRA on it."""
+    folder = tmp_path_factory.mktemp("adapters")
+    tensors = {name: in_memory(value) for name, value in base_parameters().items()}
+    native.write(folder / "base", SMALL, tensors, vocabulary=DEMO, vocabulary_name="demo")
+    fingerprint = peft.one_fingerprint(state.fingerprints(base_parameters()))
+    about = {
+        "base": {"path": str(folder / "base"), "fingerprint": fingerprint},
+        "vocabulary": DEMO.digest,
+    }
+    for name, adapters in {
+        "lora": Adapters(lora_rank=2, lora_targets=("key", "wo"), ia3=True),
+        "prompt": Adapters(prompt_rows=3),
+        "prefix": Adapters(prefix_length=2),
+    }.items():
+        peft.save_adapter(folder / name, adapters, random_adapter(adapters), about)
+    run(
+        folder / "data",
+        model=SMALL,
+        model_dir=str(folder / "run"),
+        adapters=BOTH,
+        initial_checkpoint_path=str(folder / "base"),
+        train_steps=2,
+    )
+    gin.clear_config()
+    return folder
+
+
+def our_logits(model: T5, soft: int = 0) -> np.ndarray:
+    source, target = models.tokens(DEMO.size)
+    ids = np.tile(np.arange(soft, dtype=np.int32) + SMALL.vocab_size, (2, 1))
+    source = np.concatenate([ids, source], axis=1)
+    batch = {
+        "encoder_input_tokens": source,
+        "encoder_segment_ids": (source != 0).astype(np.int32),
+        "decoder_input_tokens": target,
+        "decoder_segment_ids": np.ones_like(target),
+    }
+    return np.array(jax.jit(model)(batch))
+
+
+def tuned(path) -> T5:
+    model = state.blueprint(lambda rngs: T5(SMALL, rngs)).merge(base_parameters())
+    return multi_adapter.attach(model, *peft.load_adapter(path)[:2])
+
+
+def theirs(path):
+    return transformers.AutoModelForSeq2SeqLM.from_pretrained(path).eval()
+
+
+def test_lora_and_ia3_are_merged(folder, tmp_path):
+    expected = our_logits(tuned(folder / "lora"))
+    convert(source=str(folder / "lora"), to="hf", output=str(tmp_path / "hf"))
+    found = models.torch_logits(theirs(tmp_path / "hf"), *models.tokens(DEMO.size))
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+    assert (tmp_path / "hf" / "spiece.model").is_file()
+    convert(source=str(folder / "lora"), to="native", output=str(tmp_path / "run"))
+    _, merged = conversion.load(tmp_path / "run")
+    assert merged.keys() == base_parameters().keys()
+    _, again = conversion.load(tmp_path / "hf")
+    for name, value in merged.items():
+        np.testing.assert_array_equal(again[name], value, err_msg=name)
+
+
+def test_a_prompt_lies_beside_the_model(folder, tmp_path, capsys):
+    expected = our_logits(tuned(folder / "prompt"), soft=3)
+    convert(source=str(folder / "prompt"), to="hf", output=str(tmp_path / "hf"))
+    assert "prompt, its soft prompt" in capsys.readouterr().out
+    model = hf_peft.PeftModel.from_pretrained(theirs(tmp_path / "hf"), tmp_path / "hf" / "prompt")
+    found = models.torch_logits(model.eval(), *models.tokens(DEMO.size))
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(UserError, match="--to=native has no place for"):
+        convert(source=str(folder / "prompt"), to="native", output=str(tmp_path / "run"))
+    with pytest.raises(UserError, match="prefix_length = 2"):
+        convert(source=str(folder / "prefix"), to="hf", output=str(tmp_path / "prefix"))
+    assert not (tmp_path / "prefix").exists()
+
+
+def test_a_bare_prompt_becomes_a_folder_of_peft(folder, tmp_path):
+    source = str(folder / "prompt" / "prompt.npy")
+    with pytest.raises(UserError, match=r"does not tell on which model .* base_checkpoint\.path"):
+        convert(source=source, to="peft", output=str(tmp_path / "prompt"))
+    gin.bind_parameter("base_checkpoint.path", str(folder / "base"))
+    convert(source=source, to="peft", output=str(tmp_path / "prompt"))
+    settings = json.loads((tmp_path / "prompt" / "adapter_config.json").read_text())
+    assert settings["num_virtual_tokens"] == 3
+    told = peft.load_adapter(tmp_path / "prompt")[2]
+    expected = peft.load_adapter(folder / "prompt")[2]["base"]
+    assert told["base"] == expected
+
+
+def test_a_run_with_adapters(folder, tmp_path, capsys):
+    """What was trained comes out by itself, or with the model that it was trained on."""
+    trained = pretrained.load_model(pretrained.locate(folder / "run"), DEMO)
+    expected = our_logits(trained, soft=3)
+    convert(source=str(folder / "run"), to="hf", output=str(tmp_path / "hf"))
+    model = hf_peft.PeftModel.from_pretrained(theirs(tmp_path / "hf"), tmp_path / "hf" / "prompt")
+    found = models.torch_logits(model.eval(), *models.tokens(DEMO.size))
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+
+    convert(source=str(folder / "run"), to="peft", output=str(tmp_path / "both"))
+    assert peft.load_adapter(tmp_path / "both")[0] == BOTH.folded
+    np.testing.assert_allclose(our_logits(tuned(tmp_path / "both"), soft=3), expected, atol=1e-5)
+    told = peft.load_adapter(tmp_path / "both")[2]
+    assert told["info"] == {"run": str(folder / "run"), "step": 2}
+    base = peft.load_adapter(folder / "lora")[2]["base"]
+    assert told["base"]["fingerprint"] == base["fingerprint"]
+    assert told["base"]["path"].startswith(base["path"])
+    capsys.readouterr()
+    convert(inspect=str(tmp_path / "both"))
+    text = capsys.readouterr().out
+    assert "prompt of 3 rows, LoRA of rank 2 (query, value)" in text
+    assert "info        step 2" in text
+
+
+def test_another_model_is_refused(folder, tmp_path):
+    other = {name: in_memory(value * 2) for name, value in base_parameters().items()}
+    native.write(tmp_path / "other", SMALL, other, vocabulary=DEMO, vocabulary_name="demo")
+    gin.bind_parameter("base_checkpoint.path", str(tmp_path / "other"))
+    for source in ("lora", "run"):
+        with pytest.raises(UserError, match="was trained on .*other"):
+            convert(source=str(folder / source), to="hf", output=str(tmp_path / "hf"))
+    with gin.unlock_config():
+        gin.bind_parameter("base_checkpoint.path", str(tmp_path / "gone"))
+    with pytest.raises(UserError, match=r"gone, which is not to be had.*base_checkpoint\.path"):
+        convert(source=str(folder / "lora"), to="hf", output=str(tmp_path / "hf"))
+    narrow = dataclasses.replace(SMALL, d_model=8)
+    parameters = state.by_name(T5(narrow, nnx.Rngs(0)))
+    tensors = {name: in_memory(value) for name, value in parameters.items()}
+    native.write(tmp_path / "narrow", narrow, tensors, vocabulary=DEMO, vocabulary_name="demo")
+    with gin.unlock_config():
+        gin.bind_parameter("base_checkpoint.path", str(tmp_path / "narrow"))
+    with pytest.raises(UserError, match=r"does not fit the model .*prompt.table is \[3, 16\]"):
+        convert(source=str(folder / "prompt"), to="hf", output=str(tmp_path / "hf"))
+    with pytest.raises(UserError, match="has no adapter; --to=hf"):
+        convert(source=str(folder / "base"), to="peft", output=str(tmp_path / "hf"))
+    assert not (tmp_path / "hf").exists()
+    assert peft.load_adapter(folder / "lora")[0] != NONE

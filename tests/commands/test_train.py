@@ -1,0 +1,315 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The verb `train`: what a run directory holds, resuming bit for bit, and errors."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import gin
+import numpy as np
+import pytest
+from tensorboard.compat.proto import event_pb2
+from tensorboard.compat.tensorflow_stub import errors
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+
+from mto_jax.checkpoints import compatibility, runs
+from mto_jax.data.dataset import DatasetConfig
+from mto_jax.errors import UserError
+from mto_jax.evaluation import during_training
+from mto_jax.text2text import vocabulary as vocabularies
+from mto_jax.training.optimizers import Optimizer
+from tests.tiny_run import LENGTHS, MODEL, run
+
+SCRIPT = pathlib.Path(__file__).parent / "tiny_run.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A run of six steps with two evaluations, and what `train` returned."""
+    folder = tmp_path_factory.mktemp("run")
+    metrics = run(
+        data,
+        model_dir=str(folder),
+        eval_datasets=[DatasetConfig("dev", LENGTHS)],
+        eval_period=4,
+        log_period=3,
+    )
+    gin.clear_config()
+    return folder, metrics
+
+
+def test_a_run_directory_holds_everything(finished):
+    folder, metrics = finished
+    assert {path.name for path in folder.iterdir()} > {
+        *("config.gin", "operative_config.gin", "model.json", "model-info.txt"),
+        *("metrics.jsonl", "checkpoints"),
+    }
+    assert "vocabulary.name = 'demo'" in (folder / "config.gin").read_text()
+    identity = json.loads((folder / "model.json").read_text())
+    assert identity["model"] == dataclasses.asdict(MODEL)
+    assert identity["vocabulary"]["name"] == "demo"
+    assert "embedding" in (folder / "model-info.txt").read_text()
+    # The newest two, and the best if it is neither.
+    assert [path.name for path in runs.steps(folder)][-2:] == ["5", "6"]
+    assert metrics["train/loss"] > 0
+    assert metrics["speed/tokens_per_second"] > 0
+
+
+def test_metrics_go_to_jsonl_and_tensorboard(finished):
+    folder, _ = finished
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    trained = {line["step"]: line["train/loss"] for line in lines if "train/loss" in line}
+    assert list(trained) == [1, 3, 6]
+    evaluated = {line["step"]: line for line in lines if "dev/dev/loss" in line}
+    assert list(evaluated) == [4, 6]
+    assert {"dev/dev/accuracy", "dev/dev/exact_match"} < set(evaluated[6])
+
+    [path] = folder.glob("events.out.tfevents.*")
+    records = PyRecordReader_New(str(path))  # TensorBoard's own reader, without TensorFlow
+    shown = {}
+    with contextlib.suppress(errors.OutOfRangeError):
+        while True:
+            records.GetNext()
+            event = event_pb2.Event.FromString(records.record())
+            for value in event.summary.value:
+                if value.tag == "train/loss":
+                    shown[event.step] = value.simple_value
+    assert shown == pytest.approx(trained)
+
+
+def test_sample_predictions_go_to_tensorboard(finished):
+    """The same first examples at both evaluations, as TensorBoard itself shows them."""
+    from tensorboard.plugins.text import text_plugin
+    from tensorboard.util import tensor_util
+
+    folder, _ = finished
+    [path] = folder.glob("events.out.tfevents.*")
+    records = PyRecordReader_New(str(path))
+    shown = {}
+    with contextlib.suppress(errors.OutOfRangeError):
+        while True:
+            records.GetNext()
+            event = event_pb2.Event.FromString(records.record())
+            for value in event.summary.value:
+                if value.tag == "dev/dev/predictions":
+                    assert value.metadata.plugin_data.plugin_name == "text"
+                    shown[event.step] = tensor_util.make_ndarray(value.tensor).astype(str)
+    assert list(shown) == [4, 6]
+    assert shown[4].shape == (1 + during_training.SAMPLES, 3)
+    assert (shown[4][:, :2] == shown[6][:, :2]).all()
+    html = text_plugin.text_array_to_html(shown[6], True)
+    assert "<strong>prediction</strong>" in html
+
+
+def test_the_best_checkpoint_is_that_of_a_generation_metric(data, tmp_path, monkeypatch, capsys):
+    """Step 4 answers best by the metric, step 2 has the lowest loss: step 4 stays besides the newest.
+
+    At step 2 the metric is missing, which is told.
+    """
+    inner, steps = during_training.Evaluator.__call__, iter((2, 4, 6))
+
+    def measured(self, parameters):
+        metrics, samples = inner(self, parameters)
+        step = next(steps)
+        metrics["dev/dev/loss"] = float(step)
+        del metrics["dev/dev/exact_match"]
+        return metrics | ({"dev/dev/exact_match": 1 / step} if step > 2 else {}), samples
+
+    monkeypatch.setattr(during_training.Evaluator, "__call__", measured)
+    run(
+        data,
+        model_dir=str(tmp_path / "run"),
+        eval_datasets=[DatasetConfig("dev", LENGTHS)],
+        eval_period=2,
+        checkpoint_period=None,
+        keep=1,
+        best_metric="dev/dev/exact_match",
+    )
+    assert [path.name for path in runs.steps(tmp_path / "run")] == ["4", "6"]
+    assert runs.resolve(tmp_path / "run", "best").name == "4"
+    warning = "train.best_metric dev/dev/exact_match is not among these"
+    assert capsys.readouterr().out.count(warning) == 1
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("dev/loss", "Did you mean 'dev/dev/loss'"),
+        ("dev/dve/exact_match", "Did you mean 'dev/dev/"),
+        ("rougeL", "There is no dev metric"),
+    ],
+)
+def test_a_best_metric_that_no_dev_set_has_is_told_before_any_work(data, tmp_path, name, message):
+    with pytest.raises(UserError, match=message):
+        run(
+            data,
+            model_dir=str(tmp_path / "run"),
+            eval_datasets=[DatasetConfig("dev", LENGTHS)],
+            best_metric=name,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_dev_loss_is_that_of_the_plain_logits(finished, data):
+    from mto_jax.checkpoints import pretrained
+    from mto_jax.data import loader, manifest
+
+    folder, metrics = finished
+    path = pretrained.locate(folder)
+    model = pretrained.load_model(path, pretrained.adopt_vocabulary(path))
+    [(batch, _)] = loader.eval_batches(manifest.read(data / "dev"), batch_size=10)
+    logits_BxTxV = np.asarray(model(batch), np.float64)
+    log_z_BxT = np.log(np.exp(logits_BxTxV).sum(axis=-1))
+    targets_BxT = batch["decoder_target_tokens"]
+    chosen_BxT = np.take_along_axis(logits_BxTxV, targets_BxT[..., None], -1)[..., 0]
+    weights_BxT = batch["decoder_loss_weights"]
+    loss = ((log_z_BxT - chosen_BxT) * weights_BxT).sum() / weights_BxT.sum()
+    assert metrics["dev/dev/loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_finished_run_says_so_and_a_longer_one_goes_on(finished, data, capsys):
+    folder, metrics = finished
+    options = {"model_dir": str(folder), "eval_datasets": [DatasetConfig("dev", LENGTHS)]}
+    again = run(data, **options)
+    assert "trained to step 6 already" in capsys.readouterr().out
+    assert again["dev/dev/loss"] == metrics["dev/dev/loss"]
+
+
+def test_another_model_in_the_directory_is_told_before_any_work(finished, data):
+    folder, _ = finished
+    other = dataclasses.replace(MODEL, d_model=32, dropout_rate=0.5)
+    with pytest.raises(UserError) as error:
+        run(data, model_dir=str(folder), model=other, optimizer=Optimizer("lion"))
+    assert "model.d_model is 16 there and 32 now" in str(error.value)
+    assert "training.optimizer is 'adamw' there and 'lion' now" in str(error.value)
+    assert "dropout" not in str(error.value)
+
+
+def test_parameters_of_another_run_start_a_new_one(finished, data, tmp_path, capsys):
+    folder, metrics = finished
+    started = run(
+        data,
+        model_dir=str(tmp_path / "new"),
+        initial_checkpoint_path=str(folder),
+        train_steps=1,
+        trainable=["decoder.*"],
+        optimizer=Optimizer("adafactor", learning_rate=0.0),
+        eval_datasets=[DatasetConfig("dev", LENGTHS)],
+    )
+    assert f"starting from the parameters of {folder}" in capsys.readouterr().out
+    assert started["dev/dev/loss"] == metrics["dev/dev/loss"]
+    with pytest.raises(UserError, match="is of another model: d_ff is 32 there and 64 here"):
+        run(
+            data,
+            model_dir=str(tmp_path / "other"),
+            model=dataclasses.replace(MODEL, d_ff=64),
+            initial_checkpoint_path=str(folder),
+        )
+
+
+def test_what_cannot_be_trained_is_told(data, tmp_path):
+    with pytest.raises(UserError, match="BATCH_SIZE = 6 does not divide over the mesh"):
+        run(data, model_dir=str(tmp_path), batch_size=6)
+    with pytest.raises(UserError, match=r"has 2018 ids|has \d+ ids, but T5Config.vocab_size is 64"):
+        run(data, model_dir=str(tmp_path), model=dataclasses.replace(MODEL, vocab_size=64))
+    with pytest.raises(UserError, match="matches no parameter"):
+        run(data, model_dir=str(tmp_path), trainable=["prompt"])
+
+
+def start(data, model_dir, train_steps=60):
+    """A run in a process of its own, on one device, that saves every second step."""
+    options = {"model_dir": str(model_dir), "train_steps": train_steps, "checkpoint_period": 2}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]),
+        "XLA_FLAGS": "",
+        "JAX_COMPILATION_CACHE_DIR": str(data / "xla"),
+    }
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(data), json.dumps(options)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_step(process, model_dir, step):
+    while max((int(path.name) for path in runs.steps(model_dir)), default=0) < step:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+
+
+def files(model_dir, items=("trainable", "optimizer")):
+    """All arrays of the newest checkpoint and its key, place in the data and step."""
+    step_dir = runs.newest_good(model_dir)
+    run = runs.description(step_dir)
+    import orbax.checkpoint as ocp
+
+    arrays = {}
+    for item in items:
+        with ocp.StandardCheckpointer() as reader:
+            for name, value in reader.restore(step_dir / item).items():
+                arrays[item, name] = np.asarray(value)
+    return {key: run[key] for key in ("step", "key", "data")}, arrays
+
+
+@pytest.mark.filterwarnings("ignore:Sharding info not provided")
+def test_killed_and_stopped_and_resumed_is_bit_for_bit_left_alone(data, tmp_path):
+    alone = start(data, tmp_path / "alone")
+    said, _ = alone.communicate()
+    assert alone.returncode == 0, said
+
+    killed = start(data, tmp_path / "other")
+    wait_for_step(killed, tmp_path / "other", 6)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+
+    stopped = start(data, tmp_path / "other")
+    wait_for_step(stopped, tmp_path / "other", 20)
+    stopped.terminate()
+    said, _ = stopped.communicate()
+    assert stopped.returncode == 128 + signal.SIGTERM, said
+    assert "resuming from" in said
+    assert "stopped by SIGTERM at step" in said
+
+    last = start(data, tmp_path / "other")
+    said, _ = last.communicate()
+    assert last.returncode == 0, said
+    progress, arrays = files(tmp_path / "alone")
+    progress_other, arrays_other = files(tmp_path / "other")
+    assert progress == progress_other
+    assert progress["step"] == 60
+    assert arrays.keys() == arrays_other.keys()
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(value, arrays_other[name], err_msg=str(name))
+    # Every logged step appears once, whatever was lost in between; the end is the same to the digit.
+    losses, losses_other = (
+        [
+            (line["step"], line["train/loss"])
+            for line in map(json.loads, (tmp_path / name / "metrics.jsonl").open())
+        ]
+        for name in ("alone", "other")
+    )
+    steps = [step for step, _ in losses_other]
+    assert steps == sorted(set(steps))
+    assert losses_other[-1] == losses[-1]
+
+
+def test_a_missing_initial_checkpoint_is_told_before_any_work():
+    demo = vocabularies.vocabulary("demo")
+    with pytest.raises(UserError, match="INITIAL_CHECKPOINT_PATH runs/nowhere is not there"):
+        compatibility.check_initial("runs/nowhere", MODEL, demo)

@@ -1,0 +1,123 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Rows over devices: dealt out evenly, taken up in order, and left to the compiler where the model is cut."""
+
+import dataclasses
+import functools
+import gc
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mto_jax import cores
+from mto_jax.decoding import replicas
+from mto_jax.decoding.generation import Decoding, decode
+from mto_jax.decoding.scoring import log_likelihood
+from mto_jax.models.t5 import T5
+from mto_jax.training import sharding, state
+
+from . import tiny
+
+
+def same_parameters(one, other) -> bool:
+    leaves = [jax.tree.leaves(nnx.state(model)) for model in (one, other)]
+    return all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
+
+
+@pytest.mark.parametrize(("num_rows", "devices"), [(0, 1), (1, 1), (2, 2), (5, 5), (100, 8)])
+@pytest.mark.parametrize("in_steps", [True, False])
+def test_a_device_for_each_row_and_no_more(num_rows, devices, in_steps):
+    model, _ = tiny.models(1)
+    placed, mesh = replicas.place(model, num_rows, in_steps=in_steps)
+    assert replicas.size(mesh) == devices
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(placed)} == {devices}
+    assert same_parameters(placed.model(), model)
+
+
+def test_layers_are_apart_where_a_function_takes_them_one_by_one():
+    config = dataclasses.replace(tiny.CONFIG, scan_unroll=1)  # a loop over layers
+    model = T5(config, nnx.Rngs(0))
+    for in_steps, apart in ((False, []), (True, ["decoder"])):
+        placed, _ = replicas.place(model, 1, in_steps=in_steps)
+        names = [path[0] for path, _ in nnx.to_flat_state(nnx.state(model))]
+        found = {n for n, v in zip(names, placed.values, strict=True) if isinstance(v, tuple)}
+        assert sorted(found) == apart
+
+
+def test_a_model_is_copied_again_when_its_parameters_or_the_devices_are_others():
+    model = T5(tiny.CONFIG, nnx.Rngs(0))
+    first = replicas.place(model, 2)
+    assert replicas.place(model, 2) is first
+    assert replicas.size(replicas.place(model, 3)[1]) == 3
+    model.embedding[...] = 2.0 * model.embedding[...]
+    assert same_parameters(replicas.place(model, 3)[0].model(), model)
+    gone, kept = weakref.ref(model), len(replicas._last)
+    del model
+    gc.collect()
+    assert gone() is None  # what is kept of a model goes with it
+    assert len(replicas._last) < kept
+
+
+def test_rows_are_dealt_one_by_one_and_come_back_in_order():
+    model, _ = tiny.models(1)
+    placed, mesh = replicas.place(model, 4)
+
+    def function(placed, rows):
+        device = jnp.full(len(rows), jax.lax.axis_index(mesh.axis_names[0]))
+        return {"sum": rows.sum(axis=1) + placed.model().config.d_model, "device": device}
+
+    rows = jnp.arange(24.0).reshape(12, 2)
+    found = jax.jit(replicas.over(mesh, function))(placed, rows)
+    np.testing.assert_array_equal(found["sum"], rows.sum(axis=1) + tiny.CONFIG.d_model)
+    np.testing.assert_array_equal(found["device"], [0, 1, 2, 3] * 3)
+
+
+def test_a_model_that_is_cut_stays_where_it_is():
+    mesh = sharding.mesh(fsdp=8)
+    plan = state.blueprint(functools.partial(T5, tiny.CONFIG))
+    model = plan.merge(plan.initialise(jax.random.key(0), mesh))
+    placed, rows = replicas.place(model, 8)
+    assert rows is None
+    shardings = [
+        [leaf.sharding for leaf in jax.tree.leaves(tree)] for tree in (placed, nnx.state(model))
+    ]
+    assert shardings[0] == shardings[1]
+
+
+@pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
+def test_answers_do_not_depend_on_the_number_of_devices(method, monkeypatch):
+    model, _ = tiny.models(1)
+    rng = np.random.default_rng(0)
+    inputs = [[*rng.integers(3, 40, n).tolist(), 1] for n in rng.integers(1, 20, 13)]
+    answers = []
+    for most in (1, 3, 8):
+        devices = jax.local_devices()[:most]
+        monkeypatch.setattr(cores, "for_rows", lambda size, devices=devices: devices)
+        found = decode(
+            model, inputs, Decoding(method=method, max_length=8), tiny.Numbers(), batch_size=6
+        )
+        answers.append([output[0].tokens for output in found])
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_scores_do_not_depend_on_the_number_of_devices(monkeypatch):
+    model, _ = tiny.models(1)
+    rng = np.random.default_rng(1)
+    ids = functools.partial(rng.integers, 3, 40, dtype=np.int32)
+    targets = ids((5, 4))  # no multiple of the devices
+    batch = {
+        "encoder_input_tokens": ids((5, 6)),
+        "encoder_segment_ids": np.ones((5, 6), np.int32),
+        "decoder_input_tokens": np.pad(targets, [(0, 0), (1, 0)])[:, :-1],
+        "decoder_segment_ids": np.ones((5, 4), np.int32),
+        "decoder_target_tokens": targets,
+        "decoder_loss_weights": np.ones((5, 4), np.float32),
+    }
+    many = log_likelihood(model, batch)
+    monkeypatch.setattr(cores, "for_rows", lambda size: jax.local_devices()[:1])
+    for one, other in zip(many, log_likelihood(model, batch), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)

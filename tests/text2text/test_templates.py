@@ -1,0 +1,436 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Templates: hand-written expectations for every one, truncation, and the table in the docs."""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import gin
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from mto_jax.errors import UserError
+from mto_jax.text2text import phrases, templates
+from mto_jax.text2text.records import Generation, LabelledText, MultipleChoice, Triple
+from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Wording, render, tokenise
+from mto_jax.text2text.vocabulary import vocabulary
+
+FACT = Triple("xIntent", "xIntent", "PersonX works", ("to earn money", "to be useful"))
+BECAUSE = Wording("because they intended")
+QUESTION = MultipleChoice(
+    "csqa", "Where do adults use glue?", ("classroom", "office"), 1, context="Tom is grown up."
+)
+REVIEW = LabelledText("sst2", "a warm film", "positive")
+SENTIMENT = Wording(
+    "It was", labels=("negative", "positive"), related={"positive": "great", "negative": "bad"}
+)
+PAIR = LabelledText("mnli", "It rains.", "entailment", "It is wet.")
+NLI = Wording("This is", names=("premise", "hypothesis"), labels=("entailment", "neutral"))
+CONCEPTS = Generation("commongen", "dog catch", ("A dog catches.",))
+
+# (template, source, target), written by hand from the method's tables.
+TRIPLES = [
+    ("Mapping", "xIntent: PersonX works", "to earn money"),
+    ("MaskedMapping", "xIntent: PersonX works <extra_id_0>", "<extra_id_0> to earn money"),
+    ("Prompting", "xIntent: PersonX works because they intended", "to earn money"),
+    (
+        "MaskedPrompting",
+        "xIntent: PersonX works because they intended <extra_id_0>",
+        "<extra_id_0> to earn money",
+    ),
+    ("PrePT", "xIntent: <prompt> PersonX works because they intended", "to earn money"),
+    (
+        "MaskedPrePT",
+        "xIntent: <prompt> PersonX works because they intended <extra_id_0>",
+        "<extra_id_0> to earn money",
+    ),
+    ("PreSup", "xIntent: <prompt> PersonX works", "to earn money"),
+    ("MaskedPreSup", "xIntent: <prompt> PersonX works <extra_id_0>", "<extra_id_0> to earn money"),
+    ("PostPT", "xIntent: PersonX works <prompt>", "to earn money"),
+    ("MaskedPostPT", "xIntent: PersonX works <prompt> <extra_id_0>", "<extra_id_0> to earn money"),
+    (
+        "SharedPrePT",
+        "xIntent: <shared_prompt> <prompt> PersonX works because they intended",
+        "to earn money",
+    ),
+    (
+        "MaskedSharedPrePT",
+        "xIntent: <shared_prompt> <prompt> PersonX works because they intended <extra_id_0>",
+        "<extra_id_0> to earn money",
+    ),
+]
+ASKED = "Tom is grown up. Where do adults use glue? choice1: classroom, choice2: office"
+GAPS = "<extra_id_0>, the correct choice is <extra_id_1>"
+BOTH = "<extra_id_0> office <extra_id_1> choice2"
+QUESTIONS = [
+    ("Mapping", "csqa: Tom is grown up. Where do adults use glue?", "office"),
+    (
+        "MaskedMapping",
+        "csqa: Tom is grown up. Where do adults use glue? <extra_id_0>",
+        "<extra_id_0> office",
+    ),
+    ("MaskedChoicePrompting", f"csqa: {ASKED} {GAPS}", BOTH),
+    ("ChoicePrompting", f"csqa: {ASKED}", "choice2 office"),
+    ("MaskedAnswerPrompting", f"csqa: {ASKED} <extra_id_0>", "<extra_id_0> office"),
+    ("AnswerPrompting", f"csqa: {ASKED}", "office"),
+    ("PreMaskedChoicePrompting", f"csqa: <prompt> {ASKED} {GAPS}", BOTH),
+    ("PreChoicePrompting", f"csqa: <prompt> {ASKED}", "choice2 office"),
+    (
+        "PreMaskedAnswerPrompting",
+        f"csqa: <prompt> {ASKED} <extra_id_0>",
+        "<extra_id_0> office",
+    ),
+    ("PreAnswerPrompting", f"csqa: <prompt> {ASKED}", "office"),
+    ("PostMaskedChoicePrompting", f"csqa: {ASKED} <prompt> {GAPS}", BOTH),
+    ("PostChoicePrompting", f"csqa: {ASKED} <prompt>", "choice2 office"),
+    (
+        "PostMaskedAnswerPrompting",
+        f"csqa: {ASKED} <prompt> <extra_id_0>",
+        "<extra_id_0> office",
+    ),
+    ("PostAnswerPrompting", f"csqa: {ASKED} <prompt>", "office"),
+    ("SharedPreMaskedChoicePrompting", f"csqa: <shared_prompt> <prompt> {ASKED} {GAPS}", BOTH),
+    ("SharedPreChoicePrompting", f"csqa: <shared_prompt> <prompt> {ASKED}", "choice2 office"),
+    (
+        "SharedPreMaskedAnswerPrompting",
+        f"csqa: <shared_prompt> <prompt> {ASKED} <extra_id_0>",
+        "<extra_id_0> office",
+    ),
+    ("SharedPreAnswerPrompting", f"csqa: <shared_prompt> <prompt> {ASKED}", "office"),
+]
+REVIEWS = [
+    ("Mapping", "sst2: a warm film", "positive"),
+    ("MaskedMapping", "sst2: a warm film <extra_id_0>", "<extra_id_0> positive"),
+    ("Prompting", "sst2: a warm film It was", "positive"),
+    ("MaskedPrompting", "sst2: a warm film It was <extra_id_0>", "<extra_id_0> positive"),
+    (
+        "MaskedRelatedPrompting",
+        "sst2: a warm film It was <extra_id_0>, so the label is <extra_id_1>",
+        "<extra_id_0> great <extra_id_1> positive",
+    ),
+    ("PrePT", "sst2: <prompt> a warm film It was", "positive"),
+    ("MaskedPostPT", "sst2: a warm film <prompt> <extra_id_0>", "<extra_id_0> positive"),
+]
+PAIRS = [
+    ("Mapping", "mnli: premise: It rains. hypothesis: It is wet.", "entailment"),
+    (
+        "MaskedPrompting",
+        "mnli: premise: It rains. hypothesis: It is wet. This is <extra_id_0>",
+        "<extra_id_0> entailment",
+    ),
+]
+GENERATIONS = [
+    ("Mapping", "commongen: dog catch", "A dog catches."),
+    ("Prompting", "commongen: concepts: dog catch", "A dog catches."),
+    (
+        "MaskedPrompting",
+        "commongen: concepts: dog catch <extra_id_0>",
+        "<extra_id_0> A dog catches.",
+    ),
+]
+CASES = [
+    (record, wording, *case)
+    for record, wording, cases in (
+        (FACT, BECAUSE, TRIPLES),
+        (QUESTION, Wording(), QUESTIONS),
+        (REVIEW, SENTIMENT, REVIEWS),
+        (PAIR, NLI, PAIRS),
+        (CONCEPTS, Wording("concepts: H"), GENERATIONS),
+    )
+    for case in cases
+]
+
+
+@pytest.fixture(scope="module")
+def vocab():
+    return vocabulary("demo")
+
+
+@pytest.mark.parametrize("record, wording, name, source, target", CASES)
+def test_rendering(record, wording, name, source, target):
+    rendered = render(TEMPLATES[name], record, wording)
+    assert rendered.source_text == source
+    assert rendered.target_text == target
+
+
+def test_every_named_template_is_covered():
+    assert {case[0] for case in TRIPLES} == {t.name for t in templates.templates_for("triple")}
+    assert {case[0] for case in QUESTIONS} == {
+        t.name for t in templates.templates_for("multiple_choice")
+    }
+
+
+def test_two_slots_need_related_words():
+    names = {t.name for t in templates.templates_for("labelled_text")}
+    assert "MaskedRelatedPrompting" not in names
+    names = {t.name for t in templates.templates_for("labelled_text", SENTIMENT)}
+    assert "MaskedRelatedPrompting" in names
+    with pytest.raises(UserError, match="no related word"):
+        render(TEMPLATES["MaskedRelatedPrompting"], REVIEW, Wording("It was"))
+
+
+def test_snake_names_are_task_names():
+    assert TEMPLATES["MaskedPrePT"].snake_name == "masked_pre_pt"
+    assert TEMPLATES["MaskedChoicePrompting"].snake_name == "masked_choice_prompting"
+    assert len({t.snake_name for t in TEMPLATES.values()}) == len(TEMPLATES)
+
+
+@pytest.mark.parametrize(
+    "phrase, masked, plain",
+    [
+        ("you are likely to find H in", "you are likely to find X in <extra_id_0>", None),
+        ("As a result of H, they will", "As a result of X, they will <extra_id_0>", None),
+        ("H is used for", "X is used for <extra_id_0>", None),
+        ("H's use is", "X's use is <extra_id_0>", None),
+        ("T is where you find H", "<extra_id_0> is where you find X", "___ is where you find X"),
+        ("H is in T now.", "X is in <extra_id_0> now.", "X is in ___ now."),
+        ("H is in T", "X is in <extra_id_0>", None),
+        ("The best is", "X The best is <extra_id_0>", None),  # T and H only as words of their own
+    ],
+)
+def test_masking_in_place(phrase, masked, plain):
+    fact = Triple("r", "r", "X", ("tail",))
+    rendered = render(TEMPLATES["MaskedPrompting"], fact, Wording(phrase))
+    assert rendered.source_text == f"r: {masked}"
+    rendered = render(TEMPLATES["Prompting"], fact, Wording(phrase))
+    assert rendered.source_text == f"r: {plain or masked.removesuffix(' <extra_id_0>')}"
+
+
+@pytest.mark.parametrize("style", ["postfix", "wrap"])
+def test_no_phrase_doubles_or_loses_the_head(style):
+    for relation in phrases.RELATIONS:
+        # The letter H as a head must not be taken for the place of the head.
+        for head in ("PersonX eats H", "H"):
+            wording = Wording(phrases.relation_phrase(relation, style))
+            fact = Triple(relation, relation, head, ("t",))
+            source = render(TEMPLATES["MaskedPrompting"], fact, wording).source_text
+            words = source.replace(",", "").split()
+            assert words.count("H") == 1
+            assert words[-1] == "<extra_id_0>"
+
+
+def test_both_sets_have_all_relations_and_the_style_is_a_gin_choice():
+    assert len(phrases.POSTFIX) == 23
+    assert set(phrases.POSTFIX) == set(phrases.WRAP)
+    gin.parse_config("relation_phrase.style = 'wrap'")
+    assert phrases.relation_phrase("xWant") == "After H, PersonX would want"
+    with pytest.raises(UserError, match="Did you mean 'xWant'"):
+        phrases.relation_phrase("xWants")
+
+
+def test_a_phrase_is_needed_and_names_the_head_once():
+    with pytest.raises(UserError, match="relation 'xIntent' has no phrase"):
+        render(TEMPLATES["Prompting"], FACT)
+    assert render(TEMPLATES["Mapping"], FACT).source_text == "xIntent: PersonX works"
+    with pytest.raises(UserError, match="more than once"):
+        templates.check_phrase("H is used by H")
+
+
+def test_references_and_candidates():
+    masked = TEMPLATES["MaskedPrompting"]
+    assert templates.reference_texts(masked, FACT, BECAUSE) == ["to earn money", "to be useful"]
+    assert templates.candidate_texts(masked, FACT, BECAUSE) == []
+    assert templates.candidate_texts(masked, REVIEW, SENTIMENT) == [
+        "<extra_id_0> negative",
+        "<extra_id_0> positive",
+    ]
+    two = TEMPLATES["MaskedChoicePrompting"]
+    assert templates.reference_texts(two, QUESTION) == ["office choice2"]
+    assert templates.reference_texts(TEMPLATES["ChoicePrompting"], QUESTION) == ["choice2 office"]
+    assert templates.candidate_texts(two, QUESTION) == [
+        "<extra_id_0> classroom <extra_id_1> choice1",
+        "<extra_id_0> office <extra_id_1> choice2",
+    ]
+
+
+def test_pairs_and_sentences():
+    assert list(templates.pairs([FACT], BECAUSE)) == [
+        ("PersonX works because they intended", "to earn money"),
+        ("PersonX works because they intended", "to be useful"),
+    ]
+    sentences = templates.sentences([FACT, QUESTION], Wording("T is why H"))
+    assert list(sentences) == [
+        "to earn money is why PersonX works",
+        "to be useful is why PersonX works",
+        "Tom is grown up. Where do adults use glue? office",
+    ]
+
+
+def test_rendering_keeps_no_state():
+    before = [render(t, FACT, BECAUSE) for t in templates.templates_for("triple")]
+    for template in templates.templates_for("multiple_choice"):
+        render(template, QUESTION)
+    assert [render(t, FACT, BECAUSE) for t in templates.templates_for("triple")] == before
+
+
+# ---- Tokens -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("record, wording, name, source, target", CASES)
+def test_ids_spell_the_text(vocab, record, wording, name, source, target):
+    tokens = tokenise(render(TEMPLATES[name], record, wording), vocab)
+    visible = [i for i in tokens.inputs if i < vocab.padded_size]
+    without_prompt = source.replace("<shared_prompt> ", "").replace("<prompt> ", "")
+    assert vocab.decode(visible) == without_prompt.replace(" <prompt>", "")
+    assert vocab.decode(tokens.targets) == target
+    # Ranking encodes the text of a candidate: it must give the ids that training saw.
+    assert tokens.targets == [*vocab.encode(target), vocab.eos_id]
+    assert not tokens.inputs_cut
+    assert not tokens.targets_cut
+
+
+def test_ids_equal_those_of_the_whole_text(vocab):
+    fact = Triple("r", "r", "PersonX's friend, who works", ("to earn",))
+    rendered = render(TEMPLATES["MaskedPrompting"], fact, Wording("As a result of H, PersonX will"))
+    whole = vocab.encode("r: As a result of PersonX's friend, who works, PersonX will <extra_id_0>")
+    assert tokenise(rendered, vocab).inputs == [*whole, vocab.eos_id]
+
+
+def test_soft_tokens_are_rows_of_the_prompt_table(vocab):
+    rendered = render(TEMPLATES["SharedPrePT"], FACT, BECAUSE)
+
+    def rows(**settings):
+        ids = tokenise(rendered, vocab, soft=SoftPrompt(**settings)).inputs
+        return [i - vocab.soft_id(0) for i in ids if i >= vocab.soft_id(0)]
+
+    assert rows() == [*range(10, 20), *range(10)]
+    assert rows(length=2, first_row=6) == [8, 9, 6, 7]
+    assert rows(length=2, first_row=6, shared_row=0) == [0, 1, 6, 7]
+    # The decoder's rows follow the task's own, and the shared ones these.
+    assert rows(length=2, decoder_length=3) == [5, 6, 0, 1]
+    three = SoftPrompt(length=2, decoder_length=3)
+    names = ("Prompting", "PrePT", "SharedPrePT")
+    assert [three.needs(TEMPLATES[name]) for name in names] == [0, 5, 7]
+    gin.parse_config("PROMPT_LENGTH = 3\nSoftPrompt.length = %PROMPT_LENGTH")
+    assert SoftPrompt().length == 3
+
+
+def test_soft_tokens_of_the_decoder_stand_before_the_target(vocab):
+    soft = SoftPrompt(length=2, decoder_length=3)
+    rows = [vocab.soft_id(i) for i in (2, 3, 4)]
+    for name in ("MaskedPrePT", "PostPT"):
+        rendered = render(TEMPLATES[name], FACT, BECAUSE)
+        plain, found = tokenise(rendered, vocab), tokenise(rendered, vocab, soft=soft)
+        assert found.targets == [*rows, *plain.targets]
+        assert vocab.soft_prefix(found.targets) == rows
+        # They are never cut, and count towards the length.
+        least = tokenise(rendered, vocab, {"targets": len(found.targets) - 1}, soft=soft)
+        assert least.targets == [*rows, *plain.targets[:-2], vocab.eos_id]
+    rendered = render(TEMPLATES["MaskedPrompting"], FACT, BECAUSE)
+    assert tokenise(rendered, vocab, soft=soft) == tokenise(rendered, vocab)
+
+
+TEXT = st.lists(
+    st.sampled_from(["the", "dog", "eats", "a red apple", "in", "its house", "PersonX"]),
+    min_size=1,
+    max_size=40,
+).map(" ".join)
+ALL = [
+    (kind, template)
+    for kind in ("triple", "multiple_choice", "labelled_text", "generation")
+    for template in templates.templates_for(kind, SENTIMENT)
+]
+
+
+def make_record(kind, text, other):
+    return {
+        "triple": Triple("task", "r", text, (other,)),
+        "multiple_choice": MultipleChoice(
+            "task", "which is it?", ("a cat", "a dog"), 1, text, other
+        ),
+        "labelled_text": LabelledText("task", text, "positive", other),
+        "generation": Generation("task", text, (other,)),
+    }[kind]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(ALL), TEXT, TEXT, st.integers(1, 90), st.integers(1, 30))
+def test_truncation_cuts_only_free_fields(case, text, other, inputs, targets):
+    vocab = vocabulary("demo")
+    kind, template = case
+    wording = dataclasses.replace(
+        SENTIMENT, phrase="as a result of H, it has", names=("one", "two")
+    )
+    rendered = render(template, make_record(kind, text, other), wording)
+    whole = tokenise(rendered, vocab)
+    lengths = {"inputs": inputs, "targets": targets}
+
+    def least(parts):
+        """Tokens of the example with a single token left of every free field."""
+        shortest = tuple(
+            part._replace(text="the") if isinstance(part, templates.Words) and part.free else part
+            for part in parts
+        )
+        return len(tokenise(templates.Rendered(shortest, shortest), vocab).inputs)
+
+    if least(rendered.source) > inputs or least(rendered.target) > targets:
+        with pytest.raises(UserError, match=r"'task: .*never cut"):
+            tokenise(rendered, vocab, lengths)
+        return
+    cut = tokenise(rendered, vocab, lengths)
+    for ids, full, limit, parts, was_cut in (
+        (cut.inputs, whole.inputs, inputs, rendered.source, cut.inputs_cut),
+        (cut.targets, whole.targets, targets, rendered.target, cut.targets_cut),
+    ):
+        assert len(ids) == min(len(full), limit)  # no more is cut than has to be
+        assert was_cut == (len(full) > limit)
+        assert ids[-1] == vocab.eos_id
+        # What is fixed survives, in order.
+        rest = iter(ids)
+        for part in parts:
+            match part:
+                case templates.Words(words, False, glued):
+                    expected = templates._fixed_ids(vocab, words, glued)
+                case templates.Sentinel(number):
+                    expected = [vocab.sentinel_id(number)]
+                case templates.Soft(shared):
+                    expected = [vocab.soft_id(row) for row in SoftPrompt().rows(shared)]
+                case _:
+                    expected = []
+            for token in expected:
+                assert token in rest
+
+
+def test_the_longest_free_field_gives_way(vocab):
+    question = MultipleChoice("t", "which?", ("a", "b"), 0, context="dog " * 30, fact="house " * 5)
+    rendered = render(TEMPLATES["AnswerPrompting"], question)
+    full = tokenise(rendered, vocab)
+    cut = tokenise(rendered, vocab, {"inputs": len(full.inputs) - 20})
+    assert vocab.decode(cut.inputs).count("house") == 5
+    assert vocab.decode(cut.inputs).endswith("which? choice1: a, choice2: b")
+
+
+def test_an_example_without_free_fields_is_named(vocab):
+    rendered = render(TEMPLATES["AnswerPrompting"], MultipleChoice("csqa", "why?", ("a", "b"), 0))
+    with pytest.raises(UserError, match=r"'csqa: why\? choice1.*TASK_FEATURE_LENGTHS\['inputs'\]"):
+        tokenise(rendered, vocab, {"inputs": 4})
+
+
+# ---- Documentation ----------------------------------------------------------------------------
+
+
+def test_table_in_the_docs_is_up_to_date():
+    path = pathlib.Path(__file__).parent.parent / "docs" / "templates.md"
+    assert path.read_text() == templates.table()
+
+
+def test_module_prints_the_table_and_needs_no_tensorflow():
+    code = (
+        "import sys, mto_jax.text2text.templates, mto_jax.text2text.few_shot, mto_jax.text2text.readers; "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    command = [sys.executable, "-m", "mto_jax.text2text.templates"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert printed == templates.table()
+
+
+def test_a_written_source_has_the_ids_of_the_rendered_one(vocab):
+    for name in ("MaskedPrePT", "PostPT", "MaskedSharedPrePT", "MaskedPrompting"):
+        rendered = render(TEMPLATES[name], FACT, BECAUSE)
+        expected = tokenise(rendered, vocab, soft=SoftPrompt(length=3)).inputs
+        found = templates.encode(rendered.source_text, vocab, SoftPrompt(length=3))
+        assert [*found, vocab.eos_id] == expected

@@ -1,0 +1,123 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Small trainings in memory: by plain gradients, and without touching the model they start from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from mto_jax.errors import UserError
+from mto_jax.models.t5 import T5
+from mto_jax.training import finetune as fits
+from mto_jax.training.optimizers import Optimizer
+
+from .common import TINY
+
+SGD = Optimizer("sgd", 0.1, clip_norm=None)
+EXAMPLES = [([5, 6, 7, 1], [8, 9, 1]), ([10, 11, 1], [12, 1]), ([13, 1], [14, 15, 16, 1])]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return T5(TINY, nnx.Rngs(0))
+
+
+def leaves(model):
+    return [np.array(leaf) for leaf in jax.tree.leaves(nnx.state(model))]
+
+
+def mean_loss(graphdef, parameters, examples):
+    """Of all target tokens, an example at a time."""
+    losses = []
+    for inputs, targets in examples:
+        batch = {
+            "encoder_input_tokens": jnp.array([inputs]),
+            "encoder_segment_ids": jnp.ones((1, len(inputs)), jnp.int32),
+            "decoder_input_tokens": jnp.array([[0, *targets[:-1]]]),
+            "decoder_segment_ids": jnp.ones((1, len(targets)), jnp.int32),
+        }
+        logits_1xTxV = nnx.merge(graphdef, parameters)(batch)
+        loss = optax.softmax_cross_entropy_with_integer_labels
+        losses.append(loss(logits_1xTxV, jnp.array([targets]))[0])
+    return jnp.mean(jnp.concatenate(losses))
+
+
+def test_one_step_is_the_plain_gradient(model):
+    graphdef, parameters = nnx.split(model)
+    before = leaves(model)
+    gradients = jax.tree.leaves(
+        jax.jit(jax.grad(lambda p: mean_loss(graphdef, p, EXAMPLES[:2])))(parameters)
+    )
+    trained = fits.fit(model, EXAMPLES[:2], steps=1, batch_size=2, optimizer=SGD)
+    for old, new, gradient in zip(before, leaves(trained), gradients, strict=True):
+        np.testing.assert_allclose(new, old - 0.1 * gradient, atol=2e-5)
+    for old, now in zip(before, leaves(model), strict=True):
+        np.testing.assert_array_equal(now, old)
+
+
+def test_fits_of_one_shape_share_a_program(model):
+    fits._program.cache_clear()
+    few = fits.fit(model, EXAMPLES[:1], steps=2, batch_size=2, optimizer=SGD)
+    fits.fit(few, EXAMPLES[1:], steps=5, batch_size=2, optimizer=SGD, seed=1)
+    assert fits._program.cache_info().misses == 1
+
+
+def test_only_a_rate_that_changes_asks_for_a_program_of_each_length():
+    def shape(steps, **optimizer):
+        return fits._Shape(TINY, 2, 16, 16, Optimizer("sgd", 0.1, **optimizer), steps)
+
+    assert shape(1) == shape(2)
+    assert hash(shape(1)) == hash(shape(2))
+    assert shape(1, schedule="linear") != shape(2, schedule="linear")
+    assert shape(8, warmup=0.5) != shape(9, warmup=0.5)
+
+
+def test_the_seed_draws_the_order(model):
+    def train(seed):
+        return leaves(fits.fit(model, EXAMPLES, steps=4, batch_size=2, optimizer=SGD, seed=seed))
+
+    first, again, other = train(0), train(0), train(1)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.allclose(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_epochs_take_every_example_once():
+    batches = fits._batches(EXAMPLES, 2, (8, 8), steps=4, seed=0)
+    rows = [batch["encoder_input_tokens"][:, 0] for batch in batches]
+    for epoch in (rows[:2], rows[2:]):
+        assert sorted(np.concatenate(epoch).tolist()) == [0, 5, 10, 13]
+
+
+def test_no_steps_give_the_model_back(model):
+    assert fits.fit(model, EXAMPLES, steps=0) is model
+
+
+def test_what_cannot_be_trained_on(model):
+    with pytest.raises(UserError, match="nothing to train on"):
+        fits.fit(model, [], steps=1)
+    with pytest.raises(UserError, match="4 input or 4 target tokens"):
+        fits.fit(model, EXAMPLES, steps=1, lengths={"inputs": 3, "targets": 8})
+    broken = fits.fit(model, EXAMPLES, steps=1, batch_size=2, optimizer=SGD)
+    broken.embedding[...] = broken.embedding[...] * jnp.nan
+    with pytest.raises(UserError, match="step 1 of 3"):
+        fits.fit(broken, EXAMPLES, steps=3, batch_size=2, optimizer=SGD)
+
+
+def test_progress_tells_the_mean_loss_of_what_it_has_trained_on(model):
+    told = []
+    frozen = Optimizer("sgd", 0.0)
+    fits.fit(
+        model,
+        EXAMPLES,
+        steps=3,
+        batch_size=len(EXAMPLES),
+        optimizer=frozen,
+        progress=lambda count, loss: told.append((count, loss())),
+    )
+    assert [count for count, _ in told] == [1, 1, 1]
+    # Nothing was learned, and every step has all the examples.
+    expected = jax.jit(lambda p: mean_loss(nnx.graphdef(model), p, EXAMPLES))(nnx.state(model))
+    np.testing.assert_allclose([loss for _, loss in told], [expected] * 3, rtol=1e-5)
