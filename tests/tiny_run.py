@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run of `train` on a tiny model and data made up on the spot, for tests in this process or another:
 
-python tests/tiny_run.py FOLDER '{"model_dir": "...", "train_steps": 60}'
+python -m tests.tiny_run FOLDER '{"model_dir": "...", "train_steps": 60}'
 """
 
 import dataclasses
@@ -12,13 +12,13 @@ import sys
 
 import gin
 import numpy as np
-import tiny
 
 from mto_jax.commands import train as train_module
 from mto_jax.data import loader, manifest, shards
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training.optimizers import Optimizer
+from tests import tiny
 
 LENGTHS = {"inputs": 12, "targets": 8}
 MODEL = dataclasses.replace(tiny.CONFIG, dropout_rate=0.1)

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from mto_jax.cli import message
+from mto_jax.errors import message
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.leases import Claims
 from mto_jax.experiments.progress import Progress

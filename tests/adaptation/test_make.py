@@ -8,7 +8,6 @@ import gin
 import jax
 import numpy as np
 import pytest
-import tiny
 from flax import nnx
 
 from mto_jax.adaptation import make, pairs, teaching
@@ -22,6 +21,7 @@ from mto_jax.text2text.templates import Wording
 from mto_jax.text2text.vocabulary import vocabulary
 from mto_jax.training.finetune import Tuning
 from mto_jax.training.optimizers import Optimizer
+from tests import tiny
 
 # Teach two kinds of fact that even a tiny model tells apart: where, in a word, and why, in a phrase.
 PLACES = tuple(Triple("p", "p", f"thing {i}", ("the sea",)) for i in range(8))

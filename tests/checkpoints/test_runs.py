@@ -15,8 +15,7 @@ from mto_jax import files
 from mto_jax.checkpoints import runs
 from mto_jax.errors import UserError
 from mto_jax.training import sharding, state
-
-from .common import TINY, setup
+from tests.training.common import TINY, setup
 
 IDENTITY = {"model": dataclasses.asdict(TINY), "vocabulary": {"name": "none", "digest": "0"}}
 

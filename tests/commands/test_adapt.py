@@ -6,7 +6,6 @@ import json
 
 import gin
 import pytest
-import tiny
 
 from mto_jax import config
 from mto_jax.adaptation import pairs
@@ -16,6 +15,7 @@ from mto_jax.commands import adapt as adapting
 from mto_jax.commands.convert import convert
 from mto_jax.errors import UserError
 from mto_jax.text2text import vocabulary
+from tests import tiny
 
 MACROS = {
     "VOCABULARY": "demo",

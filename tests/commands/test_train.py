@@ -27,7 +27,7 @@ from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training.optimizers import Optimizer
 from tests.tiny_run import LENGTHS, MODEL, run
 
-SCRIPT = pathlib.Path(__file__).parent / "tiny_run.py"
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -233,12 +233,12 @@ def start(data, model_dir, train_steps=60):
     options = {"model_dir": str(model_dir), "train_steps": train_steps, "checkpoint_period": 2}
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "XLA_FLAGS": "",
         "JAX_COMPILATION_CACHE_DIR": str(data / "xla"),
     }
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(data), json.dumps(options)],
+        [sys.executable, "-m", "tests.tiny_run", str(data), json.dumps(options)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -7,7 +7,6 @@ import functools
 
 import jax
 import numpy as np
-import tiny
 from flax import nnx
 
 from mto_jax.models.t5 import T5
@@ -15,6 +14,7 @@ from mto_jax.text2text.records import MultipleChoice, Triple
 from mto_jax.text2text.task import Task
 from mto_jax.text2text.templates import Wording
 from mto_jax.text2text.vocabulary import vocabulary
+from tests import tiny
 
 VOCABULARY = vocabulary("demo")
 LENGTHS = {"inputs": 96, "targets": 16}
