@@ -21,7 +21,7 @@ from mto_jax.adaptation import sentences as sentences_lib
 from mto_jax.adaptation.pairs import Cut, Pair
 from mto_jax.adaptation.report import Report
 from mto_jax.checkpoints import pretrained
-from mto_jax.commands.evaluate import progress_bar
+from mto_jax.console import progress_bar
 from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import write_atomically

@@ -24,7 +24,7 @@ from mto_jax.adaptation.pairs import GAP, LABELS, restore, suffixes
 from mto_jax.adaptation.sentences import clean
 from mto_jax.checkpoints import runs
 from mto_jax.checkpoints.pretrained import load_model
-from mto_jax.commands.evaluate import progress_bar
+from mto_jax.console import progress_bar
 from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError, unknown

@@ -6,12 +6,11 @@ mto evaluate --gin_file=runs/evaluate.gin --gin.MODEL_DIR=runs/a
 """
 
 import argparse
-import contextlib
 import datetime
 import pathlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import gin
 import jax
@@ -23,6 +22,7 @@ import mto_jax
 from mto_jax import errors
 from mto_jax.checkpoints import conversion, pretrained
 from mto_jax.checkpoints import runs as checkpoints_lib
+from mto_jax.console import progress_bar
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.decoding.generation import Decoding
@@ -200,20 +200,6 @@ def _output_dir(path: pathlib.Path) -> pathlib.Path:
         name = pretrained.title(path).removeprefix(conversion.PREFIX).partition("@")[0]
         return pathlib.Path("evaluation", pathlib.Path(name).name)
     return path.parent.parent / "evaluation"
-
-
-@contextlib.contextmanager
-def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; gives the function that advances it."""
-    columns = (
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeRemainingColumn(),
-    )
-    with rich.progress.Progress(*columns, console=rich.console.Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def _table(title: str, results: Sequence[Result]) -> rich.table.Table:

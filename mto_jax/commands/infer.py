@@ -24,7 +24,8 @@ import gin
 
 from mto_jax import errors
 from mto_jax.checkpoints import pretrained
-from mto_jax.commands.evaluate import find_checkpoint, progress_bar
+from mto_jax.commands.evaluate import find_checkpoint
+from mto_jax.console import progress_bar
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.evaluation.evaluator import answer
 from mto_jax.files import write_atomically

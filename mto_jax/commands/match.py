@@ -15,15 +15,13 @@ import functools
 import hashlib
 import json
 import pathlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gin
-import rich.console
 
 from mto_jax.checkpoints import pretrained
-from mto_jax.commands.evaluate import progress_bar
+from mto_jax.console import progress_bar, wide
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import write_atomically
 from mto_jax.matching import classifier as classifiers
@@ -305,6 +303,6 @@ def _write(folder: pathlib.Path, model: str, verdicts: Sequence[Verdict], decisi
         "agreement": [dataclasses.asdict(one) for one in compared],
     }
     write_atomically(folder / "match.json", json.dumps(content, indent=1) + "\n")
-    console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
+    console = wide()
     console.print(*shown, sep="\n")
     print(f"mapping, table, figure and JSON are in {folder}")

@@ -11,13 +11,13 @@ only what is new after the grid has grown. Several processes, on several hosts, 
 import pathlib
 import re
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 
 import gin
 import rich.console
 import rich.table
 
+from mto_jax.console import wide
 from mto_jax.errors import UserError, unknown
 from mto_jax.experiments import formats
 from mto_jax.experiments.correlation import GainFigure
@@ -106,7 +106,7 @@ def tables(
     filled = [fill(table, grid, results) for table in shown] if results.results else []
     pictures = {f.name: f.draw(grid, results) for f in drawn} if results.results else {}
     write(store.folder, grid, results, filled, pictures, errors)
-    console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
+    console = wide()
     for table in filled:
         console.print(formats.terminal(table))
     print(f"tables/, figures/, cells.csv and index.html are in {store.folder}")
@@ -180,7 +180,7 @@ def _check_names(what: str, names: Sequence[str]) -> None:
 def _show_plan(grid: Grid, runner: Runner, cells: Sequence[Cell], store: Store) -> None:
     done, failed = store.settled()
     todo = [cell for cell in cells if cell.key not in done]
-    console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
+    console = wide()
     table = rich.table.Table(*grid.axes, "key", "state", title=f"{grid.name}: {len(cells)} cells")
     for cell in cells:
         state = "done" if cell.key in done else "failed" if cell.key in failed else "to do"

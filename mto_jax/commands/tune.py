@@ -22,11 +22,10 @@ from typing import Any
 
 import gin
 import numpy as np
-import rich.console
 
 from mto_jax.checkpoints import peft, pretrained
 from mto_jax.checkpoints.compatibility import check_vocabulary
-from mto_jax.commands.evaluate import progress_bar
+from mto_jax.console import progress_bar, wide
 from mto_jax.data.loader import assemble
 from mto_jax.decoding.scoring import log_likelihood
 from mto_jax.errors import UserError
@@ -362,6 +361,6 @@ def _write(
     rows = report.rows([*single, *means])
     write_atomically(folder / "table.md", tables.markdown(rows))
     write_atomically(folder / "figure.png", encode(report.figure(single), "png"))
-    console = rich.console.Console(width=None if sys.stdout.isatty() else 200)
+    console = wide()
     console.print(tables.table(f"{model}: tuned and frozen, 95 % intervals over heads", rows))
     print(f"adapters, results, table and figure are in {folder}")

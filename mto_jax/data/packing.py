@@ -224,3 +224,13 @@ def recommend(lengths_Nx2: np.ndarray, inputs: int) -> tuple[int, float]:
     candidates = range(8, int(1.25 * max(ideal, longest)) + 9, 8)
     candidates = [n for n in candidates if n >= max(longest, 0.75 * ideal)]
     return max(((n, non_padding(lengths_Nx2, (inputs, n))) for n in candidates), key=lambda c: c[1])
+
+
+def bucket(length: int) -> int:
+    """Returns the padded length: a power of two from 16 on, or one and a half times one from 64 on.
+
+    >>> [bucket(n) for n in (1, 17, 64, 65, 97)]
+    [16, 32, 64, 96, 128]
+    """
+    power = max(16, 1 << (length - 1).bit_length())
+    return power * 3 // 4 if power >= 128 and length <= power * 3 // 4 else power

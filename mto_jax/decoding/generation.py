@@ -22,6 +22,7 @@ import numpy as np
 from flax import nnx
 
 from mto_jax import errors, fields
+from mto_jax.data.packing import bucket
 from mto_jax.decoding import replicas, search
 
 METHODS = ("greedy", "sample", "beam", "beam_sample")
@@ -271,16 +272,6 @@ def bucketed(
             tokens_MxS[row, : lengths_M[row]] = sequences[index]
         yield chosen, tokens_MxS, lengths_M
         start += len(chosen)
-
-
-def bucket(length: int) -> int:
-    """The padded length: a power of two from 16 on, or one and a half times one from 64 on.
-
-    >>> [bucket(n) for n in (1, 17, 64, 65, 97)]
-    [16, 32, 64, 96, 128]
-    """
-    power = max(16, 1 << (length - 1).bit_length())
-    return power * 3 // 4 if power >= 128 and length <= power * 3 // 4 else power
 
 
 def _trim(tokens_T: np.ndarray, start: int, stops: Sequence[int]) -> list[int]:

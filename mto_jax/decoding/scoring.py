@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from mto_jax.data.packing import bucket
 from mto_jax.decoding import generation, replicas
 from mto_jax.models.partitioning import platform
 
@@ -136,7 +137,7 @@ def score_choices(
     results: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0)) for _ in inputs]
     for chosen, tokens_BxS, lengths_B in generation.bucketed(inputs, batch_size, vocabulary.pad_id):
         segment_ids_BxS = np.arange(tokens_BxS.shape[1]) < np.maximum(lengths_B, 1)[:, None]
-        T = generation.bucket(max(sum(map(len, choices[index])) for index in chosen))
+        T = bucket(max(sum(map(len, choices[index])) for index in chosen))
         targets_BxT = np.full((len(tokens_BxS), T), vocabulary.pad_id, np.int32)
         segment_ids_BxT = np.zeros_like(targets_BxT)
         for row, index in enumerate(chosen):

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mto_jax.data import packing
+from mto_jax.data.packing import bucket
 from mto_jax.decoding import scoring
-from mto_jax.decoding.generation import bucket
 from mto_jax.models.t5 import T5
 from mto_jax.text2text.records import has_many_references
 from mto_jax.text2text.task import Example, Task, tokenise

@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 
 from mto_jax.data.loader import assemble
-from mto_jax.decoding.generation import bucket
+from mto_jax.data.packing import bucket
 from mto_jax.errors import UserError
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5

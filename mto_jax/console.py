@@ -1,0 +1,31 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the terminal shows: progress bars and tables, by rich."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+import rich.console
+import rich.progress
+
+FILE_WIDTH = 200  # columns of a table that goes to a file or a pipe
+
+
+def wide() -> rich.console.Console:
+    """Returns the console of tables: as wide as the terminal, else `FILE_WIDTH`, so that a log loses no column."""
+    return rich.console.Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
+
+
+@contextlib.contextmanager
+def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Shows a progress bar on standard error; yields the function that advances it by a count."""
+    columns = (
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+    )
+    with rich.progress.Progress(*columns, console=rich.console.Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda count: bar.advance(task, count)
