@@ -28,7 +28,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
-from train_step import fields  # beside this file
+from train_step import fields, fresh_model  # beside this file
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
@@ -84,16 +84,21 @@ def twin_of(config: Any) -> Any:
 # ---- Contenders: from a shape to (a function that decodes it and returns all tokens, facts) -----
 
 
-def ours(config: dict, device: str) -> Callable:
+def ours(config: dict, device: str, fresh: bool = False) -> Callable:
+    """With PyTorch's weights, or `fresh` ones."""
     from mto_jax import cores
     from mto_jax.decoding import search
     from mto_jax.decoding.generation import Decoding, decode
     from mto_jax.models.t5 import T5Config
-    from tests.models.torch_reference import our_model
 
     cores.as_devices()  # as `mto` does
-    sizes = T5Config(**config, **({"dtype": "bfloat16"} if device == "gpu" else {}))
-    model = our_model(sizes, twin_of(sizes))
+    sizes = T5Config(**config, **({} if device == "cpu" else {"dtype": "bfloat16"}))
+    if fresh:
+        model = fresh_model(sizes)
+    else:
+        from tests.models.torch_reference import our_model
+
+        model = our_model(sizes, twin_of(sizes))
     vocabulary = Numbers(sizes.vocab_size)
 
     def prepare(shape: Shape) -> tuple[Callable, dict]:

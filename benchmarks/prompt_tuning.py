@@ -53,7 +53,7 @@ def settings(config: dict, device: str):
     """The T5Config of a size on a device."""
     from mto_jax.models.config import T5Config
 
-    fast = {"dtype": "bfloat16"} if device == "gpu" else {}
+    fast = {} if device == "cpu" else {"dtype": "bfloat16"}
     return T5Config(**config, **fast)
 
 
@@ -61,22 +61,25 @@ def settings(config: dict, device: str):
 
 
 def many_prompts(
-    config: dict, device: str, K: int, b: int, optimizer: str
+    config: dict, device: str, K: int, b: int, optimizer: str, fresh: bool = False
 ) -> tuple[Callable, dict]:
-    """K prompts at b examples each in one step, as `mto tune` trains them."""
+    """K prompts at b examples each in one step, as `mto tune` trains them; the model is PyTorch's, or `fresh`."""
     import jax
+    from train_step import fresh_model
 
     from mto_jax import cores
     from mto_jax.models.adapters import Adapters
-    from mto_jax.models.t5 import T5
     from mto_jax.training import multi_adapter_step, state
     from mto_jax.training.optimizers import Optimizer
-    from tests.models import torch_reference
 
     cores.as_devices()  # as `mto` does
     shape = settings(config, device)
-    model = torch_reference.our_model(shape, torch_reference.torch_model(shape))
-    assert isinstance(model, T5)
+    if fresh:
+        model = fresh_model(shape)
+    else:
+        from tests.models import torch_reference
+
+        model = torch_reference.our_model(shape, torch_reference.torch_model(shape))
     how = Optimizer(optimizer, RATE, clip_norm=None, options={})
     S, T = SOFT + TEXT, TARGET
     program = multi_adapter_step.program(

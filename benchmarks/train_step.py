@@ -6,21 +6,19 @@
     python benchmarks/train_step.py --device=gpu                        # GPU, bfloat16, with MFU
     python benchmarks/train_step.py --sizes t5_1_1_small --batch=8 --lengths 128 64
 
-Every contender is a process of its own, so that their thread pools do not meet; the steps of all contenders
-alternate, and the median counts, so that a busy machine slows all alike. Each runs its own best way: ours as
+Every contender is a process of its own, so that their thread pools do not meet; their steps alternate, and of the
+rounds' ratios the median and the quartiles are printed, so that a busy machine slows all alike. Each runs its own best way: ours as
 `mto train` compiles it, PyTorch eager and under torch.compile (on a GPU with autocast, SDPA and fused AdamW).
 """
 
 import argparse
-import multiprocessing
-import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
+import rivals  # beside this file
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,7 +38,12 @@ DEFAULTS = {
     "cpu": {"11.5M": (16, 128, 64)},
     "gpu": {"t5_1_1_base": (128, 512, 114), "t5_1_1_large": (64, 512, 114)},
 }
-CONTENDERS = ("MTO-JAX", "PyTorch eager", "PyTorch compiled")
+# How our model computes: fields of T5Config.
+RUNTIME = {
+    "cpu": {},
+    "gpu": {"dtype": "bfloat16", "attention": "cudnn", "remat": "minimal"},
+    "tpu": {"dtype": "bfloat16", "remat": "minimal"},
+}
 
 
 def fields(size: str) -> dict:
@@ -78,9 +81,21 @@ def batch_of(config: dict, rows: int, source: int, target: int) -> dict[str, np.
     }
 
 
-def our_step(config: dict, shape: tuple[int, int, int], device: str) -> tuple[Callable, dict]:
+def fresh_model(config: Any) -> Any:
+    """Our T5 of a T5Config with random weights, made on the first device."""
+    import functools
+
+    import jax
+
+    from mto_jax.models.t5 import T5
+    from mto_jax.training import sharding, state
+
+    plan = state.blueprint(functools.partial(T5, config))
+    return plan.merge(plan.initialise(jax.random.key(0), sharding.mesh(devices=jax.devices()[:1])))
+
+
+def our_step(config: dict, shape: tuple[int, int, int], runtime: dict) -> tuple[Callable, dict]:
     """(a function that does one step and waits for it, {"flops": of a step, "peak": of the device})."""
-    os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[device]
     import functools
 
     import jax
@@ -90,8 +105,7 @@ def our_step(config: dict, shape: tuple[int, int, int], device: str) -> tuple[Ca
     from mto_jax.training import performance, sharding, state, step
     from mto_jax.training.optimizers import Optimizer
 
-    on_gpu = {"dtype": "bfloat16", "attention": "cudnn", "remat": "minimal"}
-    model = T5Config(**config, **(on_gpu if device == "gpu" else {}))
+    model = T5Config(**config, **runtime)
     rows, source, target = shape
     mesh = sharding.mesh(devices=jax.devices()[:1])
     plan = state.blueprint(functools.partial(T5, model))
@@ -149,62 +163,34 @@ def torch_step(
     return run, {}
 
 
-def worker(pipe: Connection, contender: str, config: dict, shape: tuple, device: str) -> None:
-    """Builds one contender, then does a step whenever it is asked and answers with its seconds."""
-    try:
-        if contender == "MTO-JAX":
-            run, facts = our_step(config, shape, device)
-        else:
-            run, facts = torch_step(config, shape, device, contender == "PyTorch compiled")
-        for _ in range(3):
-            run()
-    except Exception as error:
-        pipe.send(error)
-        return
-    pipe.send(facts)
-    while pipe.recv():
-        start = time.perf_counter()
-        run()
-        pipe.send(time.perf_counter() - start)
+def contenders(config: dict, shape: tuple[int, int, int], device: str) -> dict[str, rivals.Builder]:
+    """MTO-JAX, PyTorch eager and under torch.compile."""
+    return {
+        "MTO-JAX": (our_step, (config, shape, RUNTIME[device])),
+        "PyTorch eager": (torch_step, (config, shape, device, False)),
+        "PyTorch compiled": (torch_step, (config, shape, device, True)),
+    }
 
 
 def measure(size: str, shape: tuple[int, int, int], device: str, steps: int) -> None:
     """Prints the table of one size."""
-    config = fields(size)
-    context = multiprocessing.get_context("spawn")
-    pipes, facts, seconds = {}, {}, {}
-    for contender in CONTENDERS:  # one after another: compiling takes all cores
-        pipe, theirs = context.Pipe()
-        arguments = (theirs, contender, config, shape, device)
-        context.Process(target=worker, args=arguments, daemon=True).start()
-        answer = pipe.recv()
-        if isinstance(answer, Exception):
-            print(f"{contender} cannot run here: {answer!r}", file=sys.stderr)
-            continue
-        pipes[contender], facts[contender], seconds[contender] = pipe, answer, []
-    for _ in range(steps):
-        for contender, pipe in pipes.items():
-            time.sleep(
-                0.3
-            )  # threads that wait for more work spin for a while: let the others' fall asleep
-            pipe.send(True)
-            seconds[contender].append(pipe.recv())
-    for pipe in pipes.values():
-        pipe.send(False)
-
+    found = rivals.race(contenders(fields(size), shape, device), rounds=steps, limit=3600)
     rows, source, target = shape
     tokens = rows * (source + target)
-    rates = {contender: tokens / np.median(times) for contender, times in seconds.items()}
-    theirs = max((r for name, r in rates.items() if name != "MTO-JAX"), default=None)
+    ours = found["MTO-JAX"]
     print(f"\n{size}, batch {rows} x ({source} + {target}), {device}, median of {steps} steps")
-    for contender, rate in rates.items():
-        fastest, median = 1e3 * min(seconds[contender]), 1e3 * tokens / rate
-        line = f"  {contender:<17} {median:9.1f} ms/step (fastest {fastest:.1f}) {rate:11,.0f} tokens/s"
-        if theirs:
-            line += f"  {rate / theirs:5.2f}x PyTorch's best"
-        ours = facts.get("MTO-JAX", {})
+    for name, facts in found.items():
+        if "error" in facts:
+            print(f"  {name:<17} cannot run here: {facts['error']}")
+            continue
+        times = facts["seconds"]
+        median = np.median(times)
+        line = f"  {name:<17} {1e3 * median:9.1f} ms/step (fastest {1e3 * min(times):.1f})"
+        line += f" {tokens / median:11,.0f} tokens/s"
         if ours.get("peak"):
-            line += f"  MFU {ours['flops'] * rate / tokens / ours['peak']:.1%}"
+            line += f"  MFU {ours['flops'] / median / ours['peak']:.1%}"
+        if facts is not ours and "seconds" in ours:
+            line += f"  MTO-JAX is {rivals.Spread.of(rivals.ratios(ours, facts))}x as fast"
         print(line)
 
 
@@ -218,6 +204,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs=2, metavar=("SOURCE", "TARGET"))
     parser.add_argument("--steps", type=int, default=15)
     flags = parser.parse_args()
+    rivals.use_platform(flags.device)
     defaults = DEFAULTS[flags.device]
     for size in flags.sizes or defaults:
         rows, *lengths = defaults.get(size, next(iter(defaults.values())))
