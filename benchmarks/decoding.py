@@ -177,10 +177,10 @@ def compile_steps(model: Any, mode: str) -> None:
     compiled = torch.compile(eager, mode=mode)
 
     @functools.wraps(eager)
-    def forward(*arguments, past_key_values, **options):
-        # The first token makes the caches.
-        step = compiled if past_key_values.is_updated.get(0) else eager
-        return step(*arguments, past_key_values=past_key_values, **options)
+    def forward(*arguments, **options):
+        cache = options.get("cache", options.get("past_key_values"))  # its name before 5.24
+        step = compiled if cache.is_updated.get(0) else eager  # the first token fills the caches
+        return step(*arguments, **options)
 
     model.forward = forward
 

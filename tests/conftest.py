@@ -16,11 +16,19 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_backend_optimization_level=0",
     ]
 )
+# Programs compiled once are read back by later tests, workers, subprocesses and runs.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import gin
+import hypothesis
 import jax
 import pytest
 
+hypothesis.settings.register_profile("mto", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("mto")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -80,7 +80,7 @@ def read(path: str | os.PathLike, *, allow_pickle: bool = False) -> tuple[File, 
         elif _UNUSED.fullmatch(name):
             left[name] = "never used by the model"
             del tensors[name]
-    tied = _settle_head(folder, settings, tensors, left, notes)
+    tied = _settle_head(settings, tensors, left, notes)
     config = _config(folder, settings, tensors, tied)
     file = File(str(folder), kind, "hf", tensors, left, notes)
     return file, config
@@ -123,36 +123,30 @@ def _ties(settings: Mapping[str, Any]) -> bool:
 
 
 def _settle_head(
-    folder: pathlib.Path,
-    settings: Mapping[str, Any],
-    tensors: dict[str, Tensor],
-    left: dict[str, str],
-    notes: list[str],
+    settings: Mapping[str, Any], tensors: dict[str, Tensor], left: dict[str, str], notes: list[str]
 ) -> bool:
-    """Whether the head is the embedding, scaled, as T5Config.tie_embeddings has it.
+    """Whether the head is the embedding and the decoder's output is scaled (T5Config.tie_embeddings).
 
-    A T5 either ties its head and scales the decoder's output, or does neither. Transformers 4 says
-    which by `tie_word_embeddings`. Transformers 5 always writes `true` there: a head with other values
-    than the embedding counts, and T5 has `scale_decoder_outputs` for the scale.
+    A model that ties its head without the scale gets a copy of the embedding for a head here; a head of its own
+    with the scale is multiplied by it. Transformers 4 has both or neither, by `tie_word_embeddings`.
+    Transformers 5 always writes `true` there: `scale_decoder_outputs` says whether it scales (mT5 never does),
+    and a head with other values than the embedding is one of its own.
     """
     embedding = tensors.get(_EMBEDDING)
     scaled = settings.get("scale_decoder_outputs", _ties(settings))
-    if settings.get("model_type") == "mt5":  # Transformers 5 no longer scales in mT5.
+    if settings.get("model_type") == "mt5":
         scaled = _ties(settings) and str(settings.get("transformers_version", "4")) < "5"
-    own = _HEAD in tensors and not (scaled and embedding and _equal(tensors[_HEAD], embedding))
-    if own and scaled and settings.get("model_type", "t5") == "t5":
-        raise UserError(
-            f"{folder} has a head of its own and scales the decoder's output (scale_decoder_outputs): no "
-            "T5 of Google's does both. Set tie_word_embeddings and scale_decoder_outputs to false in "
-            "config.json if the scale was not there in training."
-        )
-    if not own and _HEAD in tensors:
+    if _HEAD in tensors and scaled and embedding and _equal(tensors[_HEAD], embedding):
         left[_HEAD] = "copy of the embedding"
         del tensors[_HEAD]
-    if not own and _ties(settings) and not scaled and embedding:
+        return True
+    if _HEAD in tensors and scaled and settings.get("model_type") != "mt5":
+        tensors[_HEAD] = tensors[_HEAD].times(tensors[_HEAD].shape[-1] ** -0.5)
+        notes.append("the head is multiplied by the scale of the decoder's output, d_model^-0.5")
+    elif _HEAD not in tensors and _ties(settings) and not scaled and embedding:
         tensors[_HEAD] = embedding
         notes.append("the head is a copy of the embedding, as the decoder's output is not scaled")
-    return not own and _ties(settings) and scaled
+    return _HEAD not in tensors and _ties(settings)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -280,8 +274,8 @@ def settings(config: T5Config, dtype: str = "float32") -> dict[str, Any]:
         "model_type": kind,
         **{theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()},
         "vocab_size": config.vocab_size,
-        # Transformers 5 takes its scale of the decoder's output from this one.
         "tie_word_embeddings": config.tie_embeddings,
+        "scale_decoder_outputs": config.tie_embeddings,
         "is_encoder_decoder": True,
         "decoder_start_token_id": 0,
         "eos_token_id": 1,

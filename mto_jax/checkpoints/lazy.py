@@ -42,6 +42,14 @@ class Tensor:
 
         return Tensor((*self.shape[:-2], self.shape[-1], self.shape[-2]), self.dtype, read)
 
+    def times(self, factor: float) -> "Tensor":
+        """The values multiplied by `factor`, in float32."""
+
+        def read(index: Index) -> np.ndarray:
+            return self.read(index).astype(np.float32) * np.float32(factor)
+
+        return Tensor(self.shape, np.dtype(np.float32), read)
+
     def layers_first(self) -> "Tensor":
         """Axis 1, over which T5X scans its layers, moved to the front."""
 

@@ -59,9 +59,6 @@ def test_logits_of_every_family_in_and_out(family, tmp_path):
     reference = models.torch_model(family)
     source, target = models.tokens(reference.config.vocab_size)
     expected = models.torch_logits(reference, source, target)
-    if family == "umt5":
-        # Transformers 5 scales the output of every umT5; T5X and Transformers 4 only of tied ones.
-        expected = expected * reference.config.d_model**0.5
 
     config, parameters = conversion.load(models.saved(reference, tmp_path / "in"))
     logits = models.our_logits(config, parameters, source, target)
@@ -70,9 +67,40 @@ def test_logits_of_every_family_in_and_out(family, tmp_path):
     conversion.save(parameters, config, tmp_path / "out")
     again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
     exported = models.torch_logits(again, source, target)
-    if family == "umt5":
-        exported = exported * reference.config.d_model**0.5
     np.testing.assert_allclose(exported, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("kind", ["t5", "mt5", "umt5"])
+@pytest.mark.parametrize("stored", [True, False], ids=["5.24", "5.0"])
+def test_the_head_as_the_configuration_says(kind, own, scaled, stored, tmp_path):
+    """Transformers 5 before 5.24 stored no `scale_decoder_outputs` of an umT5."""
+    model = models.torch_model(kind)
+    if own:
+        model.lm_head.weight = torch.nn.Parameter(model.shared.weight.roll(1, 1).detach().clone())
+    folder = models.saved(model, tmp_path / "in")
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"tie_word_embeddings": True, "scale_decoder_outputs": scaled}
+    if not stored:
+        del settings["scale_decoder_outputs"]
+        settings["tie_word_embeddings"] = scaled or not own
+    (folder / "config.json").write_text(json.dumps(settings))
+    reference = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    source, target = models.tokens(reference.config.vocab_size)
+    expected = models.torch_logits(reference, source, target)
+
+    config, parameters = conversion.load(folder)
+    logits = models.our_logits(config, parameters, source, target)
+    np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-4)
+
+    conversion.save(parameters, config, tmp_path / "out")
+    again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
+    exported = models.torch_logits(again, source, target)
+    np.testing.assert_allclose(exported, expected, atol=1e-4, rtol=1e-4)
+    second, back = conversion.load(tmp_path / "out")
+    assert second == config
+    assert all(np.array_equal(back[name], value) for name, value in parameters.items())
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)
@@ -296,7 +324,6 @@ def test_another_model_is_told_field_by_field(v1_1):
     [
         ({"model_type": "t5gemma"}, "t5gemma"),
         ({"feed_forward_proj": "gated-gelo"}, "gated-gelu"),
-        ({"scale_decoder_outputs": True}, "scale_decoder_outputs"),
     ],
 )
 def test_models_that_are_no_t5(copy, change, match):

@@ -22,6 +22,7 @@ _CASES = {
         in_memory(_MATRICES).resized(1, 7),
         np.concatenate([_MATRICES, _MATRICES[:, :1].repeat(3, 1)], axis=1),
     ),
+    "multiplied": (in_memory(_MATRICES).times(0.5), (_MATRICES * 0.5).astype(np.float32)),
     "stacked": (stacked([in_memory(m) for m in _MATRICES]), _MATRICES),
     "stacked transposed": (
         stacked([in_memory(m).transposed() for m in _MATRICES]),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mto_jax.data import packing
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 3000), st.integers(0, 2**31), st.integers(0, 2**40))
 def test_every_epoch_is_a_permutation(size, seed, epoch):
     index = np.arange(size)
@@ -41,7 +41,7 @@ def test_all_permutations_are_about_equally_frequent(size):
     assert max(abs(n - expected) for n in counts.values()) < 6 * expected**0.5
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.floats(0.001, 1000), min_size=1, max_size=6),
     st.integers(0, 10**12),
@@ -82,7 +82,7 @@ def test_other_seeds_give_other_orders():
 LENGTHS = st.lists(st.tuples(st.integers(0, 16), st.integers(1, 8)), min_size=1, max_size=200)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(LENGTHS, st.sampled_from([packing.first_fit, packing.balanced_fit, packing.pack]))
 def test_rows_never_overflow_and_none_is_skipped(lengths, fit):
     lengths = np.array(lengths)

@@ -24,7 +24,7 @@ def heads(records) -> set[str]:
     return {record.head for record in records}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(0, 5))
 def test_exact_counts(shots, tails, seed):
     report = {}
@@ -107,7 +107,7 @@ RECORDS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(RECORDS, RECORDS)
 def test_train_and_test_never_share_a_head_and_the_report_adds_up(train, test):
     report = {}

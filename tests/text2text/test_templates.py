@@ -346,7 +346,7 @@ def make_record(kind, text, other):
     }[kind]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(ALL), TEXT, TEXT, st.integers(1, 90), st.integers(1, 30))
 def test_truncation_cuts_only_free_fields(case, text, other, inputs, targets):
     vocab = vocabulary("demo")
