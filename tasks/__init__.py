@@ -1,36 +1,50 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""SeqIO registrations: what the data is, and which objective or template it wears.
+"""SeqIO registrations: what the data is, and which objective or template applies.
 
 Each module here that registers tasks has a function `register()`, and one that mixes them
-`register_mixtures()`; `register_all` calls them all. Importing this package registers nothing and does
-not import TensorFlow.
+`register_mixtures()`; `register_all` calls them all. Importing this package registers nothing and
+does not import TensorFlow.
 """
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable
 
+_registered_by: dict[str, str] = {}  # task or mixture -> the module here that registered it
 
-def register_all(modules: Iterable[str] = ()) -> None:
+
+def register_all(users: Iterable[str] = ()) -> None:
     """Register every task with SeqIO, under the present vocabulary and gin configuration.
 
     May be called again: the tasks are replaced.
 
     Args:
-        modules: of the user; importing one registers what it wants to. Mixtures come after them, so that
-            they may hold tasks of the user's.
+        users: names of the user's modules; importing one registers what it wants to. Mixtures come
+            after them, so that they may hold tasks of the user's.
     """
-    ours = [
-        importlib.import_module(f"{__name__}.{module.name}")
-        for module in pkgutil.iter_modules(__path__)
-    ]
-    _call("register", ours)
-    for module in modules:
+    _call("register")
+    for module in users:
         importlib.import_module(module)
-    _call("register_mixtures", ours)
+    _call("register_mixtures")
 
 
-def _call(function: str, modules: Iterable) -> None:
-    for module in modules:
-        getattr(module, function, lambda: None)()
+def registered_by(name: str) -> str | None:
+    """Return the module here that registered a task or mixture; None if none did."""
+    return _registered_by.get(name)
+
+
+def modules() -> list[str]:
+    """Return the names of the modules here."""
+    return [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)]
+
+
+def _call(function: str) -> None:
+    seqio = sys.modules.get("seqio")
+    registries = (seqio.TaskRegistry, seqio.MixtureRegistry) if seqio else ()
+    for name in modules():
+        before = {name for registry in registries for name in registry.names()}
+        getattr(importlib.import_module(name), function, lambda: None)()
+        after = {name for registry in registries for name in registry.names()}
+        _registered_by.update(dict.fromkeys(after - before, name))

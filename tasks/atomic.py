@@ -15,9 +15,9 @@ import pathlib
 from collections.abc import Iterator
 
 from mto_jax.errors import UserError
-from mto_jax.tasks.facts import Relation
 from mto_jax.text2text import phrases, readers
 from mto_jax.text2text import registration as tasks
+from mto_jax.text2text.facts import Relation
 from mto_jax.text2text.records import Triple, tidy
 
 FILES = {"train": "train", "validation": "dev", "test": "test"}
@@ -36,7 +36,8 @@ RELATIONS_2019 = (
 
 
 def _triple(relation: str, head: str, tail: str) -> Triple:
-    # The official files have tails that are empty, where an annotator named none: count them as such.
+    # The official files have tails that are empty, where an annotator named none: count them as
+    # such.
     return Triple(relation, relation, head.strip(), (tail.strip() or "none",))
 
 
@@ -46,8 +47,9 @@ def read(path: pathlib.Path) -> Iterator[Triple]:
         relation = row["relation"]
         if relation not in phrases.POSTFIX:
             raise UserError(
-                f"{path}, line {number}: the field 'relation' is {relation!r}, which has no phrase. Expected "
-                f"one of the 23 relations of ATOMIC-2020: {', '.join(phrases.RELATIONS)}."
+                f"{path}, line {number}: the field 'relation' is {relation!r}, which has no "
+                "phrase. Expected one of the 23 relations of ATOMIC-2020: "
+                f"{', '.join(phrases.RELATIONS)}."
             )
         if not tidy(row["head"]).strip():
             raise UserError(f"{path}, line {number}: the field 'head' is empty. Remove the row.")

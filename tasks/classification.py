@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labelled texts: GLUE, SuperGLUE and IMDB.
 
-Local files lie in MTO_DATA_DIR, in their original format; a set without a local file comes from TFDS. Where
-the labels of the test set are hidden, "test" is the validation set.
+Local files lie in MTO_DATA_DIR, in their original format; a set without a local file comes from
+TFDS. Where the labels of the test set are hidden, "test" is the validation set.
 """
 
 import dataclasses
@@ -294,7 +294,7 @@ MORE_METRICS = {
 
 @dataclasses.dataclass(frozen=True)
 class ImdbFolder:
-    """IMDB reviews in their original folders, aclImdb/{train,test}/{neg,pos}/*.txt, else from TFDS."""
+    """IMDB reviews in the original folders, aclImdb/{train,test}/{neg,pos}/*.txt, or from TFDS."""
 
     split: str
 

@@ -1,19 +1,20 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""ConceptNet-100K (Li et al., "Commonsense Knowledge Base Completion", 2016): `conceptnet_<relation>`.
+"""ConceptNet-100K of Li et al., 2016: tasks `conceptnet_<relation>`.
 
-Files, in MTO_DATA_DIR: conceptnet_li2016/{train100k,dev1,test}.txt of the authors (or .txt.gz), or {train,valid,
-test}.txt, with relation, head, tail and, in the authors', a confidence or a label: what it says is 0 is
-false and left out. The words are lemmas in small letters, as the files have them.
+Files, in MTO_DATA_DIR: conceptnet_li2016/{train100k,dev1,test}.txt of the authors (or .txt.gz), or
+{train,valid,test}.txt, with relation, head, tail and, in the authors', a confidence or a label:
+what it says is 0 is false and left out. The words are lemmas in small letters, as the files have
+them.
 """
 
 import pathlib
 from collections.abc import Iterator
 
 from mto_jax.errors import UserError
-from mto_jax.tasks.facts import Relation
 from mto_jax.text2text import phrases, readers
 from mto_jax.text2text import registration as tasks
+from mto_jax.text2text.facts import Relation
 from mto_jax.text2text.records import Triple
 
 FILES = {
@@ -32,14 +33,14 @@ def read(path: pathlib.Path) -> Iterator[Triple]:
         cells = line.split("\t")
         if len(cells) not in (3, 4):
             raise UserError(
-                f"{path}, line {number}: {len(cells)} fields, expected 3 or 4 (relation, head, tail, and "
-                "a confidence or label)."
+                f"{path}, line {number}: {len(cells)} fields, expected 3 or 4 (relation, head, "
+                "tail, and a confidence or label)."
             )
         row = dict(zip(("relation", "head", "tail", "confidence"), cells, strict=False))
         if row["relation"] not in phrases.CONCEPTNET:
             raise UserError(
-                f"{path}, line {number}: the field 'relation' is {row['relation']!r}, which has no phrase. "
-                f"Expected one of: {', '.join(phrases.CONCEPTNET)}."
+                f"{path}, line {number}: the field 'relation' is {row['relation']!r}, which has no "
+                f"phrase. Expected one of: {', '.join(phrases.CONCEPTNET)}."
             )
         try:
             if float(row.get("confidence", 1)) > 0:
@@ -49,8 +50,8 @@ def read(path: pathlib.Path) -> Iterator[Triple]:
             raise UserError(f"{path}, line {number}: {error}") from None
         except ValueError:
             raise UserError(
-                f"{path}, line {number}: the field 'confidence' is {row['confidence']!r}, which is no "
-                "number."
+                f"{path}, line {number}: the field 'confidence' is {row['confidence']!r}, which is "
+                "no number."
             ) from None
 
 

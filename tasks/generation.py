@@ -1,10 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Free generation: CommonGen, a sentence from a set of concepts; DialogSum, a summary of a dialogue.
+"""Free generation: CommonGen (a sentence of concepts), DialogSum (a summary of a dialogue).
 
 Files, in MTO_DATA_DIR, as their authors have them:
-    commongen/commongen.{train,dev}.src_alpha.txt and .tgt.txt     which belong together line by line
-    dialogsum/dialogsum.{train,dev,test}.jsonl                     dialogue, and summary or summary1, 2, 3
+    commongen/commongen.{train,dev}.src_alpha.txt and .tgt.txt   matched line by line
+    dialogsum/dialogsum.{train,dev,test}.jsonl                   dialogue, summary or summary1, 2, 3
 
 The test sentences of CommonGen are hidden: its "test" is the dev set.
 """

@@ -1,10 +1,13 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Multiple-choice questions: CommonsenseQA (1 and 2), OpenBookQA, PIQA, SocialIQA, COPA, WinoGrande, ReCoRD,
-HellaSwag, ARC, StrategyQA.
+"""Multiple-choice questions.
 
-Local files lie in MTO_DATA_DIR, in the format of their authors; what has a TFDS name comes from there when
-there is no file. Where the labels of the test set are hidden, "test" is the validation set.
+CommonsenseQA (1 and 2), OpenBookQA, PIQA, SocialIQA, COPA, WinoGrande, ReCoRD, HellaSwag, ARC,
+StrategyQA.
+
+Local files lie in MTO_DATA_DIR, in the format of their authors; what has a TFDS name comes from
+there when there is no file. Where the labels of the test set are hidden, "test" is the validation
+set.
 """
 
 import dataclasses
@@ -19,10 +22,11 @@ YES_NO = ("yes", "no")
 
 @dataclasses.dataclass(frozen=True)
 class LabelledChoices:
-    """A question whose choices have labels, one of which is the "answerKey": CommonsenseQA, OpenBookQA, ARC.
+    """A question with labelled choices and an "answerKey": CommonsenseQA, OpenBookQA, ARC.
 
-    The authors write {"question": {"stem": ..., "choices": [{"label": ..., "text": ...}, ...]}, ...}. Other
-    copies have the question as a text and, beside it, {"choices": {"label": [...], "text": [...]}}.
+    The authors write {"question": {"stem": ..., "choices": [{"label": ..., "text": ...}, ...]},
+    ...}. Other copies have the question as a text and, beside it, {"choices": {"label": [...],
+    "text": [...]}}.
     """
 
     task: str
@@ -44,12 +48,12 @@ def _labelled(row: Row) -> list[tuple[str, str]]:
     """(label, text) of every choice."""
     choices = row.get("choices")
     if choices is None:  # TFDS has choice_A, choice_B, ...
-        found = [(key.removeprefix("choice_"), row[key]) for key in row if "choice_" in key]
+        pairs = [(key.removeprefix("choice_"), row[key]) for key in row if "choice_" in key]
     elif isinstance(choices, dict):
-        found = list(zip(choices["label"], choices["text"], strict=True))
+        pairs = list(zip(choices["label"], choices["text"], strict=True))
     else:
-        found = [(choice["label"], choice["text"]) for choice in choices]
-    return [(label, text.strip()) for label, text in found]
+        pairs = [(choice["label"], choice["text"]) for choice in choices]
+    return [(label, text.strip()) for label, text in pairs]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +63,14 @@ class YesNo:
     task: str
 
     def __call__(self, row: Row) -> MultipleChoice:
-        said = cell(row, "answer", "answer")
-        answer = answer_number({True: "yes", False: "no"}.get(said, said), YES_NO)
+        value = cell(row, "answer", "answer")
+        answer = answer_number({True: "yes", False: "no"}.get(value, value), YES_NO)
         return MultipleChoice(self.task, cell(row, "question", "question"), YES_NO, answer)
 
 
 @dataclasses.dataclass(frozen=True)
 class Arc:
-    """A question of ARC: with labelled choices, or {"query", "choices", "gold": the number from 0}."""
+    """A question of ARC: with labelled choices, or {"query", "choices", "gold": number from 0}."""
 
     task: str
 
@@ -101,7 +105,7 @@ def copa(row: Row) -> MultipleChoice | None:
 
 
 def record(row: Row) -> MultipleChoice | None:
-    """ReCoRD: which entity of the passage is @placeholder. The first accepted answer is the target."""
+    """ReCoRD: which entity of the passage is @placeholder; the first accepted answer counts."""
     entities = tuple(dict.fromkeys(cell(row, "choices", "entities")))
     answers = [answer for answer in row["answers"] if answer in entities]
     if not answers:
@@ -156,7 +160,7 @@ def _or_tfds(
 
 
 def _arc(part: str) -> dict[str, LocalOrTfds]:
-    """The easy or the challenge part of ARC; without a development file the test set stands in for it."""
+    """A part of ARC, easy or challenge; without a development file the test set stands in."""
     official, test = f"ARC-{part.title()}", f"{part}_test.jsonl"
     files = _splits(
         "arc",

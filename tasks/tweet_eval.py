@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """TweetEval (Barbieri et al., 2020): `tweet_eval_<set>`, eleven classifications of tweets.
 
-Files, in MTO_DATA_DIR, as its authors lay them out: tweet_eval/<set>/{train,val,test}_text.txt, a tweet a line, and
-{train,val,test}_labels.txt, the number of its label on the same line; the five stance sets are in
-tweet_eval/stance/<target>.
+Files, in MTO_DATA_DIR, as its authors lay them out: tweet_eval/<set>/{train,val,test}_text.txt, a
+tweet a line, and {train,val,test}_labels.txt, the number of its label on the same line; the five
+stance sets are in tweet_eval/stance/<target>.
 
-The authors' scores are among the metrics' values: f1_macro (emotion, emoji, hate, offensive), f1_yes (irony), the
-mean of f1_against and f1_favor (stance); their macro-averaged recall of the sentiment is not.
+The authors' scores are among the metrics' values: f1_macro (emotion, emoji, hate, offensive),
+f1_yes (irony), the mean of f1_against and f1_favor (stance); their macro-averaged recall of the
+sentiment is not.
 """
 
 import dataclasses
@@ -72,7 +73,8 @@ SETS = {
     "emoji": TweetSet("The emoji is", EMOJIS, (), "emoji"),
     "hate": TweetSet("Is this hateful?", *NO_YES, "hate"),
     "irony": TweetSet("Is this ironic?", *NO_YES, "irony"),
-    # The authors' first mapping.txt had the two labels the wrong way round: 1 is the rarer, offensive one.
+    # The authors' first mapping.txt had the two labels the wrong way round: 1 is the rarer,
+    # offensive one.
     "offensive": TweetSet("Is this offensive?", *NO_YES, "offensive"),
     "sentiment": TweetSet(
         "The sentiment is",

@@ -6,7 +6,7 @@ import pathlib
 
 from flax import nnx
 
-from mto_jax.matching import classifier
+from mto_jax.adaptation import classifier
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.text2text.vocabulary import vocabulary

@@ -18,7 +18,7 @@ class Heads:
         self._longest = max(map(len, self._words), default=0)
 
     def in_text(self, text: str) -> bool:
-        """Whether a head stands in the text, as whole words; case and punctuation around words do not matter.
+        """Return whether a head stands in the text as whole words, whatever the case.
 
         >>> heads = Heads(["a knife"])
         >>> heads.in_text("With a knife, bread is cut"), heads.in_text("a pocket knife")
@@ -33,14 +33,14 @@ class Heads:
 
 
 def read_heads(tasks: Sequence[str], module: str | None = None) -> Heads:
-    """The heads of the validation and test records of these tasks.
+    """Return the heads of the validation and test records of these tasks.
 
     Raises:
       UserError: an unknown task, or what its reader found wrong.
     """
     wanted = [Wanted(task, split, None, 1) for task in tasks for split in ("validation", "test")]
-    found = read(wanted, module) if wanted else []
-    return Heads(record.head for one in found for record in one.records)
+    record_sets = read(wanted, module) if wanted else []
+    return Heads(record.head for records in record_sets for record in records.records)
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a corpus to a file of labelled pairs, with a report of what was kept and what was dropped.
 
-The folder receives pairs.jsonl, report.json (the request, the counts), and, where they were trained,
-splitter/ and classifier/. The same request again finds the pairs there and makes nothing.
+The folder receives pairs.jsonl, report.json (the request, the counts), and, where they were
+trained, splitter/ and classifier/. The same request again finds the pairs there and makes nothing.
 """
 
 import dataclasses
@@ -46,15 +46,16 @@ class PairConfig:
       corpus: unlabelled text: a file or folder, "demo", or a name of `text_corpora`.
       format: of a file or folder: "lines" or "paragraphs" (separated by blank lines); either way
         documents are split into sentences.
-      method: where to cut: "splitter" (a model trained on facts), "spans" (random ones) or "phrases"
-        (after a relation's phrase).
-      search: how the splitter is asked: "generate" (it writes the tail, which is dropped if it does not stand
-        in the sentence) or "suffix" (it chooses among the ends of the sentence).
-      groups: who tells Filling from Mapping: "classifier" (a model trained on facts), or "length" (a
-        tail of fewer than 4 words is Filling).
+      method: where to cut: "splitter" (a model trained on facts), "spans" (random ones) or
+        "phrases" (after a relation's phrase).
+      search: how the splitter is asked: "generate" (it writes the tail, which is dropped if it does
+        not stand in the sentence) or "suffix" (it chooses among the ends of the sentence).
+      groups: who tells Filling from Mapping: "classifier" (a model trained on facts), or "length"
+        (a tail of fewer than 4 words is Filling).
       facts: tasks whose training facts teach splitter and classifier, and their groups.
       facts_per_task: most facts of each.
-      held_out: tasks whose validation and test heads are kept out: a sentence that holds one is dropped.
+      held_out: tasks whose validation and test heads are kept out: a sentence that holds one is
+        dropped.
       module: module(s) that register all these tasks, where they are the user's.
       splitter: how to train the splitter; None means `Tuning()`, as gin binds it.
       classifier: how to train the classifier; likewise.
@@ -62,8 +63,8 @@ class PairConfig:
       max_tail_words: longest random span.
       min_words: shorter sentences are dropped.
       max_words: longer sentences are.
-      max_sentences: sentences that the splitter is asked about, drawn at random; the other methods cost
-        next to nothing and look at all.
+      max_sentences: sentences that the splitter is asked about, drawn at random; the other methods
+        cost next to nothing and look at all.
       max_pairs: pairs to keep.
       seed: of all of it.
 
@@ -103,8 +104,8 @@ class PairConfig:
             raise unknown("way to group pairs (PairConfig.groups)", self.groups, GROUPS)
         if not 2 <= self.min_words <= self.max_words:
             raise UserError(
-                f"PairConfig.min_words = {self.min_words} and max_words = {self.max_words} leave no "
-                "sentence: at least 2 words, one for the body and one for the tail, and min <= max."
+                f"PairConfig.min_words = {self.min_words} and max_words = {self.max_words} leave "
+                "no sentence: at least 2 words, one for body and one for tail, and min <= max."
             )
         for name in ("facts_per_task", "max_tail_words", "max_sentences", "max_pairs"):
             if getattr(self, name) < 1:
@@ -121,14 +122,14 @@ class PairConfig:
 def ensure(
     config: PairConfig, folder: pathlib.Path, base: pathlib.Path
 ) -> tuple[pathlib.Path, Report]:
-    """The file of pairs and its report: made now, unless `folder` has them from the same request.
+    """Return the file of pairs and its report, made unless `folder` has them already.
 
     Args:
       base: located checkpoint that splitter and classifier start from (`pretrained.locate`).
 
     Raises:
-      UserError: what is wrong with the corpus or the facts; or fewer than two pairs came out: it says
-        why the sentences were dropped.
+      UserError: what is wrong with the corpus or the facts; or fewer than two pairs came out: it
+        says why the sentences were dropped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock"):  # runs that share the folder wait for the first
@@ -159,7 +160,7 @@ def _ensure(
 def make(
     config: PairConfig, folder: pathlib.Path, model_path: pathlib.Path | None
 ) -> tuple[list[Pair], Report]:
-    """The pairs of a corpus in random order, and what became of its sentences; see `ensure`."""
+    """Return the pairs of a corpus in random order, and a report on its sentences; see `ensure`."""
     report = Report()
     with progress_bar("reading sentences", None) as advance:
 
@@ -183,24 +184,24 @@ def make(
     sentences = [sentence for sentence in sentences if not heads.in_text(sentence.text)]
     texts = [sentence.text for sentence in sentences]
     split, label = _methods(config, folder, model_path)
-    found: list[tuple[str, str, str]] = []
-    for sentence, (cut, told) in zip(sentences, split(texts), strict=True):
+    kept: list[tuple[str, str, str]] = []
+    for sentence, (cut, example) in zip(sentences, split(texts), strict=True):
         if isinstance(cut, str):
-            report.drop(cut, told)
-        elif len(found) == config.max_pairs:
+            report.drop(cut, example)
+        elif len(kept) == config.max_pairs:
             report.drop(f"not among the {config.max_pairs} pairs drawn", sentence.text)
         else:
-            found.append((*pairs_lib.cut_out(sentence.text, cut), sentence.source))
-    if len(found) < 2:
+            kept.append((*pairs_lib.cut_out(sentence.text, cut), sentence.source))
+    if len(kept) < 2:
         raise UserError(
-            f"The corpus {config.corpus} gave {len(found)} pairs under PairConfig.method = "
+            f"The corpus {config.corpus} gave {len(kept)} pairs under PairConfig.method = "
             f"{config.method!r}; at least 2 are needed, one to train and one to hold out. "
             f"{report.reasons()}. Give more text, other limits or another method "
             f"({', '.join(METHODS)})."
         )
-    labels = label([(body, tail) for body, tail, _ in found])
+    labels = label([(body, tail) for body, tail, _ in kept])
     report.labels.update(labels)
-    return [Pair(b, t, label, s) for (b, t, s), label in zip(found, labels, strict=True)], report
+    return [Pair(b, t, label, s) for (b, t, s), label in zip(kept, labels, strict=True)], report
 
 
 def _methods(
@@ -214,8 +215,8 @@ def _methods(
         facts = teaching.read_facts(config.facts, config.facts_per_task, config.module)
         base = pretrained.digest(model_path)
 
-        def tuning(name: str, how: Tuning | None) -> teaching.Remembered:
-            return teaching.Remembered(complete(how or Tuning()), folder / name, base, vocabulary)
+        def tuning(name: str, how: Tuning | None) -> teaching.CachedTuning:
+            return teaching.CachedTuning(complete(how or Tuning()), folder / name, base, vocabulary)
 
         if config.groups == "classifier":
             label = teaching.by_classifier(
@@ -237,8 +238,8 @@ def _methods(
 
     lessons = [
         pair
-        for one in facts
-        for pair in teaching.fact_pairs(one, config.facts_per_task, config.seed)
+        for task in facts
+        for pair in teaching.fact_pairs(task, config.facts_per_task, config.seed)
     ]
     examples = teaching.splitter_examples(lessons, vocabulary)
     splitter = tuning("splitter", config.splitter)(model, examples, seed=config.seed)
@@ -254,7 +255,7 @@ def _methods(
 
 
 def _request(config: PairConfig, model_path: pathlib.Path | None) -> Any:
-    """What decides the pairs, as JSON reads it back; of facts and held-out tasks the names, not the content."""
+    """Return what decides the pairs, as JSON; facts and held-out tasks count by name."""
     files, _ = sentences_lib.corpus_files(config.corpus, config.format)
     described = [manifest.describe_file(file) for file in files]
     request = {

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sentence cut in two, (body, tail), and files of such pairs.
 
-The body holds `<extra_id_0>` where the tail was, so that the sentence can be put together again and the
-in-place objectives know the gap; the others (`mto_jax.text2text.objectives`) take the mark out or move it.
+The body holds `<extra_id_0>` where the tail was, so that the sentence can be put together again and
+the in-place objectives know the gap; the others (`mto_jax.text2text.objectives`) take the mark out
+or move it.
 """
 
 import hashlib
@@ -57,7 +58,7 @@ def restore(body: str, tail: str) -> str:
 
 
 class Word(NamedTuple):
-    """Places in a sentence: a word between spaces, and its core without the punctuation around it."""
+    """Offsets in a sentence: a word between spaces, and its core without punctuation around it."""
 
     start: int
     core_start: int
@@ -71,7 +72,7 @@ def words(sentence: str) -> list[Word]:
     >>> words("(dog's) -")
     [Word(start=0, core_start=1, core_end=6, end=7), Word(start=8, core_start=8, core_end=9, end=9)]
     """
-    found = []
+    spans = []
     for match in re.finditer(r"\S+", sentence):
         core = [
             i
@@ -79,8 +80,8 @@ def words(sentence: str) -> list[Word]:
             if not unicodedata.category(sentence[i]).startswith("P")
         ]
         first, last = (core[0], core[-1] + 1) if core else match.span()
-        found.append(Word(match.start(), first, last, match.end()))
-    return found
+        spans.append(Word(match.start(), first, last, match.end()))
+    return spans
 
 
 # ------------------------------------------------------------------------------ where to cut
@@ -117,8 +118,8 @@ def suffixes(sentence: str) -> list[str]:
     >>> suffixes("a bee makes (sweet) honey.")
     ['bee makes (sweet) honey', 'makes (sweet) honey', 'sweet) honey', 'honey']
     """
-    found = words(sentence)
-    return [sentence[word.core_start : found[-1].core_end] for word in found[1:]]
+    spans = words(sentence)
+    return [sentence[word.core_start : spans[-1].core_end] for word in spans[1:]]
 
 
 def at_random(sentence: str, seed: int, max_words: int) -> Cut | str:
@@ -126,21 +127,21 @@ def at_random(sentence: str, seed: int, max_words: int) -> Cut | str:
 
     The span follows from (seed, sentence) alone. Punctuation around it stays in the body.
     """
-    found = words(sentence)
-    if len(found) < 2:
+    spans = words(sentence)
+    if len(spans) < 2:
         return "fewer than two words"
     digest = hashlib.blake2b(f"{seed}\0span\0{sentence}".encode(), digest_size=16).digest()
-    size = 1 + int.from_bytes(digest[:8], "big") % min(max_words, len(found) // 2)
-    first = int.from_bytes(digest[8:], "big") % (len(found) - size + 1)
-    return found[first].core_start, found[first + size - 1].core_end
+    size = 1 + int.from_bytes(digest[:8], "big") % min(max_words, len(spans) // 2)
+    first = int.from_bytes(digest[8:], "big") % (len(spans) - size + 1)
+    return spans[first].core_start, spans[first + size - 1].core_end
 
 
 def phrase_patterns(phrases: Iterable[str] | None) -> list[re.Pattern[str]]:
     """Patterns that find templates' phrases in a sentence, the longest phrase first.
 
     Args:
-      phrases: "is used for", or with the head's place: "you are likely to find H in"; the tail follows
-        the phrase, or stands at the word T. None takes those of all ATOMIC-2020 relations.
+      phrases: "is used for", or with the head's place: "you are likely to find H in"; the tail
+        follows the phrase, or stands at the word T. None takes those of all ATOMIC-2020 relations.
 
     Raises:
       UserError: no phrase, one without words, or with two places for the head or the tail.
@@ -163,8 +164,8 @@ def _pattern(phrase: str) -> re.Pattern[str]:
         pieces = [*pieces[:-1], f"{pieces[-1]} ", "T", ""]
     if pieces.count("H") > 1 or pieces.count("T") > 1 or not any(map(str.strip, pieces[::2])):
         raise UserError(
-            f"The phrase {phrase!r} cannot be looked for: it needs words, and at most one place for the "
-            "head (H) and one for the tail (T)."
+            f"The phrase {phrase!r} cannot be looked for: it needs words, and at most one place "
+            "for the head (H) and one for the tail (T)."
         )
     pattern = "".join(
         f"(?P<{piece}>.+?)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
@@ -196,7 +197,7 @@ def to_jsonl(pairs: Iterable[Pair]) -> str:
 
 
 def read(path: str | os.PathLike) -> Iterator[Pair]:
-    """The pairs of a JSONL file with the fields body, tail and, for `mixed`, label; source is optional.
+    """Return the pairs of a JSONL file: body, tail and, for `mixed`, label; source is optional.
 
     Raises:
       UserError: no such file, or a row that is no pair; file, line and field are named.

@@ -56,8 +56,8 @@ class Report:
 
     def reasons(self) -> str:
         """The counts in one line, the most frequent reason first."""
-        told = [f"{count} {reason}" for reason, count in self.dropped.most_common()]
-        return f"{self.read} sentences read; dropped: {'; '.join(told) or 'none'}"
+        reasons = [f"{count} {reason}" for reason, count in self.dropped.most_common()]
+        return f"{self.read} sentences read; dropped: {'; '.join(reasons) or 'none'}"
 
     def table(self, title: str) -> rich.table.Table:
         """The counts for a person, with an example of each reason."""

@@ -26,7 +26,8 @@ def corpus_files(corpus: str, format: str) -> tuple[list[str], str]:
     """The text files of a corpus, and their format.
 
     Args:
-      corpus: a file or folder, or a name that `text_source.text_corpora` knows; "demo" has no file.
+      corpus: a file or folder, or a name of `text_files.text_corpora` or `text_files.GENERATED`;
+        the latter have no file.
       format: of a file or folder: "lines" or "paragraphs".
 
     Raises:
@@ -35,7 +36,7 @@ def corpus_files(corpus: str, format: str) -> tuple[list[str], str]:
     if format not in text_files.FORMATS:
         raise unknown("format of text files", format, text_files.FORMATS)
     known = text_files.text_corpora()
-    if corpus == "demo":
+    if corpus in text_files.GENERATED:
         return [], format
     if corpus in known:
         path, format = known[corpus]
@@ -43,7 +44,7 @@ def corpus_files(corpus: str, format: str) -> tuple[list[str], str]:
     try:
         return text_files.text_files(corpus), format
     except UserError as error:
-        names = unknown("corpus", corpus, ["demo", *known])
+        names = unknown("corpus", corpus, [*text_files.GENERATED, *known])
         raise UserError(f"{error} A corpus is a path or a name. {names}") from None
 
 
@@ -54,11 +55,9 @@ def documents(corpus: str, format: str) -> Iterator[Sentence]:
       UserError: no such corpus; a file that is empty, not UTF-8 or a damaged gzip file.
     """
     files, format = corpus_files(corpus, format)
-    if corpus == "demo":
-        from mto_jax.tasks.demo import corpus as demo
-
-        for number, text in enumerate(demo.sentences(), 1):
-            yield Sentence(text, f"demo:{number}")
+    if corpus in text_files.GENERATED:
+        for number, text in enumerate(text_files.GENERATED[corpus](), 1):
+            yield Sentence(text, f"{corpus}:{number}")
     for file in files:
         name = file.rpartition("/")[2]
         for filled, lines in itertools.groupby(readers.lines(file), lambda x: bool(x[1].strip())):
@@ -69,15 +68,17 @@ def documents(corpus: str, format: str) -> Iterator[Sentence]:
                 yield Sentence(text, f"{name}:{number}")
 
 
-# An end mark, closing quotes, space, and (looked at only) opening quotes and the next letter or digit.
+# An end mark, closing quotes, space, and (looked at only) opening quotes and the next letter or
+# digit.
 _END = re.compile(r"[.!?]+[\"')\]’”]*\s+(?=[\"'(\[‘“]*([^\W_]))")
 _ABBREVIATION = re.compile(
-    r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Mt|Fig|No|Gen|Col|Sen|Rep|Gov|Capt|Lt|Jr|Sr|vs?|cf|e\.g|i\.e)\.$"
+    r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Mt|Fig|No|Gen|Col|Sen|Rep|Gov|Capt|Lt|Jr|Sr"
+    r"|vs?|cf|e\.g|i\.e)\.$"
 )
 
 
 def split_sentences(document: str) -> list[str]:
-    """The sentences of a text. An end mark ends one if no small letter and no abbreviation is there.
+    """Return the sentences of a text; no end mark before a small letter or after an abbreviation.
 
     >>> split_sentences("Dr. Lee came. He sat down! Was it 3 p.m. then?")
     ['Dr. Lee came.', 'He sat down!', 'Was it 3 p.m. then?']
@@ -94,8 +95,8 @@ def split_sentences(document: str) -> list[str]:
 def clean(text: str) -> str:
     """A sentence as the pairs hold it: Unicode form NFKC, single spaces, no full stop at the end.
 
-    T5's vocabulary reads text in the form NFKC, so what a model says can be found in the sentence; the
-    tails of knowledge bases have no full stop. A sentence wholly in double quotes loses them.
+    T5's vocabulary reads text in the form NFKC, so what a model says can be found in the sentence;
+    the tails of knowledge bases have no full stop. A sentence wholly in double quotes loses them.
 
     >>> clean('"A  bee is a ﬂying animal."')
     'A bee is a flying animal'
@@ -117,8 +118,9 @@ def draw(
 ) -> list[Sentence]:
     """A seeded sample of the distinct sentences of the right length, in random order.
 
-    Every choice follows from a digest of (seed, sentence), not from the order of the corpus. A corpus of
-    any size is read as a stream; what stays is the sample, and some 100 bytes for each distinct sentence.
+    Every choice follows from a digest of (seed, sentence), not from the order of the corpus. A
+    corpus of any size is read as a stream; what stays is the sample, and some 100 bytes for each
+    distinct sentence.
 
     Args:
       documents: texts of any length.

@@ -6,8 +6,8 @@ The splitter (method.md section 4) learns from verbalised facts where a sentence
 
     a knife is used for cutting <extra_id_0>  ->  <extra_id_0> cutting
 
-and is then asked about sentences of any kind. The classifier (`mto_jax.matching.classifier`) tells
-Filling from Mapping.
+and is then asked about sentences of any kind. The classifier (`mto_jax.adaptation.classifier`)
+tells Filling from Mapping.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mto_jax.adaptation import classifier
 from mto_jax.adaptation.pairs import GAP, LABELS, restore, suffixes
 from mto_jax.adaptation.sentences import clean
 from mto_jax.checkpoints import runs
@@ -30,14 +31,13 @@ from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import answer
 from mto_jax.files import damage, write_atomically
-from mto_jax.matching import classifier
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import few_shot, record_sets, templates
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training.finetune import Example, Tuning, epochs, fit
 
-# Relations with a known group, as tasks: those that the paper trains its classifier on. It trains the
-# splitter on 16 relations that it does not name; here both learn from the same ones.
+# Relations with a known group, as tasks: those that the paper trains its classifier on. It trains
+# the splitter on 16 relations that it does not name; here both learn from the same ones.
 ATOMIC_FACTS = {f"atomic_{relation}": group for relation, group in classifier.GROUPS.items()}
 
 # A fact longer than that is no model of a sentence, and one such row would make all rows as long.
@@ -48,7 +48,7 @@ CHUNK = 512  # sentences between two moves of the progress bar
 def read_facts(
     groups: Mapping[str, str], count: int, module: str | None = None
 ) -> list[record_sets.RecordSet]:
-    """The training records of these tasks, up to `count` heads of each with up to 3 tails.
+    """Return the training records of these tasks, up to `count` heads of each with up to 3 tails.
 
     Raises:
       UserError: no tasks, an unknown task or group, or what a task's reader found wrong.
@@ -65,14 +65,14 @@ def read_facts(
 
 
 def fact_pairs(facts: record_sets.RecordSet, count: int, seed: int) -> list[tuple[str, str]]:
-    """Up to `count` facts of a task in its own words, (body, tail), drawn by `seed`."""
-    found = {json.dumps(pair): pair for pair in templates.pairs(facts.records, facts.wording)}
-    return [found[key] for key in few_shot.draw(found, count, seed, facts.task)]
+    """Return up to `count` facts of a task in its own words, (body, tail), drawn by `seed`."""
+    pairs = {json.dumps(pair): pair for pair in templates.pairs(facts.records, facts.wording)}
+    return [pairs[key] for key in few_shot.draw(pairs, count, seed, facts.task)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Remembered:
-    """A tuning whose result stays in a folder, and is taken from there when the same is asked again.
+class CachedTuning:
+    """A cached tuning: the result stays in a folder and serves the next equal request.
 
     Attributes:
       tuning: how to train.
@@ -87,12 +87,12 @@ class Remembered:
     vocabulary: Vocabulary
 
     def __call__(self, model: T5, examples: Sequence[Example], *, seed: int = 0) -> T5:
-        told = json.dumps([dataclasses.asdict(self.tuning), seed, self.base, examples])
-        request = hashlib.sha256(told.encode()).hexdigest()
+        parts = json.dumps([dataclasses.asdict(self.tuning), seed, self.base, examples])
+        request = hashlib.sha256(parts.encode()).hexdigest()
         mark = self.folder / "request.txt"
-        found = runs.steps(self.folder)
-        if mark.exists() and mark.read_text() == request and found and damage(found[-1]) is None:
-            return load_model(found[-1], self.vocabulary)
+        saved = runs.steps(self.folder)
+        if mark.exists() and mark.read_text() == request and saved and damage(saved[-1]) is None:
+            return load_model(saved[-1], self.vocabulary)
         shutil.rmtree(self.folder, ignore_errors=True)
         steps = epochs(self.tuning.epochs, len(examples), self.tuning.batch_size)
         with progress_bar(f"training the {self.folder.name}", steps) as advance:
@@ -112,7 +112,7 @@ class Remembered:
 
 
 def splitter_examples(pairs: Iterable[tuple[str, str]], vocabulary: Vocabulary) -> list[Example]:
-    """The examples that teach a splitter; facts beyond `MAX_TOKENS` are left out."""
+    """Return the examples that teach a splitter; facts beyond `MAX_TOKENS` are left out."""
     examples = [
         (_source(clean(restore(body, tail)), vocabulary), _target(clean(tail), vocabulary))
         for body, tail in pairs
@@ -133,7 +133,7 @@ def _target(tail: str, vocabulary: Vocabulary) -> list[int]:
 
 
 def predict_tails(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
-    """What the splitter takes for the tail of each sentence (greedy); "" where it says nothing."""
+    """Return the tail of each sentence as the splitter writes it (greedy); "" for no output."""
     decoding = Decoding(
         method="greedy",
         max_length=MAX_TOKENS["targets"],
@@ -155,13 +155,13 @@ def predict_tails(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary
 
 
 def best_suffixes(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
-    """The end of each sentence that the splitter finds likeliest as its tail, from the best word on.
+    """Return the end of each sentence that is likeliest as its tail under the splitter.
 
-    The search is held to what stands in the sentence, so a splitter that cannot copy may still know where
-    the tail begins. Likeliest is the mean log-probability of a token of `<extra_id_0> tail`: the sum
-    would prefer the last word alone. "" where every suffix is longer than `MAX_TOKENS`.
+    The search is held to what stands in the sentence, so a splitter that cannot copy may still know
+    where the tail begins. Likeliest is the mean log-probability of a token of `<extra_id_0> tail`:
+    the sum would prefer the last word alone. "" where every suffix is longer than `MAX_TOKENS`.
     """
-    found = []
+    chosen = []
     with progress_bar("splitting sentences", len(sentences)) as advance:
         for start in range(0, len(sentences), CHUNK):
             chunk = sentences[start : start + CHUNK]
@@ -173,20 +173,20 @@ def best_suffixes(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary
                 }
                 for sentence in chunk
             ]
-            asked = [i for i, options in enumerate(tails) if options]
+            scored = [i for i, options in enumerate(tails) if options]
             scores = scoring.score_choices(
                 splitter,
-                [_source(chunk[i], vocabulary) for i in asked],
-                [list(tails[i].values()) for i in asked],
+                [_source(chunk[i], vocabulary) for i in scored],
+                [list(tails[i].values()) for i in scored],
                 vocabulary,
             )
             best = {
                 i: list(tails[i])[np.argmax(sums_C / counts_C)]
-                for i, (sums_C, counts_C) in zip(asked, scores, strict=True)
+                for i, (sums_C, counts_C) in zip(scored, scores, strict=True)
             }
-            found += [best.get(i, "") for i in range(len(chunk))]
+            chosen += [best.get(i, "") for i in range(len(chunk))]
             advance(len(chunk))
-    return found
+    return chosen
 
 
 # How a splitter is asked for the tails of sentences.
@@ -197,9 +197,9 @@ SEARCHES = {"generate": predict_tails, "suffix": best_suffixes}
 
 
 def by_length(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """The rule where no classifier is wanted: a tail of fewer than 4 words is Filling, else Mapping.
+    """Label pairs without a classifier: a tail of fewer than 4 words is Filling, else Mapping.
 
-    >>> by_length([("a bee makes <extra_id_0>", "honey"), ("a bee <extra_id_0>", "flies from bloom to bloom")])
+    >>> by_length([("bees make <extra_id_0>", "honey"), ("bees <extra_id_0>", "fly to their hive")])
     ['Filling', 'Mapping']
     """
     return [LABELS[0] if len(tail.split()) < 4 else LABELS[1] for _, tail in pairs]
@@ -214,17 +214,17 @@ def by_classifier(
     tune: Callable[..., T5],
     seed: int,
 ) -> Callable[[Sequence[tuple[str, str]]], list[str]]:
-    """A function that labels pairs, by a classifier trained from `model` on `count` facts of each task."""
+    """Return a function that labels pairs, with a classifier trained on `count` facts of a task."""
     members: dict[str, list[tuple[str, str]]] = {label: [] for label in LABELS}
-    for one in facts:
-        heads_and_tails = {json.dumps(pair): pair for pair in classifier.pairs(one.records)}
-        drawn = few_shot.draw(heads_and_tails, count, seed, one.task)
-        members[groups[one.task]] += [heads_and_tails[key] for key in drawn]
-    for label, found in members.items():
-        if not found:
+    for task in facts:
+        heads_and_tails = {json.dumps(pair): pair for pair in classifier.pairs(task.records)}
+        drawn = few_shot.draw(heads_and_tails, count, seed, task.task)
+        members[groups[task.task]] += [heads_and_tails[key] for key in drawn]
+    for label, pairs in members.items():
+        if not pairs:
             raise UserError(
-                f"No task of PairConfig.facts is of the group {label}: a classifier must see both. Add "
-                "one, or set PairConfig.groups = 'length'."
+                f"No task of PairConfig.facts is of the group {label}: a classifier must see both. "
+                "Add one, or set PairConfig.groups = 'length'."
             )
     trained = classifier.train_classifier(model, members, vocabulary, tune, seed=seed)
 

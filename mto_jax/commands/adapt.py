@@ -1,12 +1,12 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""mto adapt: unlabelled sentences to task-like pairs, and a model trained on with them under an objective.
+"""mto adapt: make task-like pairs of unlabelled sentences, and train a model on them.
 
     mto adapt --gin_file=runs/adapt.gin --gin.CORPUS=wordnet_glosses --gin.OBJECTIVE=mixed \\
       --gin.INITIAL_CHECKPOINT_PATH=runs/base --gin.MODEL_DIR=runs/mixed
 
-The pairs and a report of what was kept and dropped are in MODEL_DIR/adaptation; the training is that of `mto
-train`. The same command, run again, goes on where it stopped.
+The pairs and a report of what was kept and dropped are in MODEL_DIR/adaptation; the training is
+that of `mto train`. The same command, run again, goes on where it stopped.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import gin
 import jax
 import rich.console
 
-from mto_jax.adaptation import make
+from mto_jax.adaptation import make, tasks
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.make import PairConfig
 from mto_jax.checkpoints import pretrained
@@ -28,13 +28,13 @@ from mto_jax.commands import train as training
 from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import write_atomically
-from mto_jax.tasks import adaptation as tasks
 from mto_jax.training.performance import use_compilation_cache
 
 NAME = "adaptation"  # of the tasks: adaptation_lm, adaptation_mixed, ...
 IN_PLACE = {"Filling": "in_place_denoising", "Mapping": "lm"}
 
-# An objective of method.md section 2 (or its in-place variant) -> the pair objective, and what gin binds.
+# An objective of method.md section 2 (or its in-place variant) -> the pair objective, and what gin
+# binds.
 OBJECTIVES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "lm": ("lm", {}),
     "denoising": ("denoising", {}),
@@ -60,35 +60,35 @@ def adapt(
 ) -> dict[str, float]:
     """Make the pairs, then train on them; returns the last metrics.
 
-    All else of the training (optimizer, lengths, evaluation) is what gin binds for `train`; the model's sizes
-    are those of the checkpoint.
+    All else of the training (optimizer, lengths, evaluation) is what gin binds for `train`; the
+    model's sizes are those of the checkpoint.
 
     Args:
       model_dir: the run directory.
       initial_checkpoint_path: run directory or step folder of the model to adapt, or any other
         checkpoint (`pretrained.locate`); splitter and classifier start from it too.
-      objective: "lm", "denoising", "mixed", "in_place_denoising", "in_place_mixed", or "none": nothing
-        is trained, the base checkpoint is the result.
+      objective: "lm", "denoising", "mixed", "in_place_denoising", "in_place_mixed", or "none":
+        nothing is trained, the base checkpoint is the result.
       pairs: how sentences become pairs.
       batch_size: pairs (and replayed examples) of a batch; every example has a row of its own.
       epochs: times that every pair is seen.
       train_steps: steps instead of epochs.
       replay: a pre-training task to mix in against forgetting, such as "c4_span_corruption".
       replay_share: its part of the examples.
-      pairs_dir: where the pairs are; None means MODEL_DIR/adaptation. Runs that differ in their objective
-        alone may share one.
+      pairs_dir: where the pairs are; None means MODEL_DIR/adaptation. Runs that differ in their
+        objective alone may share one.
 
     Raises:
-      UserError: an unknown objective, replay with the objective "none", a MODEL_DIR of another adaptation,
-        or what `make.ensure` and `train` find wrong.
+      UserError: an unknown objective, replay with the objective "none", a MODEL_DIR of another
+        adaptation, or what `make.ensure` and `train` find wrong.
     """
     objective = objective.lower()
     if objective != "none" and objective not in OBJECTIVES:
         raise unknown("adaptation objective", objective, ["none", *OBJECTIVES])
     if objective == "none" and replay is not None:
         raise UserError(
-            f"The objective 'none' trains nothing, so there is nothing to mix with {replay!r}: leave out "
-            "REPLAY, or choose another OBJECTIVE."
+            f"The objective 'none' trains nothing, so there is nothing to mix with {replay!r}: "
+            "leave out REPLAY, or choose another OBJECTIVE."
         )
     if objective == "none":
         print(f"objective none: the result is {initial_checkpoint_path} as it is")
@@ -155,7 +155,8 @@ def _claim(folder: pathlib.Path, what: Mapping[str, Any], path: pathlib.Path) ->
     ]
     if different:
         raise UserError(
-            f"MODEL_DIR {folder} holds another adaptation: {'; '.join(different)}. Choose a new MODEL_DIR."
+            f"MODEL_DIR {folder} holds another adaptation: {'; '.join(different)}. Choose a new "
+            "MODEL_DIR."
         )
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,12 @@ from typing import Any
 
 import gin
 
+from mto_jax import sources
+from mto_jax.adaptation import classifier as classifiers
 from mto_jax.checkpoints import pretrained
 from mto_jax.console import progress_bar, wide
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import write_atomically
-from mto_jax.matching import classifier as classifiers
 from mto_jax.matching import report, teacher_forcing
 from mto_jax.matching.agreement import agreements
 from mto_jax.matching.decide import decide
@@ -34,7 +35,7 @@ from mto_jax.matching.length_rule import length_rule
 from mto_jax.matching.likelihood import likelihood
 from mto_jax.matching.probe import probe
 from mto_jax.matching.unlabelled import cut_at, unlabelled
-from mto_jax.matching.verdict import Verdict
+from mto_jax.matching.verdict import Verdict, vote
 from mto_jax.text2text import records, templates
 from mto_jax.text2text.readers import lines
 from mto_jax.text2text.record_sets import Wanted, read
@@ -172,7 +173,7 @@ def match(
         pairs = classifiers.pairs(task.held_out)
         trained = classifier(folds.get(task.name, 0))
         found = classifiers.margins(trained, pairs, vocabulary, limit=lengths["inputs"])
-        return [classifiers.vote(task.name, found)]
+        return [vote(task.name, found)]
 
     def by_probe(task: Task) -> list[Verdict]:
         return [probe(model, task, vocabulary, lengths, probe_tuning, shots=shots, seeds=seeds)]
@@ -256,9 +257,9 @@ def _cuts(task: Task, sentences_file: str | None) -> list[tuple[str, str]]:
 
 def _source_digest() -> str:
     """Of the code of the scores: another definition is another score."""
-    package = pathlib.Path(teacher_forcing.__file__).parent.parent
-    files = sorted([*package.glob("matching/*.py"), *package.glob("evaluation/*.py")])
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    rooms = [f"mto_jax.{room}" for room in ("matching", "decoding", "models", "commands.match")]
+    code = sources.definitions(["mto_jax.commands.match"], rooms)
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
 class _Cells:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn SeqIO tasks into tokenised ArrayRecord files and a manifest, which training reads.
 
-`train`, `evaluate` and `infer` do this by themselves when data are missing or stale; this verb does it
-beforehand, for instance on a machine without an accelerator.
+`train`, `evaluate` and `infer` do this by themselves when data are missing or stale; this verb does
+it beforehand, for instance on a machine without an accelerator.
 """
 
 from collections.abc import Sequence

@@ -19,16 +19,17 @@ class DatasetConfig:
     """One SeqIO task or mixture, at given lengths.
 
     Attributes:
-      mixture_or_task_name: name in SeqIO's registry, e.g. "demo_span_corruption"; or a data set's bare
-        name, "atomic_xIntent", which `mapping.tasks` gives its template.
+      mixture_or_task_name: name in SeqIO's registry, e.g. "demo_span_corruption"; or a data set's
+        bare name, "atomic_xIntent", which `mapping.tasks` gives its template.
       task_feature_lengths: the most tokens of each feature, {"inputs": S, "targets": T}; longer
         examples are trimmed while preparing (and counted).
       split: split of the task.
       seed: seed of the objective's noise and of any other random preprocessing.
-      passes: how many times the data are written, each with fresh noise (seed, seed + 1, ...). Epoch
-        e of training reads pass e % passes.
+      passes: how many times the data are written, each with fresh noise (seed, seed + 1, ...).
+        Epoch e of training reads pass e % passes.
       prepared_dir: folder of prepared data; None means $MTO_CACHE_DIR, else ~/.cache/mto_jax.
-      module: module(s) that register the task, comma-separated; MTO-JAX's own tasks are always known.
+      module: module(s) that register the task, comma-separated; MTO-JAX's own tasks are always
+        known.
       limit: at most so many examples of each pass; None means all.
 
     Raises:
@@ -52,7 +53,8 @@ class DatasetConfig:
             isinstance(n, int) and n > 0 for n in lengths.values()
         ):
             raise errors.UserError(
-                f"TASK_FEATURE_LENGTHS is {lengths}; expected a positive whole number of tokens for "
+                f"TASK_FEATURE_LENGTHS is {lengths}; expected a positive whole number of tokens "
+                "for "
                 "'inputs' and for 'targets', such as {'inputs': 128, 'targets': 32}."
             )
         # One order of the keys, so that equal configurations have equal text.
@@ -63,7 +65,8 @@ class DatasetConfig:
             raise errors.UserError(f"DatasetConfig.passes is {self.passes}; expected 1 or more.")
         if self.limit is not None and self.limit < 1:
             raise errors.UserError(
-                f"DatasetConfig.limit is {self.limit}; expected 1 or more, or None for all examples."
+                f"DatasetConfig.limit is {self.limit}; expected 1 or more, or None for all "
+                "examples."
             )
 
     @property

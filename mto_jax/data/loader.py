@@ -4,8 +4,8 @@
 
 The plan (mto_jax/data/packing.py) says which records make up row r of global batch b; it needs only
 the table of lengths. Hosts and workers each compute the same plan and read the records of their own
-rows. So the global batches are the same for every number of hosts and workers, and the position in the
-data is two integers.
+rows. So the global batches are the same for every number of hosts and workers, and the position in
+the data is two integers.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -26,41 +27,42 @@ from absl import flags
 
 from mto_jax import errors
 from mto_jax.data import manifest, packing, shards
+from mto_jax.data.batch import Batch
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.data.manifest import Prepared
 
-Batch = dict[str, np.ndarray]
 BUFFERED_BATCHES = 4
 
 
 def ensure(config: DatasetConfig) -> Prepared:
-    """The prepared data of `config`, prepared now in a process of its own if missing or stale.
+    """Return the prepared data of `config`, prepared in a subprocess if missing or stale.
 
     This process never imports TensorFlow.
 
     Raises:
       UserError: what `mto_jax.data.prepare` found wrong, or SeqIO is not installed here.
     """
-    if found := manifest.find(config):
-        return found
+    if prepared := manifest.find(config):
+        return prepared
     what = f"{config.mixture_or_task_name} ({config.split})"
     if importlib.util.find_spec("seqio") is None:
         raise errors.UserError(
-            f"{what} must be prepared first: {manifest.why_not(config)}, and SeqIO, which does it, is not "
-            "installed here. Run 'mto prepare' with the same gin files on a machine with a full "
-            f"installation (pip install mto-jax), then copy its folder of prepared data to {config.directory}."
+            f"{what} must be prepared first: {manifest.why_not(config)}, and SeqIO, which does it, "
+            "is not installed here. Run 'mto prepare' with the same gin files on a machine with a "
+            "full installation (pip install mto-jax), then copy its folder of prepared data to "
+            f"{config.directory}."
         )
     print(f"preparing {what}: {manifest.why_not(config)}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         request = pathlib.Path(folder, "request.json")
-        wanted = {"dataset": dataclasses.asdict(config), "gin": manifest.bindings(config)}
-        request.write_text(json.dumps(wanted))
+        content = {"dataset": dataclasses.asdict(config), "gin": manifest.bindings(config)}
+        request.write_text(json.dumps(content))
         # Its progress goes to our standard error (2); its own holds the reason of a failure.
         command = [sys.executable, "-m", "mto_jax.data.prepare", str(request)]
         done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        _, told, reason = f"\n{done.stderr}".rpartition("\nerror: ")
-        if not told:  # Not a mistake of the user's that we foresaw: show all there is.
+        _, marker, reason = f"\n{done.stderr}".rpartition("\nerror: ")
+        if not marker:  # Not a mistake of the user's that we foresaw: show all there is.
             print(done.stderr, file=sys.stderr)
             raised = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", done.stderr, re.MULTILINE)
             reason = f"Preparing {what} ended with status {done.returncode}: "
@@ -69,7 +71,8 @@ def ensure(config: DatasetConfig) -> Prepared:
     prepared = manifest.find(config)
     if prepared is None:
         raise errors.UserError(
-            f"{what} was prepared, but its input files or source code changed meanwhile. Start again."
+            f"{what} was prepared, but its input files or source code changed meanwhile. Start "
+            "again."
         )
     return prepared
 
@@ -85,7 +88,7 @@ def train_iterator(
     num_workers: int = 0,
     task_ids: bool = False,
 ) -> "TrainIterator":
-    """Endless batches: this host's rows of the global batches.
+    """Return endless batches: this host's rows of the global batches.
 
     Args:
       prepared: from `ensure`.
@@ -98,11 +101,7 @@ def train_iterator(
       task_ids: add decoder_task_ids [B, T]: 1 + index into `prepared.tasks`, 0 for padding.
 
     Returns:
-      Iterator of dicts of numpy arrays. encoder_input_tokens, encoder_segment_ids and
-      encoder_positions are int32 [B, S]; decoder_target_tokens, decoder_input_tokens (targets shifted
-      right inside each segment, beginning with 0), decoder_segment_ids and decoder_positions are
-      int32 [B, T]; decoder_loss_weights is float32 [B, T]. Segments count from 1 in each row, 0 is
-      padding; positions restart in every segment. `get_state` and `set_state` are exact.
+      Iterator of batches of numpy arrays; its `get_state` and `set_state` are exact.
 
     Raises:
       UserError: batch_size does not divide, a negative seed.
@@ -135,10 +134,10 @@ def eval_batches(prepared: Prepared, *, batch_size: int) -> Iterator[tuple[Batch
     """Every example once, in the order of the task, one a row.
 
     Yields:
-      (batch, examples): `batch` as of `train_iterator`, always `batch_size` rows (the last batch is
+      (batch, examples): `batch` has always `batch_size` rows (the last batch is
       filled with empty rows); `examples` are the records of its real rows, with "inputs", "targets"
-      (int32 ids) and the texts that the task gave, such as "references". Batches of a mixture hold one
-      task each.
+      (int32 ids) and the texts that the task gave, such as "references". Batches of a mixture hold
+      one task each.
     """
     capacity = tuple(prepared.task_feature_lengths.values())
     for task in prepared.tasks:
@@ -166,9 +165,9 @@ def assemble(
       task_N: number of each example's task, for "decoder_task_ids".
 
     Returns:
-      The arrays described in `train_iterator`.
+      A batch of numpy arrays.
     """
-    batch = {}
+    batch: Any = {}
     for side, key, size in zip(
         ("encoder", "decoder"), ("inputs", "targets"), capacity, strict=True
     ):
@@ -229,7 +228,7 @@ class _Plan:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def window(self, number: int) -> np.ndarray:
-        """int64 [WINDOW, 3]: row (counted in the window, ascending), task and record of each example.
+        """Return row (in the window, ascending), task, record of each example, int64 [WINDOW, 3].
 
         Raises:
           UserError: a record is longer than a row.
@@ -252,7 +251,7 @@ class _Plan:
 
 
 class _PlanDataset(grain.IterDataset):
-    """The plan as Grain takes it: (row, task, record) of each example of a batch, and the state after it."""
+    """The plan for Grain: row, task and record of a batch's examples, and the state after it."""
 
     def __init__(self, plan: _Plan, state: dict):
         super().__init__()
@@ -283,7 +282,7 @@ class _PlanIterator(grain.DatasetIterator):
         return examples, {"window": self._number, "row": self._row}
 
     def _take(self, count: int) -> np.ndarray:
-        """The next `count` rows: int64 [N, 3] row (counted from 0), task and record of their examples."""
+        """Return row (from 0), task and record of the examples of the next rows, int64 [N, 3]."""
         pieces, taken = [np.empty((0, 3), np.int64)], 0
         while taken < count:
             if self._window is None:
@@ -298,7 +297,8 @@ class _PlanIterator(grain.DatasetIterator):
                 self._number, self._row, self._window = self._number + 1, 0, None
         return np.concatenate(pieces)
 
-    # `TrainIterator` takes the position from the elements, whatever prefetches them; Grain may ask here.
+    # `TrainIterator` takes the position from the elements, whatever prefetches them; Grain may ask
+    # here.
     def get_state(self) -> dict:
         """Window, row in it, and how many batches of other workers come before the next one."""
         return {"window": self._number, "row": self._row, "ahead": self._ahead}
@@ -309,7 +309,7 @@ class _PlanIterator(grain.DatasetIterator):
 
 
 class _Read:
-    """Reads the planned records and assembles the batch (a class, so that workers can unpickle it)."""
+    """Reads planned records and assembles the batch (a class, so that workers can unpickle it)."""
 
     def __init__(self, plan: _Plan, task_ids: bool):
         self._readers = [shards.Reader(task.path, task.manifest["shards"]) for task in plan.tasks]
@@ -346,7 +346,7 @@ class TrainIterator(grain.DatasetIterator):
             self._running.append(self._start())
         batch, self._state = next(self._running[0])
         # Workers hand over shared memory; a copy sets it free at once.
-        return {key: np.array(value) for key, value in batch.items()}
+        return Batch(**{key: np.array(value) for key, value in batch.items()})
 
     def _start(self) -> grain.DatasetIterator:
         dataset = _PlanDataset(self._plan, self._state).map(self._read)
@@ -362,7 +362,7 @@ class TrainIterator(grain.DatasetIterator):
         )
 
     def get_state(self) -> dict:
-        """The position after the last batch taken: {"window", "row", "order"}, whatever was read ahead."""
+        """Return the position after the last batch taken, {"window", "row", "order"}."""
         return {**self._state, "order": self._plan.order()}
 
     def set_state(self, state: dict) -> None:
@@ -373,9 +373,10 @@ class TrainIterator(grain.DatasetIterator):
         """
         if state["order"] != self._plan.order():
             raise errors.UserError(
-                "The checkpoint's position in the data does not fit: the prepared data, their rates, the "
-                "seed, TASK_FEATURE_LENGTHS or the packing changed since it was saved. Restore them, or "
-                "start a new MODEL_DIR with INITIAL_CHECKPOINT_PATH set to this checkpoint."
+                "The checkpoint's position in the data does not fit: the prepared data, their "
+                "rates, the seed, TASK_FEATURE_LENGTHS or the packing changed since it was saved. "
+                "Restore them, or start a new MODEL_DIR with INITIAL_CHECKPOINT_PATH set to this "
+                "checkpoint."
             )
         self._stop()
         self._state = {"window": int(state["window"]), "row": int(state["row"])}

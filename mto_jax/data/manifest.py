@@ -1,34 +1,41 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which prepared data belong to a configuration: fingerprints, manifests and their freshness.
+"""Which prepared data belong to a configuration: manifests and their freshness.
 
 No TensorFlow here: a training process decides by itself whether what lies on disk is what it wants.
-A prepared data set is a folder NAME-SPLIT-FINGERPRINT-FILES, where FILES stands for the raw input files.
-Nothing is ever overwritten: other code, configuration or input makes another folder.
+A prepared data set is a folder NAME-SPLIT-CONFIGURATION-SOURCES. Its manifest lists what the data
+were made from: the definitions in code that the task depends on (`mto_jax.sources`), the gin
+parameters of these modules, and the raw input files. It is fresh as long as none of them differs.
+Nothing is ever overwritten: other code, parameters or files make another folder.
 """
 
 import dataclasses
 import hashlib
-import importlib.machinery
-import importlib.util
 import json
 import os
 import pathlib
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import gin
 import numpy as np
 
-from mto_jax import errors
+from mto_jax import errors, sources
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.text2text import vocabulary
 
+# Version of the folders' content, apart from the examples: raised when this room writes other
+# files.
+FORMAT = 2
 MANIFEST = "manifest.json"
 LENGTHS = "lengths.npy"
-# The modules of mto_jax that decide what an example looks like.
-MODULES = ("few_shot", "objectives", "phrases", "readers", "records", "templates", "vocabulary")
+# The packages and modules of MTO-JAX that decide what an example looks like.
+PACKAGES = (
+    "mto_jax.text2text",
+    "mto_jax.tasks",
+    "mto_jax.adaptation.tasks",
+    "mto_jax.adaptation.pairs",
+)
 # Files up to this size are compared by content when their time stamp differs.
 HASHED_BYTES = 1 << 30
 
@@ -91,32 +98,53 @@ class Prepared:
         return np.load(self.path / LENGTHS, mmap_mode="r")
 
 
-def fingerprint(config: DatasetConfig) -> dict:
-    """Everything that decides the content of a prepared data set, apart from its raw input files.
+def identity(config: DatasetConfig) -> dict:
+    """Return what names a prepared data set: its configuration and vocabulary.
 
     Raises:
       UserError: the vocabulary or the user's module is not there.
     """
+    for module in config.modules:
+        sources.find_module(module)
     return {
-        "format": 1,
+        "format": FORMAT,
         "task": config.mixture_or_task_name,
         "split": config.split,
         "lengths": dict(config.task_feature_lengths),
         "seed": config.seed,
         "passes": config.passes,
         "limit": config.limit,
+        "module": config.modules,
         "vocabulary": vocabulary.vocabulary().digest,
-        "gin": [line for line in bindings(config) if "mto_jax.text2text.vocabulary." not in line],
-        "code": {name: digest(path.read_bytes())[:16] for name, path in _sources(config)},
     }
 
 
-def bindings(config: DatasetConfig) -> list[str]:
-    """gin statements for the configurables that make examples, macros resolved, in a fixed order."""
-    prefixes = [f"mto_jax.{name}" for name in (*MODULES, "tasks")] + config.modules
+def packages(config: DatasetConfig) -> list[str]:
+    """Return the packages whose code counts: ours, the user's, and modules beside the user's."""
+    names = [name.partition(".")[0] for name in config.modules]
+    for name in config.modules:
+        path = sources.find_module(name)
+        beside = path.parents[name.count(".") + (path.name == "__init__.py")]
+        names += [module.stem for module in beside.glob("*.py")]
+    return [*PACKAGES, *names]
+
+
+def bindings(config: DatasetConfig, code: Iterable[str] | None = None) -> list[str]:
+    """Return gin statements for configurables that make examples, sorted, macros resolved.
+
+    Args:
+      code: definitions, "module:name"; only configurables of their modules count. None means all.
+    """
+    within = packages(config)
+    modules = None if code is None else {reference.partition(":")[0] for reference in code}
     statements = []
     for scope, selector in gin.config._CONFIG:  # gin offers no public list of what is bound.
-        if any(selector.startswith(f"{prefix}.") for prefix in prefixes):
+        module = selector.rpartition(".")[0]
+        if modules is None:
+            counts = any(f"{module}.".startswith(f"{package}.") for package in within)
+        else:
+            counts = module in modules
+        if counts:
             name = f"{scope}/{selector}" if scope else selector
             for parameter, value in gin.get_bindings(name, inherit_scopes=False).items():
                 statements.append(f"{name}.{parameter} = {value!r}")
@@ -124,13 +152,19 @@ def bindings(config: DatasetConfig) -> list[str]:
     return sorted(statements, key=lambda s: ("mto_jax." not in s.partition(" = ")[0], s))
 
 
+def parameters(config: DatasetConfig, code: Iterable[str]) -> list[str]:
+    """Return the gin statements that `code` depends on; the vocabulary counts by content."""
+    vocabulary_name = "mto_jax.text2text.vocabulary."
+    return [line for line in bindings(config, code) if vocabulary_name not in line]
+
+
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def prefix(config: DatasetConfig, parts: Mapping) -> str:
-    """The folder's name up to the part that stands for the raw input files."""
-    key = digest(json.dumps(parts, sort_keys=True).encode())[:12]
+def prefix(config: DatasetConfig) -> str:
+    """Return the folder's name up to the part that stands for code, parameters and input files."""
+    key = digest(json.dumps(identity(config), sort_keys=True).encode())[:12]
     return f"{_slug(config)}{key}"
 
 
@@ -138,18 +172,31 @@ def _slug(config: DatasetConfig) -> str:
     return re.sub(r"[^\w.-]", "_", f"{config.mixture_or_task_name}-{config.split}") + "-"
 
 
-def find(config: DatasetConfig, parts: Mapping | None = None) -> Prepared | None:
-    """The fresh prepared data of this configuration (`parts`: its fingerprint, if known), or None."""
-    folders = config.directory.glob(f"{prefix(config, parts or fingerprint(config))}-*/{MANIFEST}")
+def find(config: DatasetConfig) -> Prepared | None:
+    """Return the fresh prepared data of this configuration, or None."""
+    folders = config.directory.glob(f"{prefix(config)}-*/{MANIFEST}")
     for path in sorted(folders, key=lambda p: p.stat().st_mtime_ns, reverse=True):
         prepared = read(path.parent)
-        if all(not changed_files(task.manifest) for task in prepared.tasks):
+        if not _changes(config, prepared):
             return prepared
     return None
 
 
+def _changes(config: DatasetConfig, prepared: Prepared) -> list[str]:
+    """What differs from what the data, and a mixture's members, were made from."""
+    changes = []
+    for part in dict.fromkeys((prepared.path, *(task.path for task in prepared.tasks))):
+        made_from = read(part).manifest
+        changes += [f"{name.rstrip(':')} changed" for name in sources.changed(made_from["code"])]
+        lines = set(made_from["gin"]) ^ set(parameters(config, made_from["code"]))
+        if lines:
+            changes.append(f"the configuration changed ({'; '.join(sorted(lines))})")
+        changes += [f"the input {path} changed" for path in changed_files(made_from)]
+    return list(dict.fromkeys(changes))
+
+
 def read(folder: pathlib.Path) -> Prepared:
-    """The prepared data in `folder`.
+    """Return the prepared data in `folder`.
 
     Raises:
       UserError: the manifest, or that of a mixture's member, is missing or not JSON.
@@ -166,7 +213,7 @@ def read(folder: pathlib.Path) -> Prepared:
 
 
 def changed_files(manifest: Mapping) -> list[str]:
-    """Raw input files that are no longer what they were. Files that are not here count as unchanged."""
+    """Return raw input files that differ from the manifest; missing ones count as unchanged."""
     changed = []
     for entry in manifest["input_files"]:
         if not os.path.exists(entry["path"]):
@@ -183,7 +230,7 @@ def _same_content(entry: Mapping) -> bool:
 
 
 def describe_file(path: str) -> dict:
-    """Path, size, time stamp and (up to a gigabyte) SHA-256 of a raw input file."""
+    """Return path, size, time stamp and (up to a gigabyte) SHA-256 of a raw input file."""
     status = os.stat(path)
     entry = {
         "path": os.path.abspath(path),
@@ -197,65 +244,18 @@ def describe_file(path: str) -> dict:
 
 
 def why_not(config: DatasetConfig) -> str:
-    """One sentence: why no prepared data fit, compared with the newest of the same task and split."""
+    """Return a sentence: why no data fit, compared with the newest of the same task and split."""
     paths = [*config.directory.glob(f"{_slug(config)}????????????-*/{MANIFEST}")]
     if not paths:
         return f"nothing is prepared for it in {config.directory}"
     newest = read(max(paths, key=lambda p: p.stat().st_mtime_ns).parent)
-    old, new = newest.manifest["fingerprint"], fingerprint(config)
-    changes = [key for key in new if old.get(key) != new[key]]
-    told = []
-    for key in changes:
-        if key == "vocabulary":
-            told.append("the vocabulary changed")
-        elif key == "code":
-            files = [
-                f
-                for f in {**old["code"], **new["code"]}
-                if old["code"].get(f) != new["code"].get(f)
-            ]
-            told.append(f"{', '.join(sorted(files))} changed")
-        elif key == "gin":
-            lines = sorted(set(old["gin"]) ^ set(new["gin"]))
-            told.append(f"the configuration changed ({'; '.join(lines)})")
-        else:
-            told.append(f"{key} changed from {old.get(key)} to {new[key]}")
-    files = [f for task in newest.tasks for f in changed_files(task.manifest)]
-    if files:
-        told.append(f"the input {', '.join(files)} changed")
-    return f"{' and '.join(told) or 'it is incomplete'} since {newest.path} was prepared"
-
-
-def _sources(config: DatasetConfig) -> Iterator[tuple[str, pathlib.Path]]:
-    """Name and path of every source file that has a say in the examples."""
-    package = pathlib.Path(__file__).parent.parent
-    for name in (*MODULES, "data/prepare", "data/shards"):
-        if (package / f"{name}.py").exists():
-            yield f"mto_jax/{name}.py", package / f"{name}.py"
-    tasks = importlib.util.find_spec("mto_jax.tasks")
-    for folder in map(pathlib.Path, tasks.submodule_search_locations if tasks else ()):
-        for path in sorted(folder.rglob("*.py")):
-            yield f"tasks/{path.relative_to(folder).as_posix()}", path
-    for module in config.modules:
-        yield module, find_module(module)
-
-
-def find_module(name: str) -> pathlib.Path:
-    """The source file of a module, found without importing it or its packages.
-
-    Raises:
-      UserError: there is no such module on the Python path or in the working directory.
-    """
-    places: Sequence[str] | None = [os.getcwd(), *sys.path]
-    spec = None
-    parts = name.split(".")
-    for i in range(len(parts)):
-        qualified = ".".join(parts[: i + 1])
-        spec = importlib.machinery.PathFinder.find_spec(qualified, places) if places else None
-        places = spec.submodule_search_locations if spec else None
-    if spec is None or not spec.origin:
-        raise errors.UserError(
-            f"There is no Python module {name!r} (DatasetConfig.module): it is neither in the working "
-            f"directory {os.getcwd()} nor installed. Give the name as in 'import {name}'."
-        )
-    return pathlib.Path(spec.origin)
+    old, new = newest.manifest.get("identity", {}), identity(config)
+    changes = [
+        "the vocabulary changed"
+        if key == "vocabulary"
+        else f"{key} changed from {old.get(key)} to {new[key]}"
+        for key in new
+        if old.get(key) != new[key]
+    ]
+    changes += _changes(config, newest) if old.get("format") == FORMAT else []
+    return f"{' and '.join(changes) or 'it is incomplete'} since {newest.path} was prepared"

@@ -23,7 +23,7 @@ _ROUNDS = 6
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser: 64-bit integers to 64-bit integers that look random (Steele et al. 2014)."""
+    """Return SplitMix64's finaliser (Steele et al. 2014) of 64-bit integers: hash values."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -64,7 +64,7 @@ def permute(index: np.ndarray, size: int, epoch: np.ndarray, seed: int) -> np.nd
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Endless sequence of (task, record) pairs: tasks drawn at their rates, records reshuffled each epoch.
+    """Endless sequence of (task, record): tasks at their rates, records reshuffled each epoch.
 
     Attributes:
       sizes: for each task, the number of records of each pass (epoch e reads pass e % passes).
@@ -92,7 +92,7 @@ class Stream:
         return taken
 
     def window(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Task and record of the examples [number * WINDOW, (number + 1) * WINDOW): two int64 [WINDOW]."""
+        """Return task and record of the examples from number * WINDOW on, two int64 [WINDOW]."""
         before, after = self.counts(number * WINDOW), self.counts((number + 1) * WINDOW)
         task = np.repeat(np.arange(len(self.rates)), np.subtract(after, before))
         task = np.random.default_rng([self.seed, number]).permutation(task)
@@ -165,7 +165,7 @@ def first_fit(lengths_Nx2: np.ndarray, capacity: Sequence[int]) -> np.ndarray:
 
 
 def balanced_fit(lengths_Nx2: np.ndarray, capacity: Sequence[int]) -> np.ndarray:
-    """Each example goes to the row whose inputs and targets it leaves most evenly filled; see `pack`.
+    """Put each example into the row whose inputs and targets stay most evenly filled; see `pack`.
 
     A fixed number of rows stays open; when none has room, the fullest is closed.
     """

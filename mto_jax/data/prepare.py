@@ -1,9 +1,9 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Write a SeqIO task or mixture as ArrayRecord files and a manifest. The one place that runs TensorFlow.
+"""Write a SeqIO task or mixture as ArrayRecord files and a manifest, in TensorFlow.
 
-`python -m mto_jax.data.prepare REQUEST.json` is how a process without TensorFlow has data prepared; see
-`mto_jax.data.loader.ensure`. People use `mto prepare`.
+`python -m mto_jax.data.prepare REQUEST.json` is how a process without TensorFlow has data prepared;
+see `mto_jax.data.loader.ensure`. People use `mto prepare`.
 """
 
 import array
@@ -30,7 +30,7 @@ import rich.progress
 import seqio
 import tensorflow as tf
 
-from mto_jax import errors
+from mto_jax import errors, sources
 from mto_jax.data import manifest, packing, shards
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.text2text import vocabulary
@@ -39,24 +39,23 @@ FEATURES = ("inputs", "targets")
 
 
 def prepare(config: DatasetConfig) -> manifest.Prepared:
-    """The prepared data of `config`; written now unless a fresh copy exists.
+    """Return the prepared data of `config`; written now unless a fresh copy exists.
 
-    A folder appears under its name only when it is complete: killing this process leaves nothing that
-    is read later. Of several processes that want the same data, one writes and the others wait.
+    A folder appears under its name only when it is complete: killing this process leaves nothing
+    that is read later. Of several processes that want the same data, one writes, the others wait.
 
     Raises:
       UserError: no such task or split, an input file that is empty or not UTF-8, a task without
         examples, another vocabulary than the run's, no room or no right to write.
     """
     register(config)
-    parts = manifest.fingerprint(config)
-    with _locked(config, parts):
-        found = manifest.find(config, parts)
-        if found is None:
+    with _locked(config):
+        prepared = manifest.find(config)
+        if prepared is None:
             provider = _provider(config)
             write = _write_mixture if isinstance(provider, seqio.Mixture) else _write_task
-            found = write(config, parts, provider)
-    return found
+            prepared = write(config, provider)
+    return prepared
 
 
 def register(config: DatasetConfig) -> None:
@@ -66,12 +65,12 @@ def register(config: DatasetConfig) -> None:
         sys.path.append(os.getcwd())
     with gin.unlock_config():  # Modules may hold configurables of their own.
         for module in config.modules:
-            manifest.find_module(module)
+            sources.find_module(module)
         importlib.import_module("mto_jax.tasks").register_all(config.modules)
 
 
 def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterator[dict]:
-    """Examples of pass `number` in a fixed order, not yet trimmed, values as a record holds them."""
+    """Yield the examples of pass `number` in a fixed order, not yet trimmed."""
     try:
         dataset = task.get_dataset(
             sequence_length=dict(config.task_feature_lengths),
@@ -100,7 +99,7 @@ def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterat
 
 
 def preview(config: DatasetConfig, count: int) -> str:
-    """The first `count` examples as a person reads them: texts, ids and pieces. Writes no file."""
+    """Return the first `count` examples as text: words, ids and pieces. Writes no file."""
     register(config)
     provider = _provider(config)
     tasks = provider.tasks if isinstance(provider, seqio.Mixture) else [provider]
@@ -129,8 +128,9 @@ def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
     known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
     if name in importlib.import_module("mto_jax.text2text.registration").RECORD_SETS:
         raise errors.UserError(
-            f"{name!r} is a data set without a template: name the task, such as '{name}_mapping', or give a "
-            f"mapping that says which template it wears, mapping.tasks = {{{name!r}: (objective, template)}} "
+            f"{name!r} is a data set without a template: name the task, such as '{name}_mapping', "
+            "or give a mapping that says which template applies, mapping.tasks = "
+            f"{{{name!r}: (objective, template)}} "
             "(--gin_file=mappings/expert.gin, or mapping.gin of mto match)."
         )
     if name not in known:
@@ -141,20 +141,22 @@ def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
     return provider
 
 
-def _write_mixture(config: DatasetConfig, parts: dict, mixture: seqio.Mixture) -> manifest.Prepared:
+def _write_mixture(config: DatasetConfig, mixture: seqio.Mixture) -> manifest.Prepared:
     rates, members = [], []
     for task in mixture.tasks:  # Nested mixtures come flattened.
         if config.split not in task.splits:
             print(
-                f"{config.mixture_or_task_name}: {task.name} has no split {config.split!r}; left out"
+                f"{config.mixture_or_task_name}: {task.name} has no split {config.split!r}; left "
+                "out"
             )
             continue
         try:
             rate = float(mixture.get_rate(task))
         except (TypeError, ValueError) as error:
             raise errors.UserError(
-                f"The rate of {task.name} in the mixture {mixture.name} cannot be computed ({error}). "
-                "A rate that counts examples needs a source with num_input_examples; give a number."
+                f"The rate of {task.name} in the mixture {mixture.name} cannot be computed "
+                f"({error}). A rate that counts examples needs a source with num_input_examples; "
+                "give a number."
             ) from error
         if rate > 0:
             rates.append(rate)
@@ -168,12 +170,10 @@ def _write_mixture(config: DatasetConfig, parts: dict, mixture: seqio.Mixture) -
         "members": [member.path.name for member in members],
         "rates": rates,
     }
-    return _commit(
-        config, parts, content, [member.path.name for member in members], lambda folder: {}
-    )
+    return _commit(config, mixture, content, lambda folder: {})
 
 
-def _write_task(config: DatasetConfig, parts: dict, task: seqio.Task) -> manifest.Prepared:
+def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
     _check_features(task)
     paths = _input_files(task.source, config.split)
     if isinstance(task.source, seqio.TextLineDataSource):
@@ -184,18 +184,33 @@ def _write_task(config: DatasetConfig, parts: dict, task: seqio.Task) -> manifes
         "metrics": [_reference(function) for function in task.metric_fns],
         "input_files": [manifest.describe_file(path) for path in paths],
     }
-    identity = [entry.get("sha256", entry["mtime_ns"]) for entry in content["input_files"]]
-    return _commit(
-        config, parts, content, identity, functools.partial(_write_examples, config, task)
-    )
+    return _commit(config, task, content, functools.partial(_write_examples, config, task))
+
+
+def _code(config: DatasetConfig, provider: seqio.Task | seqio.Mixture) -> dict[str, str]:
+    """Digests of the definitions that decide a task's examples or a mixture's rates."""
+    tasks = importlib.import_module("mto_jax.tasks")
+    ours = tasks.registered_by(provider.name)
+    roots = [*config.modules, *([ours] if ours else [])] or tasks.modules()
+    if isinstance(provider, seqio.Task):
+        roots += sources.references(list(provider.preprocessors), vars(provider.source))
+    packages = manifest.packages(config)
+    for line in manifest.parameters(config, sources.definitions(roots, packages)):
+        module = line.partition(" = ")[0].rpartition("/")[2].rsplit(".", 2)[0]
+        roots += [f"{module}:{name}" for name in re.findall(r"'(\w+)'", line)]  # chosen in gin
+    return sources.definitions(roots, packages)
 
 
 def _commit(
-    config: DatasetConfig, parts: dict, content: dict, identity: list, write
+    config: DatasetConfig, provider: seqio.Task | seqio.Mixture, content: dict, write
 ) -> manifest.Prepared:
     """Write a folder under a temporary name, the manifest last, then give it its name."""
-    name = manifest.prefix(config, parts)
-    folder = config.directory / f"{name}-{manifest.digest(json.dumps(identity).encode())[:8]}"
+    code = _code(config, provider)
+    made_from = {"code": code, "gin": manifest.parameters(config, code)}
+    files = [f.get("sha256", f["mtime_ns"]) for f in content.get("input_files", ())]
+    key = json.dumps([made_from, files, content.get("members")]).encode()
+    name = manifest.prefix(config)
+    folder = config.directory / f"{name}-{manifest.digest(key)[:8]}"
     for leftover in config.directory.glob(f".{name}-*.tmp"):
         # Of a killed process: whoever writes holds the lock, and that is us.
         shutil.rmtree(leftover, ignore_errors=True)
@@ -211,17 +226,18 @@ def _commit(
                 "task_feature_lengths": dict(config.task_feature_lengths),
                 "vocabulary": {
                     "name": vocabulary.bound_name(),
-                    "digest": parts["vocabulary"],
+                    "digest": vocabulary.vocabulary().digest,
                 },
                 "input_files": [],
                 **content,
                 **write(temporary),
-                "fingerprint": parts,
+                "identity": manifest.identity(config),
+                **made_from,
             }
             text = json.dumps(content, indent=1, ensure_ascii=False)
             (temporary / manifest.MANIFEST).write_text(text)
             temporary.chmod(0o755)
-            if folder.exists():  # Damaged: a whole one would have been found.
+            if folder.exists():  # Damaged: a whole one would be in use.
                 shutil.rmtree(folder)
             temporary.rename(folder)
     finally:
@@ -253,7 +269,8 @@ def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Pat
         raise errors.UserError(
             f"The task {task.name} gave no example for the split {config.split!r} with lengths "
             f"{dict(config.task_feature_lengths)}. Look at its source and filters, or give longer "
-            f"lengths: mto prepare --preview=3 shows what it makes. {_report(task.source, config.split)}"
+            "lengths: mto prepare --preview=3 shows what it makes. "
+            f"{_report(task.source, config.split)}"
         )
     table = np.frombuffer(lengths, np.int32).reshape(-1, 2)
     np.save(folder / manifest.LENGTHS, table)
@@ -343,8 +360,8 @@ def _check_features(task: seqio.Task) -> None:
     missing = [key for key in FEATURES if key not in task.output_features]
     if missing:
         raise errors.UserError(
-            f"The task {task.name} has the features {sorted(task.output_features)}; an encoder-decoder "
-            f"needs 'inputs' and 'targets'. Add {missing} to its output_features."
+            f"The task {task.name} has the features {sorted(task.output_features)}; an "
+            f"encoder-decoder needs 'inputs' and 'targets'. Add {missing} to its output_features."
         )
     vocab = vocabulary.vocabulary()
     for key in FEATURES:
@@ -355,7 +372,8 @@ def _check_features(task: seqio.Task) -> None:
             raise errors.UserError(
                 f"The task {task.name} tokenises {key} with a vocabulary of {other.vocab_size} ids "
                 f"({path}), but this run uses {vocab.path} with {vocab.size}. Give the task "
-                "output_features=mto_jax.text2text.vocabulary.features(mto_jax.text2text.vocabulary.vocabulary()), or set "
+                "output_features=vocabulary.features(vocabulary.vocabulary()), of "
+                "mto_jax.text2text, or set "
                 "VOCABULARY (vocabulary.name) to the task's."
             )
 
@@ -365,7 +383,7 @@ def _read(path: str) -> bytes:
 
 
 def _input_files(source: seqio.DataSource, split: str) -> list[str]:
-    """Raw input files that a source names, by its attribute `input_files` or as a SeqIO file source."""
+    """Return the files that a source names: its `input_files`, or those of a SeqIO file source."""
     if isinstance(source, seqio.FileDataSource):
         files = source.list_shards(split)
     else:
@@ -388,8 +406,8 @@ def check_text(path: str) -> None:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise errors.UserError(
-                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is not "
-                    "UTF-8. Convert the file, for instance with: iconv -f latin1 -t utf-8."
+                    f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is "
+                    "not UTF-8. Convert the file, for instance with: iconv -f latin1 -t utf-8."
                 ) from error
 
 
@@ -399,11 +417,11 @@ def _reference(function) -> str:
 
 
 @contextlib.contextmanager
-def _locked(config: DatasetConfig, parts: dict) -> Iterator[None]:
+def _locked(config: DatasetConfig) -> Iterator[None]:
     """Only one process at a time prepares this configuration in this folder."""
     with _writing(config):
         config.directory.mkdir(parents=True, exist_ok=True)
-        name = manifest.prefix(config, parts)
+        name = manifest.prefix(config)
         lock = os.open(config.directory / f".{name}.lock", os.O_CREAT | os.O_RDWR, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -425,18 +443,18 @@ def _writing(config: DatasetConfig) -> Iterator[None]:
             raise
         reason = "the disk is full" if full else f"{error.strerror or error}"
         raise errors.UserError(
-            f"Cannot write prepared data to {config.directory}: {reason}. Make room or choose another "
-            "folder with the environment variable MTO_CACHE_DIR or DatasetConfig.prepared_dir. What "
-            "was written so far is removed."
+            f"Cannot write prepared data to {config.directory}: {reason}. Make room or choose "
+            "another folder with the environment variable MTO_CACHE_DIR or "
+            "DatasetConfig.prepared_dir. What was written so far is removed."
         ) from error
 
 
 def main(request: str) -> None:
     """Prepare what a file asks for: {"dataset": fields of a DatasetConfig, "gin": statements}."""
-    wanted = json.loads(pathlib.Path(request).read_text())
-    config = DatasetConfig(**wanted["dataset"])
+    content = json.loads(pathlib.Path(request).read_text())
+    config = DatasetConfig(**content["dataset"])
     try:
-        for statement in wanted["gin"]:
+        for statement in content["gin"]:
             name = statement.partition(" = ")[0].rpartition("/")[2]
             importlib.import_module(name.rsplit(".", 2)[0])  # Makes the configurable known.
             gin.parse_config(statement)

@@ -15,7 +15,7 @@ SHARD_BYTES = 256 << 20
 
 
 def encode(example: Mapping) -> bytes:
-    """A record: "inputs" and "targets" as little-endian int32 bytes, the rest as msgpack within msgpack.
+    """Return a record: ids as little-endian int32 bytes, the rest as msgpack within msgpack.
 
     Args:
       example: "inputs" and "targets" are 1-D integer arrays; other values are numbers, strings or
@@ -27,7 +27,7 @@ def encode(example: Mapping) -> bytes:
 
 
 def decode(record: bytes, extras: bool = True) -> dict:
-    """The example of a record; "inputs" and "targets" are int32 arrays.
+    """Return the example of a record; "inputs" and "targets" are int32 arrays.
 
     Args:
       record: from `encode`.
@@ -84,7 +84,7 @@ class Reader:
         return {**self.__dict__, "_open": {}}  # Workers open the files themselves.
 
     def read(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
-        """The records of these numbers, in their order."""
+        """Return the records of these numbers, in their order."""
         indices = np.asarray(indices)
         shards = np.searchsorted(self._ends, indices, side="right")
         records = np.empty(len(indices), object)

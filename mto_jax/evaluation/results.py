@@ -9,10 +9,10 @@ what each came from: checkpoint, data, decoding, metrics and code. A result is o
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from mto_jax import sources
 from mto_jax.data import manifest
 from mto_jax.data.manifest import Prepared
 from mto_jax.decoding.generation import Decoding
@@ -22,17 +22,19 @@ from mto_jax.files import write_atomically
 from mto_jax.metrics.statistics import Interval
 
 METRICS = "metrics.json"
+# The packages whose code counts.
+PACKAGES = tuple(f"mto_jax.{room}" for room in ("evaluation", "decoding", "models", "metrics"))
 
 
 def origin(checkpoint_digest: str, prepared: Prepared, decoding: Decoding) -> dict[str, Any]:
     """What a result of a task depends on, as JSON."""
-    package = pathlib.Path(__file__).parent.parent
-    files = [*package.glob("evaluation/*.py"), *package.glob("models/*.py")]
     metrics = {}
     for metric in task_metrics(prepared):  # a user's own may lie elsewhere
         metrics[metric] = getattr(metric_function(metric), "ready", str)()  # the model that it uses
-        files.append(pathlib.Path(sys.modules[metric.partition(":")[0]].__file__))
-    code = [manifest.digest(path.read_bytes()) for path in sorted(set(files))]
+    code = sources.definitions(
+        ["mto_jax.evaluation.evaluator", "mto_jax.models.t5", *metrics],
+        [*PACKAGES, *(metric.partition(":")[0] for metric in metrics)],
+    )
     found = {
         "checkpoint": checkpoint_digest,
         "data": prepared.path.name,

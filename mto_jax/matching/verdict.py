@@ -83,3 +83,9 @@ def ratio(numerator_N: np.ndarray, denominator_N: np.ndarray) -> Statistics:
         return {"value": sums[..., 0] / np.maximum(sums[..., 1], 1e-9)}
 
     return Statistics(np.stack([numerator_N, denominator_N], axis=-1).astype(float), finish)
+
+
+def vote(task: str, margins_N: np.ndarray) -> Verdict:
+    """Return the classifier's verdict on a task: its pairs' +1 for Filling, -1 for Mapping, averaged."""
+    votes_N = np.where(margins_N > 0, 1.0, -1.0)
+    return judge(task, "classifier", ratio(votes_N, np.ones_like(votes_N)))

@@ -16,11 +16,14 @@ import gin
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
+from mto_jax.text2text import demo
 from mto_jax.text2text.readers import raw_lines
 
 FORMATS = ("lines", "paragraphs")
 SPLITS = ("train", "validation")
 SUFFIXES = (".txt", ".txt.gz")
+# Corpora without a file: name -> function that returns their documents.
+GENERATED: dict[str, Callable[[], Iterable[str]]] = {"demo": demo.documents}
 READ_BATCH = 256  # documents per hand-over to TensorFlow, which costs more than reading one
 
 
@@ -40,7 +43,8 @@ def text_corpora(
       paragraphs: corpora whose documents are separated by blank lines.
 
     Returns:
-      those, and every `$MTO_DATA_DIR/text/*.txt.gz` ("lines") under its file name: `wiki`, `books`, ...
+      those, and every `$MTO_DATA_DIR/text/*.txt.gz` ("lines") under its file name: `wiki`, `books`,
+      ...
     """
     folder = pathlib.Path(os.environ.get("MTO_DATA_DIR") or os.devnull, "text")
     shared = {
@@ -70,7 +74,7 @@ def text_files(path: str | os.PathLike) -> list[str]:
 
 
 def read_documents(files: Iterable[str], format: str = "lines") -> Iterator[bytes]:
-    """The documents of text files (gzip by the suffix .gz), as checked UTF-8 without outer white space.
+    """Yield the documents of text files (or .gz), as checked UTF-8 without outer white space.
 
     "lines": each line that is not blank; "paragraphs": each run of such lines, joined by spaces.
 
@@ -108,7 +112,7 @@ def held_out_hash(documents: Iterable[bytes]) -> int:
     return int(np.partition(hashes, count - 1)[count - 1]) if count > 0 else -1
 
 
-def source(documents: Callable[[], Iterable[bytes]], input_files: Sequence[str] = ()):
+def source(documents: Callable[[], Iterable[bytes]], input_files: Sequence[str | os.PathLike] = ()):
     """A SeqIO source of the feature `text` with splits "train" and "validation".
 
     The documents are read once through when a split is asked for, to check them and to find the
@@ -119,8 +123,8 @@ def source(documents: Callable[[], Iterable[bytes]], input_files: Sequence[str] 
       input_files: the attribute `input_files` of the source, for the manifest.
 
     Returns:
-      a `seqio.FunctionDataSource`. Its `get_dataset` raises UserError for what is wrong in a file, and
-      for "validation" of a single document.
+      a `seqio.FunctionDataSource`. Its `get_dataset` raises UserError for what is wrong in a file,
+      and for "validation" of a single document.
     """
     import seqio
     import tensorflow as tf
@@ -149,5 +153,5 @@ def source(documents: Callable[[], Iterable[bytes]], input_files: Sequence[str] 
         return tf.data.Dataset.from_generator(batches, output_signature=signature).unbatch()
 
     result = seqio.FunctionDataSource(dataset, splits=SPLITS)
-    result.input_files = list(input_files)
+    result.input_files = [os.fspath(path) for path in input_files]
     return result

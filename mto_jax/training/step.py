@@ -16,11 +16,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from mto_jax.data.batch import Batch
 from mto_jax.models import losses, partitioning
 from mto_jax.training import sharding
 from mto_jax.training.state import Blueprint, TrainState
 
-Batch = Mapping[str, jax.Array]
 Loss = Callable[[Mapping[str, jax.Array], Batch, jax.Array | None], tuple[jax.Array, dict]]
 NEVER = jnp.iinfo(jnp.int32).max
 

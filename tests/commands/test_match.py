@@ -8,10 +8,10 @@ import gin
 import pytest
 
 from mto_jax import config
+from mto_jax.adaptation import classifier
 from mto_jax.commands import match as match_lib
 from mto_jax.commands.convert import convert
 from mto_jax.errors import UserError
-from mto_jax.matching import classifier
 from mto_jax.text2text import mapping, record_sets
 from mto_jax.text2text.record_sets import RecordSet, Wanted
 from mto_jax.text2text.templates import Wording
@@ -99,7 +99,7 @@ def test_match_writes_a_mapping_that_gin_reads(run, tmp_path, monkeypatch, capsy
     # Another start computes nothing anew.
     gin.bind_parameter("vocabulary.name", "demo")
     monkeypatch.setattr(match_lib, "probe", None)
-    monkeypatch.setattr(match_lib.passes, "sentences", None)
+    monkeypatch.setattr(match_lib.teacher_forcing, "sentences", None)
     again = run(scores=("length_rule", "unlabelled", "ranks", "probe"))
     assert again == [verdict for verdict in verdicts if verdict.score != "expert"]
 

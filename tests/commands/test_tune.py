@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from mto_jax import config
+from mto_jax.adaptation import classifier
 from mto_jax.checkpoints import peft, pretrained
 from mto_jax.commands import tune as tune_lib
 from mto_jax.errors import UserError
 from mto_jax.evaluation import predictions
-from mto_jax.matching import classifier
 from mto_jax.models.adapters import Adapters
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.records import Triple

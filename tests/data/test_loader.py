@@ -266,9 +266,9 @@ def test_missing_data_are_prepared_elsewhere_and_tensorflow_is_never_imported(
         textwrap.dedent(f"""
         import sys
         import gin
-        from mto_jax import vocabulary
+        from mto_jax.text2text import vocabulary
         from mto_jax.data import loader
-        from mto_jax.data.config import DatasetConfig
+        from mto_jax.data.dataset import DatasetConfig
 
         gin.parse_config("NAME = 'demo'\\nvocabulary.name = %NAME")
         config = {wanted!r}

@@ -36,20 +36,6 @@ def test_another_configuration_is_another_data_set(config, prepared, tmp_path, c
         assert f"{key} changed from " in manifest.why_not(wanted)
 
 
-def test_gin_bindings_of_the_data_count_and_others_do_not(config, prepared):
-    data = prepared("toy_two")
-    wanted = config("toy_two")
-    gin.bind_parameter("DatasetConfig.seed", 5)
-    assert manifest.find(wanted) == data
-    gin.parse_config("SHOTS = 4\nfew_shot.shots = %SHOTS")
-    assert manifest.find(wanted) is None
-    assert manifest.bindings(wanted) == [
-        "mto_jax.text2text.few_shot.few_shot.shots = 4",
-        "mto_jax.text2text.vocabulary.vocabulary.name = 'demo'",
-    ]
-    assert "few_shot.shots = 4" in manifest.why_not(wanted)
-
-
 def test_the_vocabulary_counts_by_content_not_by_name(config, prepared, tmp_path):
     from mto_jax.text2text import vocabulary
 
@@ -67,18 +53,44 @@ def test_the_vocabulary_counts_by_content_not_by_name(config, prepared, tmp_path
 
 
 def test_the_source_of_the_users_module_counts(config, tmp_path, monkeypatch):
+    from mto_jax.data import prepare
+
     monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "users_package"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('imported')")
-    (package / "users_tasks.py").write_text("a = 1")
-    wanted = config("t", module="users_package.users_tasks")
-    before = manifest.fingerprint(wanted)
-    (package / "users_tasks.py").write_text("a = 2")
-    after = manifest.fingerprint(wanted)
-    assert [key for key in before if before[key] != after[key]] == ["code"]
+    source = tmp_path / "more_toys.py"
+    (tmp_path / "more_words.py").write_text("COUNT = 3\n")
+    text = "import more_words\nimport toy_tasks\n\n"
+    text += "toy_tasks.add('toy_more', toy_tasks.source(more_words.COUNT, 1))\n"
+    source.write_text(text)
+    wanted = config("toy_more", module="more_toys", prepared_dir=str(tmp_path / "data"))
+    data = prepare.prepare(wanted)
+    assert [*data.manifest["code"]] == ["more_toys:", "more_words:COUNT"]
+    source.write_text(f"# A comment.\n{text}")
+    assert manifest.find(wanted) == data
+    source.write_text(text.replace("COUNT", "COUNT + 1"))
+    assert manifest.find(wanted) is None
+    assert "more_toys changed" in manifest.why_not(wanted)
     with pytest.raises(errors.UserError, match="no Python module 'users_package.other'"):
-        manifest.fingerprint(dataclasses.replace(wanted, module="users_package.other"))
+        manifest.find(dataclasses.replace(wanted, module="users_package.other"))
+
+
+def test_only_gin_parameters_of_the_modules_behind_a_task_count(config, prepared):
+    data = prepared("toy_two")
+    gin.parse_config("SHOTS = 4\nfew_shot.shots = %SHOTS")  # of records, which the toys are not
+    assert manifest.bindings(config("toy_two")) == [
+        "mto_jax.text2text.few_shot.few_shot.shots = 4",
+        "mto_jax.text2text.vocabulary.vocabulary.name = 'demo'",
+    ]
+    assert manifest.find(config("toy_two")) == data
+    wanted = config("demo_AtLocation_mapping", limit=5)
+    from mto_jax.data import prepare
+
+    data = prepare.prepare(wanted)
+    assert data.manifest["gin"] == ["mto_jax.text2text.few_shot.few_shot.shots = 4"]
+    gin.bind_parameter("DatasetConfig.seed", 5)
+    assert manifest.find(wanted) == data
+    gin.bind_parameter("few_shot.shots", 5)
+    assert manifest.find(wanted) is None
+    assert "few_shot.shots = 5" in manifest.why_not(wanted)
 
 
 def test_changed_input_files_make_data_stale_and_the_old_folder_stays(config, prepared, toy_folder):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mto_jax import config
+from mto_jax.adaptation import classifier
 from mto_jax.errors import UserError
 from mto_jax.evaluation import predictions
 from mto_jax.experiments import runner as cells_lib
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.runner import FewShot
-from mto_jax.matching import classifier
 from mto_jax.text2text import few_shot
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.task import tokenise

@@ -154,3 +154,8 @@ def test_agreement_with_the_probe():
     ]
     (found,) = agreement.agreements(verdicts)
     assert found == agreement.Agreement("MI", 4, clear=3, same=2, same_leaning=3, correlation=0.8)
+
+
+def test_the_classifiers_vote_counts_pairs():
+    found = verdict.vote("t", np.array([2.0, 0.1, 3.0, -4.0] * 10))
+    assert (found.value, found.decision) == (0.5, MASK_FILLING)

@@ -11,7 +11,9 @@ import seqio
 
 from mto_jax.errors import UserError
 from mto_jax.tasks import corpora
-from mto_jax.text2text.text_files import held_out_hash, read_documents, text_corpora, text_files
+from mto_jax.text2text import registry, text_files
+from mto_jax.text2text.objectives import OBJECTIVES
+from mto_jax.text2text.text_files import held_out_hash, read_documents, text_corpora
 from mto_jax.text2text.vocabulary import vocabulary
 
 LENGTHS = {"inputs": 64, "targets": 64}
@@ -30,7 +32,7 @@ def write(path, text: str | bytes):
 
 
 def read(path, format="lines") -> list[str]:
-    return [document.decode() for document in read_documents(text_files(path), format)]
+    return [document.decode() for document in read_documents(text_files.text_files(path), format)]
 
 
 def examples(task: str, split: str = "train", lengths=LENGTHS, **kwargs) -> list[dict]:
@@ -110,7 +112,7 @@ def test_held_out_depends_on_the_texts_alone():
 
 
 def test_splits_hold_every_document_once(tmp_path):
-    corpora.register_text("foxes", write(tmp_path / "foxes.txt", "\n".join(LINES)))
+    registry.register_text("foxes", write(tmp_path / "foxes.txt", "\n".join(LINES)))
     train, validation = texts("foxes_full_lm"), texts("foxes_full_lm", "validation")
     assert len(validation) == 2
     assert sorted(train + validation) == sorted(LINES)
@@ -119,7 +121,7 @@ def test_splits_hold_every_document_once(tmp_path):
 
 def test_span_corruption_end_to_end(tmp_path):
     text = " ".join(LINES)
-    corpora.register_text(
+    registry.register_text(
         "long", write(tmp_path / "long.txt.gz", text + "\n\n" + LINES[0]), "lines"
     )
     vocab = vocabulary()
@@ -171,7 +173,7 @@ def test_tfds_corpora_are_lazy():
 def test_demo_corpus_trains_under_every_objective():
     corpora.register()
     for name in seqio.TaskRegistry.names():
-        if name.startswith("demo_") and name.removeprefix("demo_") in corpora.OBJECTIVES:
+        if name.startswith("demo_") and name.removeprefix("demo_") in OBJECTIVES:
             first = next(iter(examples(name, "validation")))
             assert first["targets"][-1] == vocabulary().eos_id
 
@@ -179,19 +181,19 @@ def test_demo_corpus_trains_under_every_objective():
 def test_errors_of_the_user(tmp_path):
     path = write(tmp_path / "one.txt", "only one")
     with pytest.raises(UserError, match="cannot be called 'my-books'"):
-        corpora.register_text("my-books", path)
+        registry.register_text("my-books", path)
     with pytest.raises(UserError, match="Did you mean 'lines'"):
-        corpora.register_text("books", path, "line")
+        registry.register_text("books", path, "line")
     with pytest.raises(UserError, match="no text file or folder"):
-        corpora.register_text("books", str(tmp_path / "none"))
+        registry.register_text("books", str(tmp_path / "none"))
 
-    corpora.register_text("books", path)
+    registry.register_text("books", path)
     assert texts("books_full_lm") == ["only one"]
     with pytest.raises(UserError, match=r"one.txt holds a single document"):
         texts("books_full_lm", "validation")
     with pytest.raises(UserError, match="no split 'test'"):
         texts("books_full_lm", "test")
-    corpora.register_text("latin", write(tmp_path / "latin.txt", b"good\nb\xe4d\n"))
+    registry.register_text("latin", write(tmp_path / "latin.txt", b"good\nb\xe4d\n"))
     with pytest.raises(UserError, match=r"latin.txt, line 2"):
         texts("latin_full_lm")
 

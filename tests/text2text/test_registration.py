@@ -13,8 +13,7 @@ from mto_jax.data import prepare
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.metrics import text
-from mto_jax.tasks import corpora
-from mto_jax.text2text import few_shot, registration, templates
+from mto_jax.text2text import few_shot, registration, registry, templates
 from mto_jax.text2text.records import MultipleChoice, Triple
 from mto_jax.text2text.vocabulary import vocabulary
 
@@ -253,7 +252,7 @@ def test_a_corpus_does_not_take_the_name_of_facts(facts, tmp_path):
     register_facts(facts)
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     with pytest.raises(UserError, match="already a task or mixture 'kitchen_\\w+' of other data"):
-        corpora.register_text("kitchen", str(tmp_path / "a.txt"))
+        registry.register_text("kitchen", str(tmp_path / "a.txt"))
 
 
 def test_a_task_of_someone_else_is_not_replaced(facts):

@@ -17,7 +17,8 @@ class Relation:
 
     Attributes:
         relation: its name in the file.
-        names: the file's name in MTO_DATA_DIR; when several are given, the first that exists is read.
+        names: the file's name in MTO_DATA_DIR; when several are given, the first that exists is
+          read.
         read: all triples of a file.
     """
 

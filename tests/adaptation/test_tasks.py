@@ -10,10 +10,10 @@ import seqio
 
 from mto_jax import tasks
 from mto_jax.adaptation import pairs
+from mto_jax.adaptation import tasks as adaptation
 from mto_jax.data import prepare
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
-from mto_jax.tasks import adaptation
 from mto_jax.text2text import registration
 from mto_jax.text2text.vocabulary import vocabulary
 

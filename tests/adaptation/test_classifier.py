@@ -1,19 +1,17 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The Filling/Mapping classifier learns, votes, and is the same after it was saved."""
+"""The Filling/Mapping classifier learns, and is the same after it was saved."""
 
 import numpy as np
 import pytest
 
+from mto_jax.adaptation import classifier
+from mto_jax.adaptation.classifier import FILLING, MAPPING
 from mto_jax.checkpoints import runs
 from mto_jax.checkpoints.pretrained import load_model
-from mto_jax.matching import classifier
-from mto_jax.matching.classifier import FILLING, MAPPING
-from mto_jax.matching.verdict import MASK_FILLING
 from mto_jax.training.finetune import Tuning
 from mto_jax.training.optimizers import Optimizer
-
-from .common import USES, VOCABULARY, model
+from tests.matching.common import USES, VOCABULARY, model
 
 HEADS = ("a saw", "a cup", "a pen", "a boat", "PersonX", "a tree")
 GROUPS = {
@@ -41,11 +39,6 @@ def test_it_is_the_same_after_it_was_saved(trained, tmp_path):
         classifier.margins(again, GROUPS[FILLING], VOCABULARY),
         classifier.margins(trained, GROUPS[FILLING], VOCABULARY),
     )
-
-
-def test_the_vote_counts_pairs():
-    found = classifier.vote("t", np.array([2.0, 0.1, 3.0, -4.0] * 10))
-    assert (found.value, found.decision) == (0.5, MASK_FILLING)
 
 
 def test_pairs_are_one_for_every_reference():

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A T5 that tells Mask-Filling from Map-Phrasal facts by their words (method.md 3.2), and its vote per task."""
+"""A T5 that tells Mask-Filling from Map-Phrasal facts by their words (method.md 3.2)."""
 
 import dataclasses
 import functools
@@ -15,7 +15,6 @@ from flax import nnx
 
 from mto_jax.checkpoints import runs
 from mto_jax.decoding import scoring
-from mto_jax.matching.verdict import Verdict, judge, ratio
 from mto_jax.models.t5 import T5
 from mto_jax.text2text.records import Record, one_per_reference
 from mto_jax.training import sharding
@@ -37,7 +36,7 @@ Pair = tuple[str, str]  # head and tail
 
 
 def pairs(records: Sequence[Record]) -> list[Pair]:
-    """(head, tail) for every reference of every record."""
+    """Return (head, tail) for every reference of every record."""
     return [(record.head, record.references[0]) for record in one_per_reference(records)]
 
 
@@ -60,10 +59,10 @@ def train_classifier(
     limit: int = 128,
     seed: int = 0,
 ) -> T5:
-    """The classifier, trained from `model` on {FILLING: pairs, MAPPING: pairs}.
+    """Train a classifier from `model` on {FILLING: pairs, MAPPING: pairs} and return it.
 
     Args:
-      tune: trains a copy of the model, `tune(model, examples, seed=...)`: a `training.fit.Tuning`.
+      tune: trains a copy of the model, `tune(model, examples, seed=...)`: a `finetune.Tuning`.
       limit: most tokens of a source.
     """
     examples = [
@@ -77,17 +76,11 @@ def train_classifier(
 def margins(
     classifier: T5, pairs: Sequence[Pair], vocabulary: Any, *, limit: int = 128
 ) -> np.ndarray:
-    """log P(Filling) - log P(Mapping) of every pair [N], natural; above zero the pair is Filling."""
+    """Return log P(Filling) - log P(Mapping) of every pair, float [N], natural logarithm."""
     targets = [_target(group, vocabulary) for group in (FILLING, MAPPING)]
     sources = [_source(pair, vocabulary, limit) for pair in pairs]
     scored = scoring.score_choices(classifier, sources, [targets] * len(sources), vocabulary)
     return np.array([sums[0] - sums[1] for sums, _ in scored])
-
-
-def vote(task: str, margins_N: np.ndarray) -> Verdict:
-    """The vote of a task's pairs: +1 for Filling, -1 for Mapping, averaged."""
-    votes_N = np.where(margins_N > 0, 1.0, -1.0)
-    return judge(task, "classifier", ratio(votes_N, np.ones_like(votes_N)))
 
 
 def save(model: T5, model_dir: str | pathlib.Path, vocabulary: Any) -> None:
