@@ -73,6 +73,8 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         function(**given)
     except errors.UserError as error:
         errors.fail(error)
+    except ModuleNotFoundError as error:
+        errors.fail(errors.missing_package(error))
     except OSError as error:
         if error.filename is None and error.strerror is None:
             raise

@@ -3,6 +3,7 @@
 """Errors that a user can mend: one paragraph that says what is wrong and what to change."""
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable
 from typing import NoReturn
@@ -26,6 +27,41 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
         shown = known if len(known) <= 20 else [*known[:20], f"... ({len(known)} in all)"]
         hint = "Known: " + (", ".join(shown) or "none") + "."
     return UserError(f"There is no {kind} {name!r}. {hint}")
+
+
+# Packages of a full installation that most verbs do without (requirements/light.txt).
+_FULL = ("seqio", "tensorflow", "tensorflow_datasets", "tensorflow_text", "transformers")
+
+
+def missing_package(error: ModuleNotFoundError) -> UserError:
+    """Returns a `UserError` that says how to install a package that this verb needs.
+
+    Raises:
+      ModuleNotFoundError: `error` itself, if the package belongs to no installation of MTO-JAX.
+    """
+    # gin raises a copy of the error, without its `name`.
+    package = re.search(r"No module named '(\w+)", str(error))
+    if package is None or package[1] not in _FULL:
+        raise error
+    return UserError(
+        f"This needs {package[1]}, which is not installed here: pip install mto-jax installs it."
+    )
+
+
+def of_process(stderr: str, what: str) -> UserError:
+    """Returns the error of a process that ended with `fail`, or else of what its trace says.
+
+    Args:
+      stderr: the standard error of the process.
+      what: what it was doing, as the beginning of a sentence: "Preparing sst2".
+    """
+    _, separator, reason = f"\n{stderr}".rpartition("\nerror: ")
+    if not separator:  # not a mistake of the user's that was foreseen: show all there is
+        print(stderr, file=sys.stderr)
+        raised = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", stderr, re.MULTILINE)
+        reason = f"{what} failed: "
+        reason += raised[-1] if raised else "no reason given (killed? out of memory?)"
+    return UserError(reason.strip())
 
 
 def message(error: Exception) -> str:

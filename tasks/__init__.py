@@ -1,10 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""SeqIO registrations: what the data is, and which objective or template applies.
+"""Registrations: what the data are, and under which objectives or templates.
 
 Each module here that registers tasks has a function `register()`, and one that mixes them
-`register_mixtures()`; `register_all` calls them all. Importing this package registers nothing and
-does not import TensorFlow.
+`register_mixtures()`; `register_all` calls them all. None of them imports TensorFlow: SeqIO learns
+of what is registered where it is imported (`mto_jax.text2text.registry`).
 """
 
 import importlib
@@ -16,7 +16,7 @@ _registered_by: dict[str, str] = {}  # task or mixture -> the module here that r
 
 
 def register_all(users: Iterable[str] = ()) -> None:
-    """Register every task with SeqIO, under the present vocabulary and gin configuration.
+    """Register every data set, corpus and mixture, as gin has them now.
 
     May be called again: the tasks are replaced.
 

@@ -18,7 +18,7 @@ from mto_jax.errors import UserError
 from mto_jax.text2text import phrases, readers
 from mto_jax.text2text import registration as tasks
 from mto_jax.text2text.facts import Relation
-from mto_jax.text2text.records import Triple, tidy
+from mto_jax.text2text.records import tidy
 
 FILES = {"train": "train", "validation": "dev", "test": "test"}
 FILES_2019 = {"train": "trn", "validation": "dev", "test": "tst"}
@@ -35,14 +35,17 @@ RELATIONS_2019 = (
 )
 
 
-def _triple(relation: str, head: str, tail: str) -> Triple:
+Fact = tuple[str, str, str]  # relation, head, tail
+
+
+def _fact(relation: str, head: str, tail: str) -> Fact:
     # The official files have tails that are empty, where an annotator named none: count them as
     # such.
-    return Triple(relation, relation, head.strip(), (tail.strip() or "none",))
+    return relation, head.strip(), tail.strip() or "none"
 
 
-def read(path: pathlib.Path) -> Iterator[Triple]:
-    """All triples of a file of ATOMIC-2020."""
+def read(path: pathlib.Path) -> Iterator[Fact]:
+    """Yields all facts of a file of ATOMIC-2020."""
     for number, row in readers.rows(path, columns=("head", "relation", "tail")):
         relation = row["relation"]
         if relation not in phrases.POSTFIX:
@@ -53,11 +56,11 @@ def read(path: pathlib.Path) -> Iterator[Triple]:
             )
         if not tidy(row["head"]).strip():
             raise UserError(f"{path}, line {number}: the field 'head' is empty. Remove the row.")
-        yield _triple(relation, row["head"], tidy(row["tail"]))
+        yield _fact(relation, row["head"], tidy(row["tail"]))
 
 
-def read_2019(path: pathlib.Path) -> Iterator[Triple]:
-    """All triples of a file of the original ATOMIC."""
+def read_2019(path: pathlib.Path) -> Iterator[Fact]:
+    """Yields all facts of a file of the original ATOMIC."""
     for number, row in readers.rows(path):
         for relation in RELATIONS_2019:
             yield from _annotations(path, number, row, relation)
@@ -65,7 +68,7 @@ def read_2019(path: pathlib.Path) -> Iterator[Triple]:
 
 def _annotations(
     path: pathlib.Path, number: int, row: readers.Row, relation: str
-) -> Iterator[Triple]:
+) -> Iterator[Fact]:
     for field in ("event", relation):
         if not tidy(row.get(field, "")).strip():
             raise UserError(f"{path}, line {number}: the field '{field}' is missing or empty.")
@@ -78,7 +81,7 @@ def _annotations(
     if not isinstance(tails, list) or not all(isinstance(tail, str) for tail in tails):
         raise UserError(f"{path}, line {number}: the field '{relation}' is no JSON list of texts.")
     for tail in tails:
-        yield _triple(relation, row["event"], tidy(tail))
+        yield _fact(relation, row["event"], tidy(tail))
 
 
 def register() -> None:

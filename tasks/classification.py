@@ -281,14 +281,14 @@ SETS = {
         tfds="super_glue/wsc.fixed",
     ),
 }
-# Those of GLUE and SuperGLUE beside accuracy.
+# Those of GLUE and SuperGLUE beside accuracy, and the value that decides.
 MORE_METRICS = {
-    "cola": (label_metrics.matthews,),
-    "mrpc": (label_metrics.label_f1,),
-    "qqp": (label_metrics.label_f1,),
-    "stsb": (label_metrics.correlation,),
-    "cb": (label_metrics.label_f1,),
-    "multirc": (label_metrics.label_f1,),
+    "cola": (label_metrics.matthews, "matthews"),
+    "mrpc": (label_metrics.label_f1, "f1_equivalent"),
+    "qqp": (label_metrics.label_f1, "f1_equivalent"),
+    "stsb": (label_metrics.correlation, "spearman"),
+    "cb": (label_metrics.label_f1, "f1_macro"),
+    "multirc": (label_metrics.label_f1, "f1_yes"),
 }
 
 
@@ -349,6 +349,7 @@ def _splits(name: str, texts: TextSet) -> dict[str, LocalOrTfds]:
 def register() -> None:
     """Registers all sets under all templates for labelled texts; reads no file."""
     for name, texts in SETS.items():
+        *more, metric = MORE_METRICS.get(name, ("accuracy",))
         tasks.register_records(
             name,
             kind="labelled_text",
@@ -357,7 +358,8 @@ def register() -> None:
             names=texts.names,
             labels=tuple(dict.fromkeys(texts.labels.values())),
             related=texts.related,
-            metric_fns=(text_metrics.accuracy, *MORE_METRICS.get(name, ())),
+            metric_fns=(text_metrics.accuracy, *more),
+            metric=metric,
         )
     tasks.register_records(
         "imdb",

@@ -15,7 +15,6 @@ from mto_jax.errors import UserError
 from mto_jax.text2text import phrases, readers
 from mto_jax.text2text import registration as tasks
 from mto_jax.text2text.facts import Relation
-from mto_jax.text2text.records import Triple
 
 FILES = {
     "train": ("train100k.txt", "train100k.txt.gz", "train.txt"),
@@ -25,8 +24,8 @@ FILES = {
 FOLDER = "conceptnet_li2016"
 
 
-def read(path: pathlib.Path) -> Iterator[Triple]:
-    """The true triples of a file."""
+def read(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
+    """Yields (relation, head, tail) of the true facts of a file."""
     for number, line in readers.lines(path):
         if not line:
             continue
@@ -45,7 +44,7 @@ def read(path: pathlib.Path) -> Iterator[Triple]:
         try:
             if float(row.get("confidence", 1)) > 0:
                 head, tail = (readers.cell(row, field, field) for field in ("head", "tail"))
-                yield Triple(row["relation"], row["relation"], head, (tail,))
+                yield row["relation"], head, tail
         except UserError as error:
             raise UserError(f"{path}, line {number}: {error}") from None
         except ValueError:

@@ -8,7 +8,7 @@ Corpora: `c4` and `wikipedia` (TensorFlow Datasets, loaded on first use), and th
 `text_corpora`.
 """
 
-import seqio
+import functools
 
 from mto_jax.text2text import text_files
 from mto_jax.text2text.registry import register_corpus, register_text
@@ -26,6 +26,12 @@ TFDS_CORPORA = {
 def register() -> None:
     """Register every corpus known without being named by the user, and those of `text_corpora`."""
     for name, (dataset, splits) in TFDS_CORPORA.items():
-        register_corpus(name, seqio.TfdsDataSource(dataset, splits=splits))
+        register_corpus(name, functools.partial(_from_tfds, dataset, splits))
     for name, (path, format) in text_files.text_corpora().items():
         register_text(name, path, format)
+
+
+def _from_tfds(dataset: str, splits: dict[str, str]):
+    import seqio
+
+    return seqio.TfdsDataSource(dataset, splits=splits)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import pathlib
 
-from mto_jax.text2text import demo, phrases, text_files
+from mto_jax.text2text import demo, phrases, registration, registry, text_files
 from mto_jax.text2text.records import Triple
 
 
@@ -26,9 +26,8 @@ class Triples:
 
 def register() -> list[str]:
     """Register the demo's tasks and its corpus; returns the tasks with a template."""
-    from mto_jax.text2text import registration, registry  # imports TensorFlow
-
-    registry.register_corpus("demo", text_files.source(_documents, [demo.FACTS, demo.TEXTS]))
+    source = functools.partial(text_files.source, _documents, [demo.FACTS, demo.TEXTS])
+    registry.register_corpus("demo", source)
     return [
         task
         for relation in demo.RELATIONS

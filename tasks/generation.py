@@ -53,6 +53,7 @@ def register() -> None:
             captions.meteor_stem,
             captions.cider,
         ),
+        metric="cider",
     )
     tasks.register_records(
         "dialogsum",

@@ -28,6 +28,9 @@ ROOMS = (
     "commands",
 )
 
+# Registrations are found by name, like a user's modules: a plug-in point, and the only one.
+PLUG_INS = {("mto_jax/text2text/registry.py", "mto_jax.tasks")}
+
 
 def _imports(path: pathlib.Path) -> set[str]:
     """Dotted names of what a file imports, also inside functions and by `importlib`."""
@@ -59,8 +62,9 @@ def _arrows() -> dict[tuple[str, str], list[str]]:
             continue
         for name in _imports(path):
             imported = _room(name)
-            if imported != importing:
-                arrows[importing, imported].append(f"{path.relative_to(ROOT)} -> {name}")
+            place = str(path.relative_to(ROOT))
+            if imported != importing and (place, name) not in PLUG_INS:
+                arrows[importing, imported].append(f"{place} -> {name}")
     return arrows
 
 

@@ -11,6 +11,7 @@ the user's. `mto adapt` binds both by itself. The format of the files is that of
 `mto_jax.adaptation.pairs`. No TensorFlow before `register` is called.
 """
 
+import functools
 import os
 import re
 import zlib
@@ -20,7 +21,7 @@ import gin
 
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.pairs import Pair
-from mto_jax.errors import UserError, unknown
+from mto_jax.errors import UserError
 from mto_jax.text2text.objectives import OBJECTIVES, PAIR
 from mto_jax.text2text.registry import add_mixture, add_objectives
 from mto_jax.text2text.text_files import SPLITS, held_out_hash
@@ -82,7 +83,7 @@ def register_pairs(name: str, path: str) -> list[str]:
     """
     if not os.path.isfile(path):
         raise UserError(f"There is no file of pairs {path} (adaptation_pairs.files['{name}']).")
-    return add_objectives(name, _source(path), PAIR_OBJECTIVES)
+    return add_objectives(name, functools.partial(_source, path), PAIR_OBJECTIVES)
 
 
 def register_mixtures() -> None:
@@ -91,15 +92,8 @@ def register_mixtures() -> None:
     Raises:
       UserError: the task to replay is not known, not even by the user's modules.
     """
-    import seqio
-
     files, replay, share = adaptation_pairs()
-    if replay is None:
-        return
-    known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
-    if replay not in known:
-        raise unknown("task to replay (adaptation_pairs.replay)", replay, known)
-    for name in files:
+    for name in files if replay else ():
         for objective in PAIR_OBJECTIVES:
             task = f"{name}_{objective}"
             add_mixture(f"{task}_replay", {task: 1 - share, replay: share})

@@ -58,19 +58,20 @@ def evaluate(
 ) -> dict[int, list[Result]]:
     """Evaluate checkpoints on data sets; print a table and write the predictions.
 
-    Writes `predictions-TASK-SPLIT.jsonl` (a row an example: input, references, prediction, scores) and
-    `metrics.json`, each at once or not at all. What is there already, of the same checkpoint, data and decoding,
-    is taken from there.
+    Writes `predictions-TASK-SPLIT.jsonl` (a row an example: input, references, prediction, scores)
+    and `metrics.json`, each at once or not at all. What is there already, of the same checkpoint,
+    data and decoding, is taken from there.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint (`pretrained.locate`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint
+        (`pretrained.locate`).
       datasets: what to evaluate on; a mixture is evaluated task by task.
-      checkpoints: of a run directory: "best" (by the run's dev metric, else the newest), "newest", "all",
-        "new" (those without results for all the data sets), or the number of a step.
+      checkpoints: of a run directory: "best" (by the run's dev metric, else the newest), "newest",
+        "all", "new" (those without results for all the data sets), or the number of a step.
       decoding: how to decode; by default `Decoding()` as gin has it.
       batch_size: examples at once.
-      output_dir: where to write; by default MODEL_DIR/evaluation, or ./evaluation/NAME for a checkpoint
-        of another program. Each step has a folder in it.
+      output_dir: where to write; by default MODEL_DIR/evaluation, or ./evaluation/NAME for a
+        checkpoint of another program. Each step has a folder in it.
       report: also write `report.html` there, a page to look at in a browser.
 
     Returns:
@@ -156,7 +157,8 @@ def find_checkpoint(model_dir: str, which: str | int) -> pathlib.Path:
     """
     if which in _SEVERAL:
         raise errors.UserError(
-            f"The checkpoint is {which!r}, but it must be one: 'best', 'newest' or the number of a step."
+            f"The checkpoint is {which!r}, but it must be one: 'best', 'newest' or the number of a "
+            "step."
         )
     return find_checkpoints(model_dir, which)[-1]
 
@@ -164,7 +166,8 @@ def find_checkpoint(model_dir: str, which: str | int) -> pathlib.Path:
 def find_checkpoints(model_dir: str, which: str | int) -> list[pathlib.Path]:
     """The step folders that `evaluate.checkpoints` means; damaged ones are reported and left out.
 
-    An adapter folder or a checkpoint of another program is one, whichever is asked for but a step by its number.
+    An adapter folder or a checkpoint of another program is one, whichever is asked for but a step
+    by its number.
 
     Raises:
       UserError: there is no such checkpoint, or only damaged ones.
@@ -173,7 +176,8 @@ def find_checkpoints(model_dir: str, which: str | int) -> list[pathlib.Path]:
     if not pretrained.is_run(model_dir):
         if which not in _CHOICES:
             raise errors.UserError(
-                f"{model_dir} is no run directory, so it has no step {which}: name the checkpoint itself."
+                f"{model_dir} is no run directory, so it has no step {which}: name the checkpoint "
+                "itself."
             )
         return [pretrained.locate(model_dir)]
     if isinstance(which, int):
@@ -195,7 +199,7 @@ def find_checkpoints(model_dir: str, which: str | int) -> list[pathlib.Path]:
 
 
 def _output_dir(path: pathlib.Path) -> pathlib.Path:
-    """Beside the steps of a run; the results of foreign checkpoints stay in the working directory."""
+    """Beside the steps of a run; in the working directory for a foreign checkpoint."""
     if not pretrained.is_run(path):
         name = pretrained.title(path).removeprefix(conversion.PREFIX).partition("@")[0]
         return pathlib.Path("evaluation", pathlib.Path(name).name)

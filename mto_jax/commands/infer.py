@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """mto infer: predict for every line of a file or of standard input; writes JSONL in the same order.
 
-mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a --input_file=questions.txt --output_file=answers.jsonl
-echo "xIntent: PersonX runs <extra_id_0>" | mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a
+mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a \\
+  --input_file=questions.txt --output_file=answers.jsonl
+echo "xIntent: runs <extra_id_0>" | mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a
 
-A file that ends in .jsonl holds objects with a field "input"; their other fields are carried over. A
-job on a file that was killed goes on where it stopped when it is started again.
+A file that ends in .jsonl holds objects with a field "input"; their other fields are carried over.
+A job on a file that was killed goes on where it stopped when it is started again.
 """
 
 import argparse
@@ -57,15 +58,16 @@ def infer(
     batch_size: int = 32,
     input_length: int = 512,
 ) -> None:
-    """Write a JSON object for every input: its fields, "prediction", "raw_prediction", "log_likelihood".
+    """Write a JSON object for every input: its fields, prediction and log-likelihood.
 
-    Of a model with a soft prompt, `<prompt>` and `<shared_prompt>` in an input are its rows, as gin's `SoftPrompt`
-    says: "xIntent: <prompt> PersonX runs", as the templates have it.
-    With `Decoding.num_outputs` above 1 the field "predictions" lists all of them, best first.
+    `<prompt>` and `<shared_prompt>` in an input are the rows of the model's soft prompt, as gin's
+    `SoftPrompt` says: "xIntent: <prompt> PersonX runs", as the templates have it. With
+    `Decoding.num_outputs` above 1 the field "predictions" lists all of them, best first.
     While a job runs, its rows are in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint (`pretrained.locate`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint
+        (`pretrained.locate`).
       input_file: one input a line, or .jsonl; "-" is standard input (one a line).
       output_file: "-" is standard output.
       checkpoint: of a run directory: "best", "newest" or the number of a step.
@@ -74,8 +76,9 @@ def infer(
       input_length: tokens of an input, EOS included; longer ones are cut at their end, and counted.
 
     Raises:
-      UserError: no such checkpoint or file, an empty file, a line that is not UTF-8, not JSON or without
-        "input" (file and line are named), another vocabulary than the model's, more soft tokens than rows.
+      UserError: no such checkpoint or file, an empty file, a line that is not UTF-8, not JSON or
+        without "input" (file and line are named), another vocabulary than the model's, more soft
+        tokens than rows.
     """
     use_compilation_cache()
     decoding = decoding or Decoding()
@@ -108,13 +111,13 @@ def infer(
             first_index=first_index,
             progress=advance,
         )
-        for record, found in zip(records, outputs, strict=True):
-            raw = [vocabulary.decode(output.tokens) for output in found]
+        for record, candidates in zip(records, outputs, strict=True):
+            raw = [vocabulary.decode(output.tokens) for output in candidates]
             row = {
                 **record,
                 "prediction": answer(raw[0]),
                 "raw_prediction": raw[0],
-                "log_likelihood": found[0].log_likelihood,
+                "log_likelihood": candidates[0].log_likelihood,
             }
             yield row | ({"predictions": [*map(answer, raw)]} if decoding.num_outputs > 1 else {})
 
@@ -149,14 +152,15 @@ def _with_prompt(text: str, vocabulary: Any, soft: templates.SoftPrompt, rows: i
     needed = max(soft.decoder_rows.stop, max(ids, default=0) - vocabulary.soft_id(0) + 1)
     if needed > rows:
         raise errors.UserError(
-            f"The input {text[:80]!r} wants row {needed - 1} of the model's soft prompt, which has {rows} rows. "
-            "Set SoftPrompt.length (PROMPT_LENGTH) and the other fields of SoftPrompt as in training."
+            f"The input {text[:80]!r} wants row {needed - 1} of the model's soft prompt, which has "
+            f"{rows} rows. Set SoftPrompt.length (PROMPT_LENGTH) and the other fields of "
+            "SoftPrompt as in training."
         )
     return ids
 
 
 def read_inputs(path: str) -> Iterator[dict[str, Any]]:
-    """The records of a file ("-": standard input): {"input": line}, or the objects of a .jsonl file.
+    """Yields {"input": line} of a file ("-": standard input), or the objects of a .jsonl file.
 
     Raises:
       UserError: no such file, or a line that cannot be used; file and line are named.
@@ -177,8 +181,8 @@ def _records(file: BinaryIO, name: str, jsonl: bool) -> Iterator[dict[str, Any]]
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise errors.UserError(
-                f"{place} is not valid UTF-8 (byte {error.start + 1} of the line). Convert the file: "
-                "iconv -f LATIN1 -t UTF-8."
+                f"{place} is not valid UTF-8 (byte {error.start + 1} of the line). Convert the "
+                "file: iconv -f LATIN1 -t UTF-8."
             ) from error
         if not jsonl:
             yield {"input": text}

@@ -5,9 +5,9 @@
     mto match --gin_file=runs/match.gin --gin.TASKS="['atomic_xIntent', 'atomic_xAttr']" \\
       --gin.INITIAL_CHECKPOINT_PATH=runs/base --gin.OUTPUT_DIR=runs/match
 
-Prints a table of scores by task and writes it (table.md), its figure (figure.png), everything as JSON
-(match.json) and the mapping (mapping.gin), which every other verb takes with --gin_file. Scores that are
-there already are not computed again.
+Prints a table of scores by task and writes it (table.md), its figure (figure.png), everything as
+JSON (match.json) and the mapping (mapping.gin), which every other verb takes with --gin_file.
+Scores that are there already are not computed again.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from mto_jax.adaptation import classifier as classifiers
 from mto_jax.checkpoints import pretrained
 from mto_jax.console import progress_bar, wide
 from mto_jax.errors import UserError, unknown
+from mto_jax.evaluation.evaluator import metric_names
 from mto_jax.files import write_atomically
 from mto_jax.matching import report, teacher_forcing
 from mto_jax.matching.agreement import agreements
@@ -62,6 +63,7 @@ def match(
     shots: int = 30,
     seeds: int = 1,
     probe_tuning: Tuning | None = None,
+    metric: str | None = None,
     classifier_groups: Mapping[str, str] | None = None,
     classifier_pairs: int = 500,
     classifier_tuning: Tuning | None = None,
@@ -77,8 +79,8 @@ def match(
       output_dir: where everything is written.
       task_feature_lengths: most tokens of inputs and targets.
       module: user module(s) that register tasks, comma-separated.
-      scores: which of "expert", "length_rule" (questions), "unlabelled", "ranks" (MI, nDR, likelihood),
-        "classifier", "probe".
+      scores: which of "expert", "length_rule" (questions), "unlabelled", "ranks" (MI, nDR,
+        likelihood), "classifier", "probe".
       heads: held-out heads of each task, from its validation split.
       references: most references of each.
       examples: the numbers of training examples at which "ranks" are taken.
@@ -86,12 +88,14 @@ def match(
       shots: heads that the probe trains on, with up to three tails each.
       seeds: how often the probe is repeated, on other heads.
       probe_tuning: how the probe trains.
-      classifier_groups: {task: "Filling" or "Mapping"}, what the classifier is trained on. A task that is to be
-        matched is judged by a classifier that has not seen it.
+      metric: name of the value that the probe compares, such as "rougeL"; None is the one that
+        decides of each task's own metrics, such as "matthews" of CoLA.
+      classifier_groups: {task: "Filling" or "Mapping"}, what the classifier is trained on. A task
+        that is to be matched is judged by a classifier that has not seen it.
       classifier_pairs: most pairs of each of these tasks.
       classifier_tuning: how the classifier is trained.
-      sentences_file: raw text, a sentence a line, for "unlabelled"; lines that hold a task's phrase are the
-        task's. None makes sentences of the training records.
+      sentences_file: raw text, a sentence a line, for "unlabelled"; lines that hold a task's phrase
+        are the task's. None makes sentences of the training records.
       decide_by: names of scores as the table has them, the most trusted first.
 
     Raises:
@@ -117,10 +121,7 @@ def match(
         found[len(tasks) : 2 * len(tasks)],
         found[2 * len(tasks) :],
     )
-    todo = [
-        Task(one.task, one.kind, one.wording, one.records, other.records)
-        for one, other in zip(train, held_out, strict=True)
-    ]
+    todo = [Task.of(*both) for both in zip(train, held_out, strict=True)]
     model = pretrained.load_model(checkpoint, vocabulary)
     lengths = dict(task_feature_lengths)
     examples_tuning, probe_tuning, classifier_tuning = (
@@ -162,8 +163,9 @@ def match(
         for group, members in pairs.items():
             if not members:
                 raise UserError(
-                    f"The classifier has no {group} task left to learn from: match.classifier_groups needs "
-                    "a task of each group that is not being matched, or two."
+                    f"The classifier has no {group} task left to learn from: "
+                    "match.classifier_groups needs a task of each group that is not being matched, "
+                    "or two."
                 )
         return classifiers.train_classifier(
             model, pairs, vocabulary, classifier_tuning, limit=lengths["inputs"]
@@ -176,7 +178,8 @@ def match(
         return [vote(task.name, found)]
 
     def by_probe(task: Task) -> list[Verdict]:
-        return [probe(model, task, vocabulary, lengths, probe_tuning, shots=shots, seeds=seeds)]
+        options = {"shots": shots, "seeds": seeds, "metric": metric}
+        return [probe(model, task, vocabulary, lengths, probe_tuning, **options)]
 
     text = sentences_file and hashlib.sha256(pathlib.Path(sentences_file).read_bytes()).hexdigest()
     taught = [list(map(records.to_json, one.records)) for one in grouped]
@@ -192,7 +195,7 @@ def match(
         "classifier": {
             "classifier": ((groups, folds, taught, classifier_tuning, lengths), by_classifier)
         },
-        "probe": {"probe": ((shots, seeds, probe_tuning, lengths), by_probe)},
+        "probe": {"probe": ((shots, seeds, probe_tuning, lengths, metric), by_probe)},
     }
     chosen = [(n, *s) for score in scores for n, s in methods[score].items()]
     folder = pathlib.Path(output_dir)
@@ -218,7 +221,8 @@ def match(
     }
     if not decisions:
         raise UserError(
-            f"No score of match.scores ({', '.join(scores)}) judges any of the tasks: add 'ranks' or 'probe'."
+            f"No score of match.scores ({', '.join(scores)}) judges any of the tasks: add 'ranks' "
+            "or 'probe'."
         )
     _write(folder, pretrained.title(checkpoint), verdicts, decisions)
     return verdicts
@@ -227,8 +231,8 @@ def match(
 def _check_groups(groups: Mapping[str, str] | None) -> Mapping[str, str]:
     if not groups:
         raise UserError(
-            "The score 'classifier' learns from tasks of known group: bind match.classifier_groups = "
-            "{'atomic_xAttr': 'Filling', ...}, or leave 'classifier' out of match.scores."
+            "The score 'classifier' learns from tasks of known group: bind match.classifier_groups "
+            "= {'atomic_xAttr': 'Filling', ...}, or leave 'classifier' out of match.scores."
         )
     for group in groups.values():
         if group not in (classifiers.FILLING, classifiers.MAPPING):
@@ -239,7 +243,7 @@ def _check_groups(groups: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 def _folds(tasks: Sequence[str], groups: Mapping[str, str]) -> dict[str, int]:
-    """Which of two classifiers leaves a task out: tasks of known group take turns, group by group."""
+    """Returns which of two classifiers leaves a task out: tasks of a known group take turns."""
     return {
         task: i % 2
         for group in (classifiers.FILLING, classifiers.MAPPING)
@@ -257,8 +261,8 @@ def _cuts(task: Task, sentences_file: str | None) -> list[tuple[str, str]]:
 
 def _source_digest() -> str:
     """Of the code of the scores: another definition is another score."""
-    rooms = [f"mto_jax.{room}" for room in ("matching", "decoding", "models", "commands.match")]
-    code = sources.definitions(["mto_jax.commands.match"], rooms)
+    rooms = ("matching", "evaluation", "metrics", "decoding", "models", "commands.match")
+    code = sources.definitions(["mto_jax.commands.match"], [f"mto_jax.{room}" for room in rooms])
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
@@ -273,7 +277,8 @@ class _Cells:
         self, name: str, settings: Any, task: Task, compute: Callable[[Task], list[Verdict]]
     ) -> list[Verdict]:
         data = [records.to_json(record) for record in (*task.train, *task.held_out)]
-        parts = [*self.identity, name, repr(settings), task.name, repr(task.wording), data]
+        metrics = [task.metrics.decides, *metric_names(task)]
+        parts = [*self.identity, name, repr(settings), task.name, repr(task.wording), metrics, data]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
         path = self.folder / f"{task.name}-{name}-{key}.json"
         if path.exists():

@@ -4,7 +4,7 @@
 
 mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --relation=xIntent
 mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --task=commonsenseqa
-echo "PersonX runs a marathon" | mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --relation=xWant
+echo "PersonX runs" | mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --relation=xWant
 """
 
 import argparse
@@ -22,9 +22,10 @@ from mto_jax import errors
 from mto_jax.checkpoints import pretrained
 from mto_jax.commands.evaluate import find_checkpoint
 from mto_jax.decoding import scoring
-from mto_jax.decoding.generation import Decoding, Output, decode
-from mto_jax.evaluation.evaluator import answer
+from mto_jax.decoding.generation import Decoding
+from mto_jax.evaluation.evaluator import answer, choice_ids, predict, slots
 from mto_jax.text2text import phrases, record_sets, records, templates
+from mto_jax.text2text.task import example
 from mto_jax.text2text.templates import Template, Wording
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training.performance import use_compilation_cache
@@ -44,7 +45,7 @@ an empty line, Ctrl-D or Ctrl-C ends"""
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is tried: records that are made like `model_record`, with a line that was typed in its place."""
+    """What is tried: a typed line becomes a record like `model_record`."""
 
     model_record: records.Record
     wording: Wording
@@ -63,8 +64,8 @@ class Answer:
     Attributes:
       predictions: best first.
       log_likelihood: of the first prediction.
-      ranked: the likeliest of the allowed answers and its probability among them; None where any text is
-        allowed.
+      ranked: the likeliest of the allowed answers and its probability among them; None where any
+        text is allowed.
     """
 
     template: Template
@@ -97,7 +98,8 @@ def trial(
     Templates with a soft prompt are shown if the model has rows for it.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint (`pretrained.locate`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint
+        (`pretrained.locate`).
       relation: a relation of ATOMIC-2020, whose phrase needs no data. Give this or `task`.
       task: a registered data set of any kind, without a template; a few of its records are read to
         learn its kind and its words.
@@ -106,13 +108,14 @@ def trial(
       decoding: how to decode; by default `Decoding()` as gin has it.
 
     Raises:
-      UserError: no such checkpoint, relation or task, or another vocabulary than the model's. What is wrong
-        with one typed line is told, and the next is asked for.
+      UserError: no such checkpoint, relation or task, or another vocabulary than the model's. What
+        is wrong with a typed line is printed, and the next is asked for.
     """
     use_compilation_cache()
     if (relation is None) == (task is None):
         raise errors.UserError(
-            "Give either a relation of ATOMIC (--relation=xIntent) or a data set (--task=commonsenseqa)."
+            "Give either a relation of ATOMIC (--relation=xIntent) or a data set "
+            "(--task=commonsenseqa)."
         )
     step_dir = find_checkpoint(model_dir, checkpoint)
     vocabulary = pretrained.adopt_vocabulary(step_dir)
@@ -158,12 +161,12 @@ def of_task(task: str, module: str | None = None) -> Subject:
     Raises:
       UserError: there is no such data set, or its files cannot be read.
     """
-    (found,) = record_sets.read([record_sets.Wanted(task, "validation", 3)], module)
-    return Subject(found.records[0], found.wording, tuple(map(line_of, found.records)))
+    (few,) = record_sets.read([record_sets.Wanted(task, "validation", 3)], module)
+    return Subject(few.records[0], few.wording, tuple(map(line_of, few.records)))
 
 
 def line_of(record: records.Record) -> str:
-    """A record as it would be typed: the inverse of `parse`, but for the answer, which is not typed."""
+    """Returns a record as it would be typed: the inverse of `parse`, without the answer."""
     match record:
         case records.MultipleChoice():
             asked = " ".join(filter(None, (record.fact, record.context, record.question)))
@@ -193,12 +196,13 @@ def parse(line: str, subject: Subject) -> records.Record:
                 record, question=question, choices=tuple(choices), answer=0, context="", fact=""
             )
     raise errors.UserError(
-        f"A line of the kind '{subject.kind}' is: {FORMS[subject.kind]} (fields are divided by '|')."
+        f"A line of the kind '{subject.kind}' is: {FORMS[subject.kind]} (fields are divided by "
+        "'|')."
     )
 
 
-def wearable(kind: str, wording: Wording, prompt_rows: int) -> list[Template]:
-    """The templates of a kind that a model with so many rows of soft prompt can wear."""
+def applicable(kind: str, wording: Wording, prompt_rows: int) -> list[Template]:
+    """Returns the templates of a kind for which so many rows of soft prompt suffice."""
     soft = templates.SoftPrompt()
     return [
         template
@@ -214,45 +218,33 @@ def answer_all(
     decoding: Decoding,
     vocabulary: Vocabulary,
 ) -> list[Answer]:
-    """The model's answers to a record under every template it can wear, decoded as one batch."""
+    """Returns the model's answers to a record under every template, decoded as one batch."""
     kind = records.KIND_NAMES[type(record)]
-    worn = wearable(kind, wording, model.adapters.prompt_rows)
-    rendered = [templates.render(template, record, wording) for template in worn]
-    tokens = [templates.tokenise(one, vocabulary) for one in rendered]
-    inputs = [one.inputs for one in tokens]
-    prefixes = [tuple(vocabulary.soft_prefix(one.targets)) for one in tokens]
-    outputs: list[list[Output]] = [[] for _ in inputs]
-    for prefix in dict.fromkeys(prefixes):
-        chosen = [i for i, own in enumerate(prefixes) if own == prefix]
-        sources = [inputs[i] for i in chosen]
-        found = decode(
-            model, sources, decoding, vocabulary, soft_prefix=prefix, batch_size=len(sources)
+    applied = applicable(kind, wording, model.adapters.prompt_rows)
+    examples = [example(template, record, wording, vocabulary) for template in applied]
+    outputs = predict(model, examples, vocabulary, decoding, batch_size=len(examples))
+    ranked = _rank(model, examples, record, wording, vocabulary)
+    return [
+        Answer(
+            template,
+            row["inputs_pretokenized"],
+            [
+                answer(vocabulary.decode(output.tokens), slots(row["targets_pretokenized"]))
+                for output in candidates
+            ],
+            candidates[0].log_likelihood,
+            best,
         )
-        for i, one in zip(chosen, found, strict=True):
-            outputs[i] = one
-    ranked = _rank(model, inputs, prefixes, worn, record, wording, vocabulary)
-    answers = []
-    for template, one, found, best in zip(worn, rendered, outputs, ranked, strict=True):
-        slots = template.slots if template.masked else 1
-        texts = [answer(vocabulary.decode(output.tokens), slots) for output in found]
-        answers.append(Answer(template, one.source_text, texts, found[0].log_likelihood, best))
-    return answers
+        for template, row, candidates, best in zip(applied, examples, outputs, ranked, strict=True)
+    ]
 
 
-def _rank(
-    model, inputs, prefixes, worn, record, wording, vocabulary
-) -> list[tuple[str, float] | None]:
-    """For each template the likeliest allowed answer and its probability among all that are allowed."""
+def _rank(model, examples, record, wording, vocabulary) -> list[tuple[str, float] | None]:
+    """Returns the likeliest allowed answer of each example, and its share of the probability."""
     names = record.choices if isinstance(record, records.MultipleChoice) else wording.labels
     if not names:
-        return [None] * len(worn)
-    choices = [
-        [
-            [*prefix, *vocabulary.encode(text), vocabulary.eos_id]
-            for text in templates.candidate_texts(template, record, wording)
-        ]
-        for prefix, template in zip(prefixes, worn, strict=True)
-    ]
+        return [None] * len(examples)
+    inputs, choices = [row["inputs"] for row in examples], choice_ids(examples, vocabulary)
     scored = scoring.score_choices(model, inputs, choices, vocabulary, batch_size=len(inputs))
     likelihoods = [np.exp(sums - sums.max()) for sums, _ in scored]
     return [(names[int(p.argmax())], float(p.max() / p.sum())) for p in likelihoods]
@@ -264,17 +256,17 @@ def table(title: str, answers: list[Answer]) -> rich.table.Table:
     result.add_column("template and source", overflow="fold", ratio=3)
     result.add_column("answer", overflow="fold", ratio=2)
     result.add_column("log-\nlikelihood", justify="right")
-    ranked = any(one.ranked for one in answers)
+    ranked = any(row.ranked for row in answers)
     if ranked:
         result.add_column("likeliest of\nthe allowed", overflow="fold", ratio=1)
-    for one in answers:
+    for row in answers:
         cells = [
-            rich.text.Text(f"{one.template.name}\n").append(one.source, style="dim"),
-            rich.text.Text("\n".join(one.predictions), style="bold"),
-            f"{one.log_likelihood:.2f}",
+            rich.text.Text(f"{row.template.name}\n").append(row.source, style="dim"),
+            rich.text.Text("\n".join(row.predictions), style="bold"),
+            f"{row.log_likelihood:.2f}",
         ]
         if ranked:
-            cells.append(rich.text.Text(f"{one.ranked[0]} ({one.ranked[1]:.0%})"))
+            cells.append(rich.text.Text(f"{row.ranked[0]} ({row.ranked[1]:.0%})"))
         result.add_row(*cells)
     return result
 

@@ -29,7 +29,7 @@ from mto_jax.console import progress_bar, wide
 from mto_jax.data.loader import assemble
 from mto_jax.decoding.scoring import log_likelihood
 from mto_jax.errors import UserError
-from mto_jax.evaluation import predictions
+from mto_jax.evaluation.evaluator import evaluate_records
 from mto_jax.experiments.figures import encode
 from mto_jax.files import write_atomically
 from mto_jax.matching import report as tables
@@ -298,9 +298,16 @@ def _ask_frozen(
     path = folder / "frozen" / f"{name}.json"
     if (known := results.read(path, settings)) is not None:
         return known
-    answers = predictions.ask(base.model, task, template, base.vocabulary, lengths)
+    evaluated = evaluate_records(base.model, task, template, base.vocabulary, lengths)
     loss = _loss(base.model, examples) if examples else None
-    found = Result(name, task.name, template.name, settings, dev_loss=loss, **results.of(answers))
+    found = Result(
+        name,
+        task.name,
+        template.name,
+        settings,
+        dev_loss=loss,
+        **results.of(evaluated, task.metrics.decides),
+    )
     results.write(path, found)
     return found
 
@@ -326,7 +333,7 @@ def _ask_tuned(base: _Base, job: Job) -> Result:
     if (known := results.read(path, job.settings)) is not None:
         return known
     adapters, parameters, description = peft.load_adapter(job.folder)
-    answers = predictions.ask(
+    evaluated = evaluate_records(
         attach(base.model, adapters, parameters),
         job.task,
         run.template,
@@ -343,7 +350,7 @@ def _ask_tuned(base: _Base, job: Job) -> Result:
         rate=run.rate,
         seed=run.seed,
         **description["info"]["course"],
-        **results.of(answers),
+        **results.of(evaluated, job.task.metrics.decides),
     )
     results.write(path, found)
     return found

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import gin
 
 from mto_jax import errors
-from mto_jax.text2text import mapping
+from mto_jax.text2text import mapping, registry
 
 
 @gin.configurable
@@ -72,7 +72,7 @@ class DatasetConfig:
     @property
     def modules(self) -> list[str]:
         """Names of the user's modules."""
-        return [name.strip() for name in (self.module or "").split(",") if name.strip()]
+        return registry.module_names(self.module)
 
     @property
     def directory(self) -> pathlib.Path:

@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -61,13 +60,7 @@ def ensure(config: DatasetConfig) -> Prepared:
         command = [sys.executable, "-m", "mto_jax.data.prepare", str(request)]
         done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        _, marker, reason = f"\n{done.stderr}".rpartition("\nerror: ")
-        if not marker:  # Not a mistake of the user's that we foresaw: show all there is.
-            print(done.stderr, file=sys.stderr)
-            raised = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", done.stderr, re.MULTILINE)
-            reason = f"Preparing {what} ended with status {done.returncode}: "
-            reason += raised[-1] if raised else "no reason given (killed? out of memory?)"
-        raise errors.UserError(reason.strip())
+        raise errors.of_process(done.stderr, f"Preparing {what}")
     prepared = manifest.find(config)
     if prepared is None:
         raise errors.UserError(

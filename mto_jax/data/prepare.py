@@ -33,7 +33,8 @@ import tensorflow as tf
 from mto_jax import errors, sources
 from mto_jax.data import manifest, packing, shards
 from mto_jax.data.dataset import DatasetConfig
-from mto_jax.text2text import vocabulary
+from mto_jax.metrics import by_kind
+from mto_jax.text2text import registration, registry, vocabulary
 
 FEATURES = ("inputs", "targets")
 
@@ -60,13 +61,8 @@ def prepare(config: DatasetConfig) -> manifest.Prepared:
 
 def register(config: DatasetConfig) -> None:
     """Import everything that registers tasks: MTO-JAX's own and the user's modules."""
-    tf.config.set_visible_devices([], "GPU")  # Accelerators are the trainer's.
-    if os.getcwd() not in sys.path:  # The script `mto` does not look here by itself.
-        sys.path.append(os.getcwd())
-    with gin.unlock_config():  # Modules may hold configurables of their own.
-        for module in config.modules:
-            sources.find_module(module)
-        importlib.import_module("mto_jax.tasks").register_all(config.modules)
+    registry.register_all(config.modules)
+    registry.add_waiting()
 
 
 def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterator[dict]:
@@ -126,7 +122,7 @@ def preview(config: DatasetConfig, count: int) -> str:
 def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
     name = config.mixture_or_task_name
     known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
-    if name in importlib.import_module("mto_jax.text2text.registration").RECORD_SETS:
+    if name in registration.DATA_SETS:
         raise errors.UserError(
             f"{name!r} is a data set without a template: name the task, such as '{name}_mapping', "
             "or give a mapping that says which template applies, mapping.tasks = "
@@ -181,7 +177,7 @@ def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
             check_text(path)
     content = {
         "kind": "task",
-        "metrics": [_reference(function) for function in task.metric_fns],
+        "metrics": [by_kind.place(function) for function in task.metric_fns],
         "input_files": [manifest.describe_file(path) for path in paths],
     }
     return _commit(config, task, content, functools.partial(_write_examples, config, task))
@@ -189,7 +185,7 @@ def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
 
 def _code(config: DatasetConfig, provider: seqio.Task | seqio.Mixture) -> dict[str, str]:
     """Digests of the definitions that decide a task's examples or a mixture's rates."""
-    tasks = importlib.import_module("mto_jax.tasks")
+    tasks = registry.own_tasks()
     ours = tasks.registered_by(provider.name)
     roots = [*config.modules, *([ours] if ours else [])] or tasks.modules()
     if isinstance(provider, seqio.Task):
@@ -409,11 +405,6 @@ def check_text(path: str) -> None:
                     f"{path}, line {number}: byte {error.start + 1} (0x{line[error.start]:02x}) is "
                     "not UTF-8. Convert the file, for instance with: iconv -f latin1 -t utf-8."
                 ) from error
-
-
-def _reference(function) -> str:
-    function = getattr(function, "func", function)  # functools.partial
-    return f"{function.__module__}:{function.__qualname__}"
 
 
 @contextlib.contextmanager

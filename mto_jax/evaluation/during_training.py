@@ -68,7 +68,7 @@ class Evaluator:
 
 
 def sample_table(result: Result) -> Table:
-    """The first predictions of a dev set, always the same examples: how answers change with training."""
+    """Returns the predictions on the first examples of a dev set, always the same ones."""
     rows = [
         [row["input"], " / ".join(row["references"]), row["raw_prediction"]]
         for row in result.rows[:SAMPLES]

@@ -1,13 +1,15 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluating a model on a prepared task: decode, compare with the references, give intervals.
+"""Evaluating a model on examples: predict, compare with the references, give intervals.
 
-A task whose metrics are named in its manifest is decoded; if it lists the answers that it allows, they
-are also ranked by likelihood. A task without metrics (a pre-training objective) is scored by its
-perplexity. `mto evaluate` and the dev metrics of training both come here.
+The one place where predictions are scored: of a prepared task (`evaluate_dataset`: train, evaluate)
+and of records under a template (`evaluate_records`: match, tune, tables). A task with metrics is
+decoded; if it lists the answers that it allows, they can also be ranked by likelihood. A task
+without metrics (a pre-training objective) is scored by its perplexity.
 """
 
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -28,34 +30,61 @@ from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding
 from mto_jax.metrics import statistics
 from mto_jax.metrics import text as metrics_lib
+from mto_jax.metrics.by_kind import place
+from mto_jax.text2text import task as tasks
+from mto_jax.text2text import templates
+from mto_jax.text2text.task import Task
+from mto_jax.text2text.templates import SoftPrompt, Template
 from mto_jax.text2text.vocabulary import Vocabulary
 
 _SENTINEL = re.compile(r"<extra_id_\d+>")
+Example = Mapping[str, Any]  # a record of prepared data, or `text2text.task.example`
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What one task gave.
+    """The predictions of a model on a task, and their scores.
 
     Attributes:
       task: name of the task.
       split: name of the split.
       metrics: values with their 95 % bootstrap intervals over the examples.
-      rows: one JSON-like dict an example: "input", "references", "prediction", "raw_prediction" (sentinels
-        included), "log_likelihood" of the prediction, "scores" by metric name, for those metrics that
-        score single examples, and, where only some answers are allowed, these as "choices" and the likeliest
-        as "ranked_prediction". Of an objective: "input", "references", "log_likelihood", "tokens".
+      rows: one JSON-like dict an example: "input", "references", "prediction", "raw_prediction"
+        (sentinels included), "log_likelihood" of the prediction, "scores" by metric name, for those
+        metrics that score single examples, and, where only some answers are allowed, these as
+        "choices" and, where they are ranked, the likeliest as "ranked_prediction". Of an objective:
+        "input", "references", "log_likelihood", "tokens".
+      resampled: for each value in `metrics` what the bootstrap needs; empty for a result that was
+        read.
     """
 
     task: str
     split: str
     metrics: dict[str, statistics.Interval]
     rows: list[dict[str, Any]]
+    resampled: Mapping[str, statistics.Statistics] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def title(self) -> str:
         """The task and its split, for a person."""
         return f"{self.task} ({self.split})"
+
+    @property
+    def predictions(self) -> list[str]:
+        """The prediction of each example, without sentinels."""
+        return [row["prediction"] for row in self.rows]
+
+    @property
+    def references(self) -> list[list[str]]:
+        """The references of each example, without sentinels."""
+        return [row["references"] for row in self.rows]
+
+    @property
+    def scores(self) -> dict[str, list[float]]:
+        """The scores of the single examples, by name of the metrics that have them."""
+        return {name: [row["scores"][name] for row in self.rows] for name in self.rows[0]["scores"]}
 
     def values(self) -> dict[str, float]:
         """The metrics without their intervals."""
@@ -77,21 +106,15 @@ def evaluate_dataset(
 ) -> Result:
     """Evaluate `model` on every example of one prepared task (not a mixture: take its `tasks`).
 
-    With `Decoding.num_outputs` above 1 the likeliest output is the prediction that is scored. Beside it
-    stands what the paper's authors take, "best_of_K_NAME": for every example the greatest score of its K
-    outputs, chosen with the references in hand, so it is no score of what the model answers.
-
     Args:
       progress: called with the number of examples just done.
 
     Raises:
-      UserError: the task was prepared with another vocabulary, or names a metric that cannot be imported or
-        whose model is missing. An exception in a metric is not caught.
+      UserError: the task was prepared with another vocabulary, or names a metric that cannot be
+        imported or whose model is missing. An exception in a metric is not caught.
     """
     check_vocabulary(prepared, vocabulary)
-    functions = [metric_function(name) for name in task_metrics(prepared)]
-    for function in functions:
-        getattr(function, "ready", str)()  # before the long work
+    functions = all_metrics(prepared)
     if not functions:
         return _perplexity(model, prepared, vocabulary, batch_size, progress)
     examples = [
@@ -99,56 +122,155 @@ def evaluate_dataset(
         for _, examples in loader.eval_batches(prepared, batch_size=batch_size)
         for example in examples
     ]
-    soft_prefix = vocabulary.soft_prefix(examples[0]["targets"])  # the same in the whole task
-    outputs = decoding_lib.decode(
+    result = evaluate_examples(
+        model, examples, functions, vocabulary, decoding, batch_size=batch_size, progress=progress
+    )
+    return dataclasses.replace(result, task=prepared.name, split=prepared.split)
+
+
+def evaluate_records(
+    model: nnx.Module,
+    task: Task,
+    template: Template,
+    vocabulary: Vocabulary,
+    lengths: Mapping[str, int],
+    *,
+    soft: SoftPrompt | None = None,
+    decoding: Decoding | None = None,
+    batch_size: int = 32,
+) -> Result:
+    """Evaluate `model` on the held-out records of a task under a template.
+
+    Args:
+      lengths: most tokens of "inputs" and "targets".
+      soft: which rows a soft prompt has; None means gin's.
+      decoding: None is greedy, whatever gin says.
+
+    Raises:
+      UserError: a record that does not fit the lengths, or a metric whose model is missing.
+    """
+    decoding = decoding or Decoding.from_dict({"max_length": lengths["targets"]})
+    examples = [
+        tasks.example(template, record, task.wording, vocabulary, lengths, soft)
+        for record in task.held_out
+    ]
+    result = evaluate_examples(
         model,
-        [example["inputs"] for example in examples],
-        decoding,
+        examples,
+        all_metrics(task),
         vocabulary,
-        soft_prefix=soft_prefix,
+        decoding,
+        rank=False,
         batch_size=batch_size,
-        progress=progress,
+    )
+    return dataclasses.replace(result, task=task.name)
+
+
+def evaluate_examples(
+    model: nnx.Module,
+    examples: Sequence[Example],
+    functions: Sequence[metrics_lib.Metric],
+    vocabulary: Vocabulary,
+    decoding: Decoding,
+    *,
+    rank: bool = True,
+    batch_size: int = 32,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Result:
+    """Predict and score examples.
+
+    With `Decoding.num_outputs` above 1 the likeliest output is the prediction that is scored.
+    Beside it stands the score of the paper's authors, "best_of_K_NAME": for every example the
+    greatest score of its K outputs, chosen with the references in hand, so it is no score of what
+    the model answers.
+
+    Args:
+      rank: score by likelihood as well, where all examples list the answers that are allowed.
+    """
+    outputs = predict(
+        model, examples, vocabulary, decoding, batch_size=batch_size, progress=progress
     )
     rows = [
-        _row(example, answers[0], vocabulary)
-        for example, answers in zip(examples, outputs, strict=True)
+        _row(example, candidates[0], vocabulary)
+        for example, candidates in zip(examples, outputs, strict=True)
     ]
     targets = [row["references"] for row in rows]
-    metrics, scores = score(functions, targets, [row["prediction"] for row in rows])
+    metrics, resampled = score(functions, targets, [row["prediction"] for row in rows])
     if decoding.num_outputs > 1:
         predictions_KxN = [
             [
-                _row(e, answers[min(k, len(answers) - 1)], vocabulary)["prediction"]
-                for e, answers in zip(examples, outputs, strict=True)
+                _row(e, candidates[min(k, len(candidates) - 1)], vocabulary)["prediction"]
+                for e, candidates in zip(examples, outputs, strict=True)
             ]
             for k in range(decoding.num_outputs)
         ]
         metrics |= best_of(functions, targets, predictions_KxN)
-    if all(example.get("choices") for example in examples):
-        ranked, ranked_scores = _rank(model, examples, rows, vocabulary, soft_prefix, batch_size)
+    scores = {
+        name: values for known in resampled.values() for name, values in known.per_example.items()
+    }
+    if rank and all(len(example.get("choices", ())) for example in examples):
+        ranked, ranked_scores = _rank(model, examples, rows, vocabulary, batch_size)
         metrics |= ranked
         scores |= ranked_scores
     for i, row in enumerate(rows):
         row["scores"] = {name: float(values[i]) for name, values in scores.items()}
-    return Result(prepared.name, prepared.split, metrics, rows)
+    return Result("", "", metrics, rows, resampled)
+
+
+def predict(
+    model: nnx.Module,
+    examples: Sequence[Example],
+    vocabulary: Vocabulary,
+    decoding: Decoding,
+    *,
+    batch_size: int = 32,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[list[decoding_lib.Output]]:
+    """Returns the outputs of each example, best first.
+
+    The soft tokens at the start of its target are the decoder's prefix.
+    """
+    prefixes = [tuple(vocabulary.soft_prefix(example["targets"])) for example in examples]
+    outputs: list[list[decoding_lib.Output]] = [[] for _ in examples]
+    for prefix in dict.fromkeys(prefixes):
+        rows = [i for i, own in enumerate(prefixes) if own == prefix]
+        decoded = decoding_lib.decode(
+            model,
+            [examples[i]["inputs"] for i in rows],
+            decoding,
+            vocabulary,
+            soft_prefix=prefix,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        for i, candidates in zip(rows, decoded, strict=True):
+            outputs[i] = candidates
+    return outputs
+
+
+def choice_ids(examples: Sequence[Example], vocabulary: Vocabulary) -> list[list[list[int]]]:
+    """Returns the token ids of each example's choices, with EOS, behind the decoder's prefix."""
+    return [
+        [[*prefix, *vocabulary.encode(choice), vocabulary.eos_id] for choice in example["choices"]]
+        for example in examples
+        for prefix in [vocabulary.soft_prefix(example["targets"])]
+    ]
 
 
 def score(
     functions: Sequence[metrics_lib.Metric],
     targets: metrics_lib.References,
     predictions: Sequence[str],
-) -> tuple[dict[str, statistics.Interval], dict[str, np.ndarray]]:
-    """(metric values with intervals, scores [N] of single examples), both by name."""
+) -> tuple[dict[str, statistics.Interval], dict[str, statistics.Statistics]]:
+    """Returns (values with intervals, the `Statistics` of those that have them), both by name."""
     resampled = [f.statistics(targets, predictions) for f in functions if hasattr(f, "statistics")]
     values = statistics.bootstrap(*resampled) if resampled else {}
-    scores: dict[str, np.ndarray] = {}
-    for known in resampled:
-        scores |= known.per_example
+    known = {name: statistic for statistic in resampled for name in statistic.value()}
     for function in functions:
         if not hasattr(function, "statistics"):
             plain = function(targets, predictions)
             values |= {name: statistics.Interval(float(value)) for name, value in plain.items()}
-    return values, scores
+    return values, known
 
 
 def best_of(
@@ -156,22 +278,22 @@ def best_of(
     targets: metrics_lib.References,
     predictions_KxN: Sequence[Sequence[str]],
 ) -> dict[str, statistics.Interval]:
-    """ "best_of_K_NAME" of the metrics that score single examples: the mean of the greatest of K scores."""
+    """Returns "best_of_K_NAME" by name: the mean over examples of the greatest of K scores."""
     best: dict[str, np.ndarray] = {}
     for function in functions:
         if hasattr(function, "statistics"):
-            found = [function.statistics(targets, p).per_example for p in predictions_KxN]
-            for name in found[0]:
-                scores_KxN = np.stack([scores[name] for scores in found])
-                best[f"best_of_{len(found)}_{name}"] = scores_KxN.max(axis=0)
+            scores_K = [function.statistics(targets, p).per_example for p in predictions_KxN]
+            for name in scores_K[0]:
+                scores_KxN = np.stack([scores[name] for scores in scores_K])
+                best[f"best_of_{len(scores_K)}_{name}"] = scores_KxN.max(axis=0)
     return statistics.bootstrap(statistics.mean(best)) if best else {}
 
 
 def answer(text: str, slots: int = 1) -> str:
     """The answer in a decoded text.
 
-    A text that starts with `<extra_id_0>` answers in slots: what stands between that sentinel and the
-    next is the answer, or, for a template of several slots, the texts after the first `slots`
+    A text that starts with `<extra_id_0>` answers in slots: what stands between that sentinel and
+    the next is the answer, or, for a template of several slots, the texts after the first `slots`
     sentinels. Any other text is the answer as it stands.
 
     >>> answer("<extra_id_0> a cup <extra_id_1> is here"), answer("a cup")
@@ -194,13 +316,54 @@ def slots(target: str) -> int:
     return max(1, len(_SENTINEL.findall(target)))
 
 
-@gin.configurable
-def task_metrics(prepared: Prepared, *, add: Sequence[str] = ()) -> tuple[str, ...]:
-    """Names "module:function" of the metrics of a task: its own, and those that gin adds to those of any task.
+def metric_names(task: Prepared | Task) -> list[str]:
+    """Names "module:function" of the metrics of a task: its own, and those that gin adds.
 
-    A task without metrics (an objective) gets none.
+    A prepared task without metrics (an objective) gets none.
     """
-    return tuple(dict.fromkeys([*prepared.metrics, *add])) if prepared.metrics else ()
+    own = task.metrics if isinstance(task, Prepared) else map(place, task.metrics.functions)
+    return list(dict.fromkeys([*own, *added_metrics()])) if task.metrics else []
+
+
+def all_metrics(task: Prepared | Task) -> list[metrics_lib.Metric]:
+    """Returns the metrics of a task, its own and those that gin adds, ready to be used.
+
+    Raises:
+      UserError: a metric cannot be imported, or its model is missing.
+    """
+    if isinstance(task, Prepared):
+        functions = [metric_function(name) for name in metric_names(task)]
+    else:
+        functions = [*task.metrics.functions, *map(metric_function, added_metrics())]
+    for function in functions:
+        getattr(function, "ready", str)()  # before the long work
+    return list(dict.fromkeys(functions))
+
+
+def value_names(task: Task, template: Template) -> list[str]:
+    """Returns the names of the values that `evaluate_records` gives, such as "rougeL".
+
+    Found by scoring the references of the held-out records themselves.
+    """
+    references = tuple(
+        dict.fromkeys(
+            tuple(templates.reference_texts(template, record, task.wording))
+            for record in task.held_out
+        )
+    )
+    return _value_names(tuple(all_metrics(task)), references)
+
+
+@functools.lru_cache(maxsize=1024)
+def _value_names(functions, references) -> list[str]:
+    predictions = [texts[0] for texts in references]
+    return [name for function in functions for name in function(references, predictions)]
+
+
+@gin.configurable("task_metrics")
+def added_metrics(add: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names "module:function" of the metrics that gin adds to those of any task."""
+    return tuple(add)
 
 
 def metric_function(name: str) -> metrics_lib.Metric:
@@ -216,8 +379,8 @@ def metric_function(name: str) -> metrics_lib.Metric:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise errors.UserError(
-            f"The metric {name!r} cannot be imported ({error}). Start from the folder that holds the "
-            "module, or install it."
+            f"The metric {name!r} cannot be imported ({error}). Start from the folder that holds "
+            "the module, or install it."
         ) from error
     if not callable(getattr(module, function_name, None)):
         known = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
@@ -230,8 +393,9 @@ def check_vocabulary(prepared: Prepared, vocabulary: Vocabulary) -> None:
     if prepared.vocabulary["digest"] != vocabulary.digest:
         raise errors.UserError(
             f"The data of {prepared.name} ({prepared.split}) were prepared with the vocabulary "
-            f"{prepared.vocabulary['name']!r}, but the model reads {vocabulary.path!r}: the token ids "
-            "mean other words. Set VOCABULARY (vocabulary.name) to the model's; the data are then prepared anew."
+            f"{prepared.vocabulary['name']!r}, but the model reads {vocabulary.path!r}: the token "
+            "ids mean other words. Set VOCABULARY (vocabulary.name) to the model's; the data are "
+            "then prepared again."
         )
 
 
@@ -245,24 +409,17 @@ def _row(example: Mapping, output: decoding_lib.Output, vocabulary: Vocabulary) 
         "raw_prediction": raw,
         "log_likelihood": output.log_likelihood,
     }
-    if example.get("choices"):
+    if len(example.get("choices", ())):
         row["choices"] = [answer(choice, slots(choice)) for choice in example["choices"]]
     return row
 
 
-def _rank(model, examples, rows, vocabulary, soft_prefix, batch_size):
+def _rank(model, examples, rows, vocabulary, batch_size):
     """Accuracy of the best of the allowed answers by each rule of `scoring.best_choices`.
 
     Writes the answer with the greatest sum into each row as "ranked_prediction".
     """
-    inputs = [example["inputs"] for example in examples]
-    choices = [
-        [
-            [*soft_prefix, *vocabulary.encode(choice), vocabulary.eos_id]
-            for choice in example["choices"]
-        ]
-        for example in examples
-    ]
+    inputs, choices = [example["inputs"] for example in examples], choice_ids(examples, vocabulary)
     scored = scoring.score_choices(model, inputs, choices, vocabulary, batch_size=batch_size)
     neutral = scoring.unconditional(model, inputs, choices, vocabulary, batch_size=batch_size)
     names = {

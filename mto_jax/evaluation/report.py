@@ -1,9 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One HTML page about an evaluation: scores, examples, lengths, confusions. It loads nothing from elsewhere.
+"""One HTML page about an evaluation, which loads nothing: scores, examples, lengths, confusions.
 
-The page is `mto_jax/assets/report.html`, filled by Jinja2 with every text escaped; this module prepares what
-it shows. Its figures are inline SVG in per cent of their width, so that a phone shows them as well.
+The page is `mto_jax/assets/report.html`, filled by Jinja2 with every text escaped; this module
+prepares what it shows. Its figures are inline SVG in per cent of their width, so that a phone shows
+them as well.
 """
 
 import collections
@@ -131,7 +132,7 @@ def page(
 
 
 def by_task(results: Sequence[Result]) -> list[Bars]:
-    """Each metric that several tasks have, greatest value first; then of each task the metrics that it alone has."""
+    """Each metric that several tasks have, greatest value first; then those of single tasks."""
     labels = [result.task for result in results]
     if len(set(labels)) < len(labels):
         labels = [result.title for result in results]
@@ -210,7 +211,7 @@ def _round_up(value: float) -> float:
 
 
 def ranking(result: Result) -> tuple[str, Callable[[Mapping[str, Any]], float]]:
-    """The leading score of single examples: its name and its value of a row, higher being better."""
+    """Returns the leading score of single examples: its name and its value of a row."""
     scores = result.rows[0].get("scores", {})
     found = next((score for score in (*_RANKED_BY, *scores) if score in scores), None)
     if found is not None:
@@ -221,7 +222,7 @@ def ranking(result: Result) -> tuple[str, Callable[[Mapping[str, Any]], float]]:
 
 
 def best_and_worst(result: Result) -> tuple[list[Example], list[Example]]:
-    """The examples at both ends of `ranking`; of equals, those that the model is surest of come first."""
+    """Returns the examples at both ends of `ranking`, of equals the model's surest first."""
     metric, score = ranking(result)
     best = sorted(result.rows, key=lambda row: (-score(row), -row["log_likelihood"]))
     count = min(_EXAMPLES, (len(best) + 1) // 2)
@@ -243,7 +244,7 @@ def _perplexity(row: Mapping[str, Any]) -> float:
 
 
 def lengths(result: Result) -> Lengths | None:
-    """How many words the predictions and the references have; None for a task without predictions."""
+    """Counts words of predictions and references; None for a task without predictions."""
     if "prediction" not in result.rows[0]:
         return None
     predicted = [len(row["prediction"].split()) for row in result.rows]

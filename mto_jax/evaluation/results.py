@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of a checkpoint as files, from which a second call takes what the first one has computed.
 
-A folder holds `predictions-TASK-SPLIT.jsonl` for each task and one `metrics.json` with the metrics of all and with
-what each came from: checkpoint, data, decoding, metrics and code. A result is only taken if all are the same.
+A folder holds `predictions-TASK-SPLIT.jsonl` for each task and one `metrics.json` with the metrics
+of all and with what each came from: checkpoint, data, decoding, metrics and code. A result is only
+taken if all are the same.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from mto_jax.data import manifest
 from mto_jax.data.manifest import Prepared
 from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
-from mto_jax.evaluation.evaluator import Result, metric_function, task_metrics
+from mto_jax.evaluation.evaluator import Result, metric_function, metric_names
 from mto_jax.files import write_atomically
 from mto_jax.metrics.statistics import Interval
 
@@ -29,24 +30,24 @@ PACKAGES = tuple(f"mto_jax.{room}" for room in ("evaluation", "decoding", "model
 def origin(checkpoint_digest: str, prepared: Prepared, decoding: Decoding) -> dict[str, Any]:
     """What a result of a task depends on, as JSON."""
     metrics = {}
-    for metric in task_metrics(prepared):  # a user's own may lie elsewhere
+    for metric in metric_names(prepared):  # a user's own may lie elsewhere
         metrics[metric] = getattr(metric_function(metric), "ready", str)()  # the model that it uses
     code = sources.definitions(
         ["mto_jax.evaluation.evaluator", "mto_jax.models.t5", *metrics],
         [*PACKAGES, *(metric.partition(":")[0] for metric in metrics)],
     )
-    found = {
+    parts = {
         "checkpoint": checkpoint_digest,
         "data": prepared.path.name,
         "decoding": dataclasses.asdict(decoding),
         "metrics": metrics,
         "code": manifest.digest(json.dumps(code).encode()),
     }
-    return json.loads(json.dumps(found))
+    return json.loads(json.dumps(parts))
 
 
 def read(folder: pathlib.Path, prepared: Prepared, wanted: Mapping[str, Any]) -> Result | None:
-    """The result of a task in `folder` if it is whole and has the origin that is wanted, else None."""
+    """Returns the result of a task in `folder` if it is whole and of this origin, else None."""
     entry = _entries(folder).get((prepared.name, prepared.split))
     if entry is None or entry.get("origin") != wanted:
         return None
@@ -84,7 +85,7 @@ def _entries(folder: pathlib.Path) -> dict[tuple[str, str], dict[str, Any]]:
     try:
         known = json.loads(path.read_text())["results"] if path.exists() else []
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}). Remove it; it is written anew.") from error
+        raise UserError(f"{path} is not JSON ({error}). Remove it; it is written again.") from error
     return {(entry["task"], entry["split"]): entry for entry in known}
 
 

@@ -24,13 +24,12 @@ from typing import Any
 
 import gin
 import jax
-import numpy as np
 
 from mto_jax import config
 from mto_jax.checkpoints import pretrained
 from mto_jax.commands import adapt
 from mto_jax.errors import UserError, unknown
-from mto_jax.evaluation import predictions
+from mto_jax.evaluation.evaluator import evaluate_records, metric_names, value_names
 from mto_jax.experiments.cache import once
 from mto_jax.experiments.engine import Report, Stage
 from mto_jax.experiments.grid import Cell
@@ -49,13 +48,6 @@ from mto_jax.training.performance import measured_flops, use_compilation_cache
 
 METHODS = ("frozen", "fine_tune", "prompt_tune")
 OBJECTIVES = ("none", *adapt.OBJECTIVES)
-_OF_TEXT = ("rouge1", "rouge2", "rougeL", "exact_match")
-METRICS = {
-    "triple": _OF_TEXT,
-    "generation": _OF_TEXT,
-    "multiple_choice": ("accuracy",),
-    "labelled_text": ("accuracy",),
-}
 
 
 @gin.configurable
@@ -103,7 +95,6 @@ class FewShot:
             "objective": OBJECTIVES,
             "template": tuple(TEMPLATES),
             "method": METHODS,
-            "metric": (*_OF_TEXT, "accuracy"),
         }
 
     def check(self, cells: Sequence[Cell]) -> None:
@@ -132,13 +123,14 @@ class FewShot:
         use_compilation_cache()
 
     def metrics(self, cell: Cell) -> Collection[str]:
-        return METRICS[self._tasks[cell.task].kind]
+        return value_names(self._tasks[cell.task], TEMPLATES[cell.template])
 
     def settings(self, cell: Cell) -> Mapping[str, Any]:
         found = {
             "model": self._model_digests[cell.model],
             "data": self._data_digests[cell.task],
             "lengths": dict(self.task_feature_lengths),
+            "metrics": metric_names(self._tasks[cell.task]),
         }
         if cell.objective != "none":
             found["adaptation"] = self._adaptation_digest
@@ -198,7 +190,7 @@ class FewShot:
 
     def _ask(self, cell: Cell, model: T5) -> Result:
         task = self._tasks[cell.task]
-        answers = predictions.ask(
+        result = evaluate_records(
             model,
             task,
             TEMPLATES[cell.template],
@@ -207,13 +199,13 @@ class FewShot:
             soft=self._soft,
         )
         return {
-            "scores": {name: scores.tolist() for name, scores in answers.per_example.items()},
-            "values": {name: float(np.mean(v)) for name, v in answers.per_example.items()},
+            "scores": result.scores,
+            "values": result.values(),
             "info": {
                 "examples": _digest([records.to_json(record) for record in task.held_out]),
                 "trained on": len(self._examples(cell)) if cell.method != "frozen" else 0,
-                "distinct predictions": len(set(answers.predictions)),
-                "predictions": answers.predictions,
+                "distinct predictions": len(set(result.predictions)),
+                "predictions": result.predictions,
             },
         }
 
@@ -323,10 +315,8 @@ class FewShot:
         test = [Wanted(name, self.test_split, self.test_heads, self.references) for name in names]
         found = read([*train, *test], self.module)
         return {
-            name: Task(name, one.kind, one.wording, one.records, other.records)
-            for name, one, other in zip(
-                names, found[: len(names)], found[len(names) :], strict=True
-            )
+            name: Task.of(*both)
+            for name, *both in zip(names, found[: len(names)], found[len(names) :], strict=True)
         }
 
     @functools.lru_cache(maxsize=1)  # noqa: B019

@@ -18,13 +18,13 @@ class Relation:
     Attributes:
         relation: its name in the file.
         names: the file's name in MTO_DATA_DIR; when several are given, the first that exists is
-          read.
-        read: all triples of a file.
+            read.
+        read: (relation, head, tail) of all facts of a file.
     """
 
     relation: str
     names: tuple[str, ...]
-    read: Callable[[pathlib.Path], Iterable[Triple]]
+    read: Callable[[pathlib.Path], Iterable[tuple[str, str, str]]]
 
     def paths(self) -> list[pathlib.Path]:
         """The one file that a call reads."""
@@ -34,13 +34,15 @@ class Relation:
     def __call__(self) -> list[Triple]:
         (path,) = self.paths()
         modified = path.stat().st_mtime if path.exists() else 0.0
-        return _by_relation(self.read, path, modified).get(self.relation, [])
+        facts = _by_relation(self.read, path, modified).get(self.relation, [])
+        return [Triple(self.relation, self.relation, head, (tail,)) for head, tail in facts]
 
 
 @functools.lru_cache(maxsize=9)  # three splits of three knowledge bases
-def _by_relation(read, path: pathlib.Path, modified: float) -> dict[str, list[Triple]]:
+def _by_relation(read, path: pathlib.Path, modified: float) -> dict[str, list[tuple[str, str]]]:
+    """The (head, tail) pairs of each relation of a file."""
     del modified  # only for the cache: a changed file is read again
-    facts: dict[str, list[Triple]] = {}
-    for triple in read(path):
-        facts.setdefault(triple.relation, []).append(triple)
+    facts: dict[str, list[tuple[str, str]]] = {}
+    for relation, head, tail in read(path):
+        facts.setdefault(relation, []).append((head, tail))
     return facts

@@ -1,10 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which records a run sees: cleaning, few-shot sampling by heads, evaluation samples (method, section 6).
+"""Which records a run sees: cleaning, few-shot sampling by heads, evaluation samples.
 
 Every choice is made by a digest of (seed, task, text) and not by a random generator: it depends on
-nothing but the seed and the record, so it is the same on every machine and version, does not change with
-the order of the file, and a larger sample contains the smaller one of the same seed.
+nothing but the seed and the record, so it is the same on every machine and version, does not change
+with the order of the file, and a larger sample contains the smaller one of the same seed.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Report = dict[str, int]
 
 
 def draw(texts: Iterable[str], count: int | None, seed: int, salt: str) -> list[str]:
-    """`count` of the distinct texts (all of them when there are fewer, or for None), in random order.
+    """Returns `count` of the distinct texts (all if fewer, or for None), in random order.
 
     >>> draw("abcdef", 3, seed=0, salt="x") == draw("fedcba", 4, seed=0, salt="x")[:3]
     True
@@ -40,7 +40,8 @@ def tenth(head: str) -> int:
 def normal(text: str) -> str:
     """A text as it is compared between splits: case, spaces and forms of a character do not matter.
 
-    T5's vocabulary reads text in Unicode's form NFKC, so texts that differ in it alone are one to a model.
+    T5's vocabulary reads text in Unicode's form NFKC, so a model cannot tell texts apart that
+    differ in it alone.
     """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
@@ -48,10 +49,10 @@ def normal(text: str) -> str:
 def training_records(
     records: Iterable[Record], held_out: Iterable[Record], report: Report
 ) -> list[Record]:
-    """Records to train on, one reference each: without "none" tails, repetitions and held-out heads.
+    """Returns records to train on: without "none" tails, repetitions and held-out heads.
 
     Args:
-        records: of the training split.
+        records: of the training split; each reference becomes a record.
         held_out: the records of the other splits; no head of theirs stays in training.
         report: receives the counts of what was read and dropped.
     """
@@ -106,8 +107,8 @@ def few_shot(
     """
     if shots is not None and (shots < 1 or tails_per_head < 1):
         raise UserError(
-            f"few_shot.shots = {shots} and few_shot.tails_per_head = {tails_per_head} leave nothing to train "
-            "on: both must be at least 1 (shots = None takes all)."
+            f"few_shot.shots = {shots} and few_shot.tails_per_head = {tails_per_head} leave "
+            "nothing to train on: both must be at least 1 (shots = None takes all)."
         )
     by_head: dict[str, list[Record]] = {}
     for record in records:
@@ -151,8 +152,8 @@ def evaluation_sample(
     """
     if any(limit is not None and limit < 1 for limit in (heads, references)):
         raise UserError(
-            f"evaluation_sample.heads = {heads} and evaluation_sample.references = {references} leave "
-            "nothing to evaluate on: both must be at least 1, or None for all."
+            f"evaluation_sample.heads = {heads} and evaluation_sample.references = {references} "
+            "leave nothing to evaluate on: both must be at least 1, or None for all."
         )
     sample = list(records)
     if heads is not None:

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of TSV, CSV, JSONL and text files (also .gz), and records made of them; errors name file and line."""
+"""Rows of TSV, CSV, JSONL and text files (also .gz), and records; errors name file and line."""
 
 import csv
 import dataclasses
@@ -40,11 +40,11 @@ def data_path(relative: str) -> pathlib.Path:
 
 
 def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, line as it is) of a file, each checked to be UTF-8; unpacked when it ends in .gz.
+    """Yields (line number from 1, line) of a file (.gz too), each checked to be UTF-8.
 
     Raises:
-        UserError: no such file, a folder, a file without the right to read it, a line that is not UTF-8, a
-            damaged or truncated .gz.
+        UserError: no such file, a folder, a file without the right to read it, a line that is not
+            UTF-8, a damaged or truncated .gz.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -65,8 +65,8 @@ def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
         ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(
-            f"{path} is not a whole gzip file ({error}; after line {number}). Copy it again, or drop "
-            "the suffix .gz if it is plain text."
+            f"{path} is not a whole gzip file ({error}; after line {number}). Copy it again, or "
+            "drop the suffix .gz if it is plain text."
         ) from None
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
@@ -90,9 +90,9 @@ def rows(
 ) -> Iterator[tuple[int, Row]]:
     """(line number, fields by name) of every row of a table.
 
-    The format follows the suffix (before .gz): .jsonl holds an object per line; .json the same or one
-    list of objects; .csv is comma-separated with quotes; .tsv and .txt are tab-separated and quotes
-    are ordinary text.
+    The format follows the suffix (before .gz): .jsonl holds an object per line; .json the same or
+    one list of objects; .csv is comma-separated with quotes; .tsv and .txt are tab-separated and
+    quotes are ordinary text.
 
     Args:
         path: the file.
@@ -101,8 +101,8 @@ def rows(
         broken: leave out rows with another number of fields.
 
     Raises:
-        UserError: see `lines`; no row; a column named twice; a row with another number of fields; a quote
-            that does not end; what is no JSON object.
+        UserError: see `lines`; no row; a column named twice; a row with another number of fields; a
+            quote that does not end; what is no JSON object.
     """
     path = pathlib.Path(path)
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
@@ -114,8 +114,8 @@ def rows(
         table = _named(path, _tab_cells(path, columns), columns, broken)
     else:
         raise UserError(
-            f"{path}: the format of a table is known by its suffix, .tsv, .csv, .jsonl or .txt (also "
-            f"followed by .gz), not '{suffix}'. Rename the file."
+            f"{path}: the format of a table is known by its suffix, .tsv, .csv, .jsonl or .txt "
+            f"(also followed by .gz), not '{suffix}'. Rename the file."
         )
     number = 0
     for number, row in table:
@@ -133,13 +133,15 @@ def _named(
             twice = [name for name in columns if columns.count(name) > 1]
             if twice:
                 raise UserError(
-                    f"{path}, line {number}: the header names the column '{twice[0]}' twice. Rename one."
+                    f"{path}, line {number}: the header names the column '{twice[0]}' twice. "
+                    "Rename one."
                 )
         elif len(cells) == len(columns):
             yield number, dict(zip(columns, cells, strict=True))
         elif not broken:
             raise UserError(
-                f"{path}, line {number}: {len(cells)} fields, expected {len(columns)} ({', '.join(columns)})."
+                f"{path}, line {number}: {len(cells)} fields, expected {len(columns)} "
+                f"({', '.join(columns)})."
             )
 
 
@@ -160,8 +162,8 @@ def _csv_cells(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
             start = table.line_num + 1
     except csv.Error as error:
         raise UserError(
-            f"{path}, line {start}: the row that begins here has bad quotes ({error}). Write a quote "
-            'inside a quoted field twice: "".'
+            f"{path}, line {start}: the row that begins here has bad quotes ({error}). Write "
+            'a quote inside a quoted field twice: "".'
         ) from None
 
 
@@ -177,7 +179,7 @@ def _json_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
 
 
 def _json_list_or_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
-    """One list of objects over any number of lines; what does not open with "[" is an object per line."""
+    """Yields a list of objects over any number of lines, or, without "[", an object per line."""
     opening = next((line.lstrip()[0] for _, line in lines(path) if line.strip()), "")
     if opening != "[":
         yield from _json_rows(path)
@@ -208,8 +210,8 @@ class RecordFile:
     """Records of one file: call it to read them.
 
     Attributes:
-        names: the file's path; when several are given, the first that exists is read. Relative ones lie in
-            MTO_DATA_DIR.
+        names: the file's path; when several are given, the first that exists is read. Relative ones
+            lie in MTO_DATA_DIR.
         build: makes a record of a row, or None to leave the row out.
         columns: names of the columns of a file without a header line.
         beside: (column, paths) of a text file whose lines belong to the rows one by one, such as
@@ -261,15 +263,15 @@ class RecordFile:
                 raise UserError(f"{path}, line {number}: {error}{hint}") from None
             except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
                 raise UserError(
-                    f"{path}, line {number}: the row does not have the expected form ({error!r}). It has "
-                    f"the fields: {', '.join(row)}."
+                    f"{path}, line {number}: the row does not have the expected form ({error!r}). "
+                    f"It has the fields: {', '.join(row)}."
                 ) from None
             if record is not None:
                 yield record
         if beside and position + 1 != len(extra):
             raise UserError(
-                f"{path} has {position + 1} rows, {beside[0]} has {len(extra)} lines: they must go together "
-                "line by line."
+                f"{path} has {position + 1} rows, {beside[0]} has {len(extra)} lines: they must go "
+                "together line by line."
             )
 
 
@@ -287,8 +289,8 @@ def cell(row: Row, field: str, column: str) -> Any:
     """
     if column not in row:
         raise UserError(
-            f"there is no column '{column}' for the field '{field}'. The row has: {', '.join(row)}. "
-            f"Name the right one with fields={{'{field}': ...}}."
+            f"there is no column '{column}' for the field '{field}'. The row has: "
+            f"{', '.join(row)}. Name the right one with fields={{'{field}': ...}}."
         )
     value = row[column]
     if isinstance(value, str):
@@ -344,8 +346,8 @@ class LabelledTextRow:
         words = {tidy(said): word for said, word in self.labels}
         if raw not in words:
             raise UserError(
-                f"the field 'label' (column '{self.label}') is {raw!r}, which is not in the label set: "
-                f"{', '.join(map(repr, words))}. Correct the row or add it to labels."
+                f"the field 'label' (column '{self.label}') is {raw!r}, which is not in the label "
+                f"set: {', '.join(map(repr, words))}. Correct the row or add it to labels."
             )
         text2 = str(cell(row, "text2", self.text2)) if self.text2 else ""
         return LabelledText(self.task, str(cell(row, "text", self.text)), words[raw], text2)
@@ -375,8 +377,8 @@ class MultipleChoiceRow:
             listed = cell(row, "choices", self.choices)
             if not isinstance(listed, list):
                 raise UserError(
-                    f"the field 'choices' (column '{self.choices}') is no list. Give one column for each "
-                    "choice: fields={'choices': ('choice1', 'choice2')}."
+                    f"the field 'choices' (column '{self.choices}') is no list. Give one column "
+                    "for each choice: fields={'choices': ('choice1', 'choice2')}."
                 )
         else:
             listed = [cell(row, "choices", column) for column in self.choices]
@@ -409,6 +411,7 @@ def answer_number(answer: Any, choices: Sequence[str], first: int = 0) -> int:
         if text in names:
             return names.index(text)
     raise UserError(
-        f"the field 'answer' is {text!r}, which is not among the choices: neither one of their texts "
-        f"({', '.join(map(repr, choices))}) nor {letters[0]} to {letters[-1]} nor {numbers[0]} to {numbers[-1]}."
+        f"the field 'answer' is {text!r}, which is not among the choices: neither one of their "
+        f"texts ({', '.join(map(repr, choices))}) nor {letters[0]} to {letters[-1]} nor "
+        f"{numbers[0]} to {numbers[-1]}."
     )

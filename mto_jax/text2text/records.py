@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The four kinds of record that a template can render: plain data, tidied and checked when built.
 
-A record knows two things beside its fields: its `head`, by which few-shot sampling draws and by which
-train and test are kept apart, and its `references`, the gold answers that evaluation compares with.
+A record knows two things beside its fields: its `head`, by which few-shot sampling draws and by
+which train and test are kept apart, and its `references`, the gold answers for evaluation.
 """
 
 import dataclasses
@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 
 from mto_jax.errors import UserError
 
-# Soft hyphen, zero-width space, word joiner, byte order mark: seen by nobody, but part of a text. And halves
-# of characters, which JSON can hold and UTF-8 cannot.
+# Soft hyphen, zero-width space, word joiner, byte order mark: seen by nobody, but part of a text.
+# And halves of characters, which JSON can hold and UTF-8 cannot.
 _INVISIBLE = dict.fromkeys([*map(ord, "\u00ad\u200b\u2060\ufeff"), *range(0xD800, 0xE000)])
 
 
 def tidy(text: str) -> str:
-    """The text in Unicode's composed form (NFC), without invisible characters: what looks alike is equal.
+    """Returns the text in Unicode's composed form (NFC), without invisible characters.
 
     >>> tidy("cafe\\u0301\\u200b") == "caf\\u00e9"
     True
@@ -31,7 +31,8 @@ def _settle(record, *required: str) -> None:
     """Makes every text of the record tidy, and raises a UserError if a required one is empty."""
     for field, value in vars(record).items():
         if isinstance(value, str):
-            object.__setattr__(record, field, tidy(value))
+            if not value.isascii():
+                object.__setattr__(record, field, tidy(value))
         elif isinstance(value, tuple) and all(isinstance(text, str) for text in value):
             object.__setattr__(record, field, tuple(map(tidy, value)))
     for field in required:

@@ -1,24 +1,50 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Sources under objectives, and mixtures, in SeqIO's registries; a later one of a name replaces it.
+"""Additions to SeqIO's registries, put off until SeqIO is imported; imports of what registers.
 
-For data that a run may define, such as corpora and pairs (records:
-`mto_jax.text2text.registration`). No TensorFlow before a function is called.
+Records (`mto_jax.text2text.registration`), corpora and pairs are registered without TensorFlow.
+What SeqIO is to know of them is added at once where SeqIO is imported, and otherwise by
+`add_waiting`, before data are prepared.
 """
 
+import functools
+import importlib
+import os
 import re
-from collections.abc import Iterable, Mapping
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import gin
+
+from mto_jax import sources
 from mto_jax.errors import UserError, unknown
 from mto_jax.text2text import text_files
 from mto_jax.text2text.objectives import OBJECTIVES, preprocessor
 from mto_jax.text2text.vocabulary import features, vocabulary
 
-_ours: set[str] = set()  # what was registered here, and so may be replaced
+_ours: set[str] = set()  # tasks and mixtures that were added here, and so may be replaced
+_waiting: dict[str, Callable[[], object]] = {}
+
+
+def with_seqio(name: str, add: Callable[[], object]) -> None:
+    """Calls `add` now if SeqIO is imported, else puts it off, in place of an earlier one."""
+    if "seqio" in sys.modules:
+        add()
+    else:
+        _waiting[name] = add
+
+
+def add_waiting() -> None:
+    """Imports SeqIO and adds to its registries what was put off."""
+    import seqio  # noqa: F401
+
+    while _waiting:
+        _waiting.pop(next(iter(_waiting)))()
 
 
 def register_text(name: str, path: str, format: str = "lines") -> None:
-    """Register tasks `<name>_<objective>` over a text file or a folder of .txt and .txt.gz files.
+    """Registers tasks `<name>_<objective>` over a text file or a folder of .txt and .txt.gz files.
 
     Args:
       name: letters, digits and underscores.
@@ -33,16 +59,19 @@ def register_text(name: str, path: str, format: str = "lines") -> None:
     if format not in text_files.FORMATS:
         raise unknown("format of text files", format, text_files.FORMATS)
     files = text_files.text_files(path)
-    register_corpus(
-        name, text_files.source(lambda: text_files.read_documents(files, format), files)
-    )
+    documents = functools.partial(text_files.read_documents, files, format)
+    register_corpus(name, functools.partial(text_files.source, documents, files))
 
 
-def register_corpus(name: str, source) -> None:
-    """Register tasks `<name>_<objective>` over a SeqIO source of the string feature `text`.
+def register_corpus(name: str, source: Callable) -> None:
+    """Registers tasks `<name>_<objective>` over a SeqIO source of the string feature `text`.
 
     Also the mixture `<name>_pretrain`, half span corruption, half prefix LM: what a T5 that is to
     be matched to tasks wants to have seen.
+
+    Args:
+      name: of the corpus.
+      source: makes the source; called where SeqIO is imported.
 
     Raises:
       UserError: a task of that name holds other than a corpus or pairs.
@@ -54,45 +83,99 @@ def register_corpus(name: str, source) -> None:
     add_mixture(f"{name}_pretrain", dict.fromkeys(halves, 1.0))
 
 
-def add_objectives(name: str, source, objectives: Iterable[str]) -> list[str]:
-    """Register a SeqIO source under objectives, `<name>_<objective>`; returns the tasks' names.
+def add_objectives(name: str, source: Callable, objectives: Iterable[str]) -> list[str]:
+    """Registers a corpus under objectives, `<name>_<objective>`; returns the tasks' names.
+
+    Args:
+      name: of the corpus.
+      source: makes its `seqio.DataSource`; called where SeqIO is imported.
+      objectives: names of `objectives.OBJECTIVES`.
 
     Raises:
       UserError: a task of that name holds other than a corpus or pairs.
     """
-    import seqio
+    tasks = {f"{name}_{objective}": objective for objective in objectives}
 
-    output_features = features(vocabulary())
-    tasks = []
-    for objective in objectives:
-        tasks.append(f"{name}_{objective}")
-        _make_room(seqio.TaskRegistry, tasks[-1])
-        seqio.TaskRegistry.add(
-            tasks[-1],
-            source=source,
-            preprocessors=[preprocessor(objective)],
-            output_features=output_features,
-        )
-    return tasks
+    def add() -> None:
+        import seqio
+
+        data, output_features = source(), features(vocabulary())
+        for task, objective in tasks.items():
+            _make_room(seqio.TaskRegistry, task)
+            seqio.TaskRegistry.add(
+                task,
+                source=data,
+                preprocessors=[preprocessor(objective)],
+                output_features=output_features,
+            )
+
+    with_seqio(f"objectives of {name}", add)
+    return [*tasks]
 
 
 def add_mixture(name: str, rates: Mapping[str, float]) -> None:
-    """Register a mixture of tasks that are registered already: {task: rate}.
+    """Registers a mixture of tasks that are registered already: {task: rate}.
 
     Raises:
-      UserError: there is a mixture of that name from elsewhere.
+      UserError: an unknown task, or there is a mixture of that name from elsewhere.
     """
-    import seqio
 
-    _make_room(seqio.MixtureRegistry, name)
-    seqio.MixtureRegistry.add(name, list(rates.items()))
+    def add() -> None:
+        import seqio
+
+        known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+        for task in rates:
+            if task not in known:
+                raise unknown(f"task of the mixture {name}", task, known)
+        _make_room(seqio.MixtureRegistry, name)
+        seqio.MixtureRegistry.add(name, list(rates.items()))
+
+    with_seqio(f"mixture {name}", add)
 
 
-def _make_room(registry, name: str) -> None:
-    if name not in _ours and name in registry.names():
+def _make_room(seqio_registry, name: str) -> None:
+    if name not in _ours and name in seqio_registry.names():
         raise UserError(
             f"There is already a task or mixture '{name}' of other data. Task names must differ: "
             "give this corpus, or these pairs, another name."
         )
-    registry.remove(name)
+    seqio_registry.remove(name)
     _ours.add(name)
+
+
+# ---- What registers ---------------------------------------------------------------------------
+
+
+def module_names(modules: str | None) -> list[str]:
+    """The names in a comma-separated list of the user's modules."""
+    return [name.strip() for name in (modules or "").split(",") if name.strip()]
+
+
+def register_all(modules: Sequence[str] = ()) -> None:
+    """Imports everything that registers tasks: `mto_jax.tasks` and the user's modules.
+
+    TensorFlow, where a user's module imports it, sees no accelerator: these are the trainer's.
+
+    Raises:
+      UserError: there is no such module.
+    """
+    if os.getcwd() not in sys.path:  # The script `mto` does not look here by itself.
+        sys.path.append(os.getcwd())
+    source = b"".join(sources.find_module(name).read_bytes() for name in modules)
+    for library in ("tensorflow", "seqio"):  # first, so that the module's mixtures find our tasks
+        if re.search(rf"^\s*(import|from) {library}\b".encode(), source, re.MULTILINE):
+            importlib.import_module(library)
+    _hide_accelerators()
+    with gin.unlock_config():  # Modules may hold configurables of their own.
+        own_tasks().register_all(modules)
+    _hide_accelerators()
+
+
+def own_tasks() -> types.ModuleType:
+    """Returns `mto_jax.tasks`, which no other module imports: a plug-in, as the user's modules are."""
+    return importlib.import_module("mto_jax.tasks")
+
+
+def _hide_accelerators() -> None:
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].config.set_visible_devices([], "GPU")

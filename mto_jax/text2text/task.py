@@ -1,15 +1,18 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A task as the scores see it: its records, the templates that compete for it, its examples as tokens."""
+"""Records of a task under a template, as examples; and the templates that compete for a task."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mto_jax.metrics.by_kind import BY_KIND, TaskMetrics
 from mto_jax.text2text import records, templates
+from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template, Wording, Words
+from mto_jax.text2text.vocabulary import Vocabulary
 
-# The objective that a template belongs to: sentinels are denoising, a plain continuation is language modelling.
+# The objective that a template belongs to: sentinels are denoising, else it is language modelling.
 OBJECTIVES = {True: "denoising", False: "lm"}
 
 Example = tuple[list[int], list[int]]  # token ids of inputs and targets, with EOS
@@ -17,7 +20,7 @@ Example = tuple[list[int], list[int]]  # token ids of inputs and targets, with E
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A data set to be matched.
+    """Records of a data set to train on and to be tested on.
 
     Attributes:
       name: as registered, e.g. "atomic_xIntent".
@@ -25,6 +28,7 @@ class Task:
       wording: the words its templates use.
       train: records with one reference each, the references of a head one after the other.
       held_out: records with all their references.
+      metrics: what predictions are scored by; None stands for the defaults of the kind.
     """
 
     name: str
@@ -32,6 +36,16 @@ class Task:
     wording: Wording
     train: tuple[records.Record, ...]
     held_out: tuple[records.Record, ...]
+    metrics: TaskMetrics | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "metrics", self.metrics or BY_KIND[self.kind])
+
+    @classmethod
+    def of(cls, train: RecordSet, held_out: RecordSet) -> "Task":
+        """Returns the task of two record sets of one data set."""
+        wording, metrics = train.wording, train.metrics
+        return cls(train.task, train.kind, wording, train.records, held_out.records, metrics)
 
     def shots(self, heads: int, tails: int, skip: int = 0) -> list[records.Record]:
         """Training records of `heads` heads, up to `tails` of each, after the first `skip` heads.
@@ -73,6 +87,34 @@ def rivals(task: Task) -> tuple[Template, Template]:
     return TEMPLATES[name], TEMPLATES[f"Masked{name}"]
 
 
+def example(
+    template: Template,
+    record: records.Record,
+    wording: Wording,
+    vocabulary: Vocabulary,
+    lengths: Mapping[str, int] | None = None,
+    soft: SoftPrompt | None = None,
+) -> dict[str, Any]:
+    """Returns an example: ids with EOS, the texts they come from, and what evaluation needs.
+
+    `references` are the gold answers without sentinels; `choices` are the target texts (with
+    sentinels) of all answers that are allowed, empty where any text is; `*_truncated` is 1 where a
+    field lost tokens.
+    """
+    rendered = templates.render(template, record, wording)
+    tokens = templates.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
+    return {
+        "inputs": tokens.inputs,
+        "targets": tokens.targets,
+        "inputs_pretokenized": rendered.source_text,
+        "targets_pretokenized": rendered.target_text,
+        "references": templates.reference_texts(template, record, wording),
+        "choices": templates.candidate_texts(template, record, wording),
+        "inputs_truncated": int(tokens.inputs_cut),
+        "targets_truncated": int(tokens.targets_cut),
+    }
+
+
 def tokenise(
     template: Template,
     chosen: Sequence[records.Record],
@@ -83,10 +125,12 @@ def tokenise(
     with_head: bool = True,
     soft: SoftPrompt | None = None,
 ) -> list[Example]:
-    """One example for every reference of every record, in order; `soft` says the rows of a soft prompt.
+    """Returns an example for every reference of every record, in order.
 
-    Without the head, everything that tells one record from another is left out of the source: task name,
-    phrase, choices and sentinels stay.
+    Args:
+      with_head: if False, everything that tells a record from others is left out of the source;
+        task name, phrase, choices and sentinels stay.
+      soft: which rows a soft prompt has; None means gin's.
     """
     examples = []
     for record in records.one_per_reference(chosen):

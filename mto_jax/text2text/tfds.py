@@ -3,11 +3,16 @@
 """Records from TensorFlow Datasets, used where the user has no local file of a data set."""
 
 import dataclasses
+import json
 import pathlib
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from mto_jax import errors
 from mto_jax.errors import UserError
 from mto_jax.text2text.readers import RecordFile, Row
 from mto_jax.text2text.records import Record
@@ -28,29 +33,50 @@ class TfdsRecords:
     build: Callable[[Row], Record | None]
 
     def __call__(self) -> Iterator[Record]:
-        import tensorflow_datasets as tfds
-
-        try:
-            builder = tfds.builder(self.name)
-            if not builder.is_prepared():
-                _check_connection()
-                builder.download_and_prepare()
-            dataset = builder.as_dataset(split=self.split)
-        except Exception as error:  # TFDS raises errors of many libraries
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"The split '{self.split}' of '{self.name}' is not to be had from TensorFlow Datasets "
-                f"({reason}). Prepare it where there is a connection with `tfds build {self.name}`, and "
-                "set TFDS_DATA_DIR to its folder."
-            ) from None
-        for number, row in enumerate(tfds.as_numpy(dataset)):
-            values = _plain(builder.info.features, row)
+        # TensorFlow keeps to a process of its own, unless this one prepares data.
+        rows = _rows if "tensorflow" in sys.modules else _rows_of_a_process
+        for number, row in enumerate(rows(self.name, self.split)):
             try:
-                record = self.build(values)
+                record = self.build(row)
             except UserError as error:
                 raise UserError(f"{self.name}, {self.split}, row {number}: {error}") from None
             if record is not None:
                 yield record
+
+
+def _rows(name: str, split: str) -> Iterator[Row]:
+    try:
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise errors.missing_package(error) from error
+
+    try:
+        builder = tfds.builder(name)
+        if not builder.is_prepared():
+            _check_connection()
+            builder.download_and_prepare()
+        dataset = builder.as_dataset(split=split)
+    except Exception as error:  # TFDS raises errors of many libraries
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"The split '{split}' of '{name}' is not to be had from TensorFlow Datasets "
+            f"({reason}). Prepare it where there is a connection with `tfds build {name}`, and set "
+            "TFDS_DATA_DIR to its folder."
+        ) from None
+    for row in tfds.as_numpy(dataset):
+        yield _plain(builder.info.features, row)
+
+
+def _rows_of_a_process(name: str, split: str) -> Iterator[Row]:
+    """The same rows, read by `python -m mto_jax.text2text.tfds NAME SPLIT FILE`."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "rows.jsonl")
+        command = [sys.executable, "-m", "mto_jax.text2text.tfds", name, split, str(file)]
+        status = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True)
+        if status.returncode:
+            raise errors.of_process(status.stderr, f"Reading {name} ({split})")
+        with file.open() as lines:
+            yield from map(json.loads, lines)
 
 
 def _check_connection() -> None:
@@ -61,7 +87,7 @@ def _check_connection() -> None:
 
 
 def _plain(feature, value):
-    """A value of TFDS as the text files have it: text, number, class name, and lists and dicts of those."""
+    """Returns a value of TFDS as text files have it: text, number, class name, lists and dicts."""
     feature = getattr(feature, "feature", feature)  # a sequence's elements
     if isinstance(value, dict):
         return {name: _plain(feature[name], part) for name, part in value.items()}
@@ -92,3 +118,15 @@ class LocalOrTfds:
             raise UserError(
                 f"There is no file {' nor '.join(self.local.names)} in MTO_DATA_DIR. {error}"
             ) from None
+
+
+def _main(name: str, split: str, file: str) -> None:
+    try:
+        with open(file, "w") as lines:
+            lines.writelines(json.dumps(row) + "\n" for row in _rows(name, split))
+    except UserError as error:
+        errors.fail(error)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

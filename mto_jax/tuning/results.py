@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mto_jax.errors import UserError
-from mto_jax.evaluation.predictions import Answers
+from mto_jax.evaluation import evaluator
 from mto_jax.files import write_atomically
 
 FILE = "results.json"
@@ -51,13 +51,18 @@ class Result:
     dev_loss: float | None = None
 
 
-def of(answers: Answers) -> dict[str, Any]:
-    """The fields of a result that tell what was answered."""
+def of(evaluated: evaluator.Result, decides: str) -> dict[str, Any]:
+    """Returns the fields of a result that hold predictions and scores.
+
+    `scores` are of the metric that decides, or, where this one scores no single examples, of the first that does.
+    """
+    scores = evaluated.scores
+    metric = decides if decides in scores else next(iter(scores))
     return {
-        "metric": answers.score,
-        "scores": answers.scores.tolist(),
-        "values": answers.values,
-        "predictions": answers.predictions,
+        "metric": metric,
+        "scores": scores[metric],
+        "values": evaluated.values(),
+        "predictions": evaluated.predictions,
     }
 
 

@@ -197,8 +197,7 @@ def read_tasks(
                 "Lower tune.test_heads, or set tune.dev_heads = 0, which keeps the last parameters."
             )
         dev = few_shot.evaluation_sample(free, {}, heads=dev_heads or None, references=references)
-        task = Task(name, one.kind, one.wording, one.records, held_out.records)
-        tasks[name] = (task, dev)
+        tasks[name] = (Task.of(one, held_out), dev)
     return tasks
 
 

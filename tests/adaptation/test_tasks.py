@@ -111,7 +111,7 @@ def test_replay(path):
 
 def test_a_task_of_the_users_module_is_replayed(path, tmp_path, monkeypatch):
     """The module comes after all tasks of ours, the mixtures after the module."""
-    monkeypatch.setattr(registration, "RECORD_SETS", dict(registration.RECORD_SETS))
+    monkeypatch.setattr(registration, "DATA_SETS", dict(registration.DATA_SETS))
     (tmp_path / "facts.tsv").write_text("head\ttail\n" + "".join(f"a {i}\tb\n" for i in range(40)))
     (tmp_path / "my_facts.py").write_text(
         "from mto_jax.text2text.registration import register_file\n"
@@ -129,7 +129,7 @@ def test_a_task_of_the_users_module_is_replayed(path, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "my_facts")
     for name in [name for name in seqio.TaskRegistry.names() if name.startswith("mine_")]:
         seqio.TaskRegistry.remove(name)
-    with pytest.raises(UserError, match="no task to replay .* 'mine_span_corruption'"):
+    with pytest.raises(UserError, match="no task of the mixture bees_\\w+ 'mine_span_corruption'"):
         prepare.register(DatasetConfig("bees_lm_replay", LENGTHS))
 
 
@@ -138,7 +138,11 @@ def test_bad_input(path):
         ("adaptation_pairs.files = {'my pairs': 'x'}", "letters, digits"),
         ("adaptation_pairs.files = {'bees': 'nowhere.jsonl'}", "no file of pairs nowhere"),
         ("adaptation_pairs.replay_share = 1.0", "between 0 and 1"),
-        ("adaptation_pairs.replay = 'demo_span_coruption'", "Did you mean 'demo_span_corruption'"),
+        (
+            f"adaptation_pairs.files = {{'bees': '{path}'}}\n"
+            "adaptation_pairs.replay = 'demo_span_coruption'",
+            "Did you mean 'demo_span_corruption'",
+        ),
     ):
         gin.clear_config()
         gin.parse_config(f"vocabulary.name = 'demo'\n{statements}")

@@ -181,7 +181,7 @@ def test_whole_command_without_tensorflow(tmp_path):
     program = f"""
 import sys
 from mto_jax import cli
-import mto_jax.evaluate
+import mto_jax.commands.evaluate
 cli.run("infer", ["--gin_file=runs/infer.gin", "--gin.VOCABULARY=demo",
     "--gin.MODEL_DIR={tmp_path / "run"}", "--gin.Decoding.max_length=4"])
 assert "tensorflow" not in sys.modules and "seqio" not in sys.modules

@@ -107,9 +107,9 @@ def test_one_program_for_lines_of_one_bucket(model, demo):
 @pytest.mark.parametrize(
     "rows, soft", [(0, {"none"}), (10, {"none", "before", "after"}), (20, set(templates.SOFT))]
 )
-def test_soft_prompts_are_worn_by_models_that_have_rows_for_them(rows, soft):
-    worn = trial.wearable("triple", Wording("is for"), rows)
-    assert {template.soft for template in worn} == soft
+def test_templates_with_a_soft_prompt_need_a_model_with_rows_for_it(rows, soft):
+    fitting = trial.applicable("triple", Wording("is for"), rows)
+    assert {template.soft for template in fitting} == soft
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from mto_jax.adaptation import classifier
 from mto_jax.checkpoints import peft, pretrained
 from mto_jax.commands import tune as tune_lib
 from mto_jax.errors import UserError
-from mto_jax.evaluation import predictions
+from mto_jax.evaluation import evaluator
 from mto_jax.models.adapters import Adapters
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.records import Triple
@@ -125,8 +125,9 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
         kind="triple",
         wording=Wording(RELATIONS["places"]),
         held_out=tuple(records("places", "test")),
+        metrics=None,
     )
-    answers = predictions.ask(
+    answers = evaluator.evaluate_records(
         attach(base, adapters, parameters),
         task,
         TEMPLATES["MaskedPrePT"],
@@ -135,7 +136,7 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
         soft=SoftPrompt(length=3),
     )
     assert one.predictions == answers.predictions
-    assert one.scores == answers.scores.tolist()
+    assert one.scores == answers.scores["rougeL"]
 
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [Result(**line) for line in lines] == found
@@ -146,7 +147,7 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
     with monkeypatch.context() as patch:
         patch.setattr(tune_lib, "tune_many", never)
-        patch.setattr(predictions, "ask", never)
+        patch.setattr(tune_lib, "evaluate_records", never)
         assert call(**options) == found
     more = call(**options, seeds=[0, 1])
     assert [one for one in more if one.seed == 0] == found
@@ -168,15 +169,15 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
 def test_it_goes_on_where_it_was_interrupted(call, out, tmp_path, monkeypatch):
     whole = call(seeds=[0, 1, 2], at_once=2, output_dir=str(tmp_path / "whole"))
     counts = itertools.count(1)
-    ask = predictions.ask
+    evaluate = evaluator.evaluate_records
 
     def interrupted(*arguments, **options):
         if next(counts) == 3:  # the frozen model, one tuned model, ...
             raise KeyboardInterrupt
-        return ask(*arguments, **options)
+        return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predictions, "ask", interrupted)
+        patch.setattr(tune_lib, "evaluate_records", interrupted)
         with pytest.raises(KeyboardInterrupt):
             call(seeds=[0, 1, 2], at_once=2)
     assert len(list(out.glob("*/mto.json"))) == 3
@@ -231,13 +232,13 @@ def test_a_shared_prompt_has_as_many_rows_again(call, out):
 def test_rows_of_the_decoder_train_and_answer(call, out, monkeypatch):
     gin.bind_parameter("SoftPrompt.decoder_length", 2)
     prefixes = []
-    decode = predictions.decoding_lib.decode
+    decode = evaluator.decoding_lib.decode
 
     def spy(*arguments, soft_prefix, **options):
         prefixes.append(list(soft_prefix))
         return decode(*arguments, soft_prefix=soft_prefix, **options)
 
-    monkeypatch.setattr(predictions.decoding_lib, "decode", spy)
+    monkeypatch.setattr(evaluator.decoding_lib, "decode", spy)
     (found,) = call(init=None)
     # The frozen model has no soft tokens; the tuned one reads its rows 3 and 4 in the decoder.
     assert prefixes == [[], [VOCABULARY.soft_id(3), VOCABULARY.soft_id(4)]]

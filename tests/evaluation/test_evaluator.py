@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of a prepared task: rows, metrics, choices, perplexity, errors."""
+"""Evaluation of prepared tasks and of records: rows, metrics, choices, perplexity, errors."""
 
 import gin
 import numpy as np
@@ -10,9 +10,12 @@ from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding, Output, decode
 from mto_jax.errors import UserError
 from mto_jax.evaluation import evaluator, results
-from mto_jax.metrics import statistics
+from mto_jax.metrics import labels, statistics
 from mto_jax.metrics import text as text_metrics
+from mto_jax.text2text.task import example
+from mto_jax.text2text.templates import TEMPLATES
 from tests.decoding import tiny
+from tests.matching import common
 
 VOCABULARY = tiny.Numbers()
 HOW = Decoding(max_length=6)
@@ -223,3 +226,43 @@ def test_other_vocabulary(tmp_path):
     texts = [{"inputs": "5", "targets": "6", "references": ["6"]}]
     with pytest.raises(UserError, match="Set VOCABULARY"):
         run(tiny.prepared(tmp_path, texts, vocabulary=Other()))
+
+
+def test_records_under_a_template_have_all_metrics_of_their_task():
+    task, template = common.SENTENCES, TEMPLATES["MaskedPrompting"]
+    result = evaluator.evaluate_records(
+        common.model(), task, template, common.VOCABULARY, common.LENGTHS
+    )
+    assert result.references == [["wrong"], ["right"], ["wrong"]]
+    assert result.values() == {
+        **text_metrics.accuracy(result.references, result.predictions),
+        **labels.matthews(result.references, result.predictions),
+    }
+    assert [*result.scores] == ["accuracy"]
+    assert evaluator.value_names(task, template) == ["accuracy", "matthews"]
+    gin.bind_parameter("task_metrics.add", ["mto_jax.metrics.text:exact_match"])
+    assert evaluator.value_names(task, template) == ["accuracy", "matthews", "exact_match"]
+    assert evaluator.metric_names(task) == [
+        "mto_jax.metrics.text:accuracy",
+        "mto_jax.metrics.labels:matthews",
+        "mto_jax.metrics.text:exact_match",
+    ]
+
+
+def test_prepared_data_and_records_are_scored_alike():
+    """The same example, as a record and as a line of prepared data."""
+    template = TEMPLATES["Prompting"]
+    how = Decoding.from_dict({"max_length": common.LENGTHS["targets"]})
+    of_records = evaluator.evaluate_records(
+        common.model(), common.USES, template, common.VOCABULARY, common.LENGTHS
+    )
+    examples = [
+        example(template, r, common.USES.wording, common.VOCABULARY, common.LENGTHS)
+        for r in common.USES.held_out
+    ]
+    functions = common.USES.metrics.functions
+    of_examples = evaluator.evaluate_examples(
+        common.model(), examples, functions, common.VOCABULARY, how
+    )
+    assert of_examples.rows == of_records.rows
+    assert of_examples.metrics == of_records.metrics

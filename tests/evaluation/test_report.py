@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The report: a page that loads nothing, escapes everything, and shows the numbers that it was given."""
+"""The report: a page that loads nothing, escapes everything, and shows the given numbers."""
 
 import html.parser
 import math

@@ -11,10 +11,12 @@ import pytest
 from mto_jax import config
 from mto_jax.adaptation import classifier
 from mto_jax.errors import UserError
-from mto_jax.evaluation import predictions
+from mto_jax.evaluation.evaluator import evaluate_records
 from mto_jax.experiments import runner as cells_lib
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.runner import FewShot
+from mto_jax.experiments.store import check_result
+from mto_jax.metrics import labels
 from mto_jax.text2text import few_shot
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.task import tokenise
@@ -22,7 +24,7 @@ from mto_jax.text2text.templates import TEMPLATES
 from mto_jax.training.finetune import Tuning
 from mto_jax.training.multi_adapter import ManyTuning
 from mto_jax.training.optimizers import Optimizer
-from tests.matching.common import LENGTHS, QUESTIONS, USES, VOCABULARY, model
+from tests.matching.common import LENGTHS, QUESTIONS, SENTENCES, USES, VOCABULARY, model
 
 RATE = Optimizer("adamw", 1e-2)
 
@@ -38,7 +40,7 @@ CELLS = [cell("Prompting"), cell("MaskedPrompting"), cell("Prompting", "frozen",
 
 @pytest.fixture
 def runner(tmp_path, monkeypatch):
-    known = {task.name: task for task in (USES, QUESTIONS)}
+    known = {task.name: task for task in (USES, QUESTIONS, SENTENCES)}
 
     def read(wanted, module):
         assert module is None
@@ -48,6 +50,7 @@ def runner(tmp_path, monkeypatch):
                 known[one.task].kind,
                 known[one.task].wording,
                 known[one.task].train if one.split == "train" else known[one.task].held_out,
+                known[one.task].metrics,
             )
             for one in wanted
         ]
@@ -81,14 +84,28 @@ def test_each_cell_is_a_plain_tuning_and_the_answers_of_it(runner):
     shots = few_shot.few_shot(USES.train, {}, shots=2, tails_per_head=3, seed=0)
     examples = tokenise(template, shots, USES, VOCABULARY, LENGTHS)
     tuned = runner.tuning(model(), examples, seed=0)
-    answers = predictions.ask(tuned, USES, template, VOCABULARY, LENGTHS)
+    answers = evaluate_records(tuned, USES, template, VOCABULARY, LENGTHS)
     result = found[cell("MaskedPrompting")]
     assert result["info"]["predictions"] == answers.predictions
     assert result["info"]["trained on"] == len(examples)
-    np.testing.assert_array_equal(result["scores"]["rougeL"], answers.per_example["rougeL"])
-    frozen = predictions.ask(model(), USES, TEMPLATES["Prompting"], VOCABULARY, LENGTHS)
+    np.testing.assert_array_equal(result["scores"]["rougeL"], answers.scores["rougeL"])
+    frozen = evaluate_records(model(), USES, TEMPLATES["Prompting"], VOCABULARY, LENGTHS)
     untrained = found[cell("Prompting", "frozen", shots=0)]
     assert untrained["info"]["predictions"] == frozen.predictions
+
+
+def test_metrics_are_those_of_the_task(runner):
+    judged = cell("Prompting", "frozen", task="sentences", shots=0)
+    runner.check([judged])
+    assert runner.metrics(judged) == ["accuracy", "matthews"]
+    (result,) = results(runner, [judged]).values()
+    check_result(result)
+    references = [[record.label] for record in SENTENCES.held_out]
+    expected = labels.matthews(references, result["info"]["predictions"])["matthews"]
+    assert result["values"]["matthews"] == expected
+    before = runner.settings(judged)
+    gin.bind_parameter("task_metrics.add", ["mto_jax.metrics.text:exact_match"])
+    assert runner.settings(judged) != before
 
 
 def test_prompts_of_a_team_are_the_same_when_only_one_is_left(runner):

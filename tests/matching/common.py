@@ -9,8 +9,10 @@ import jax
 import numpy as np
 from flax import nnx
 
+from mto_jax.metrics import labels, text
+from mto_jax.metrics.by_kind import TaskMetrics
 from mto_jax.models.t5 import T5
-from mto_jax.text2text.records import MultipleChoice, Triple
+from mto_jax.text2text.records import LabelledText, MultipleChoice, Triple
 from mto_jax.text2text.task import Task
 from mto_jax.text2text.templates import Wording
 from mto_jax.text2text.vocabulary import vocabulary
@@ -73,6 +75,19 @@ USES = Task(
         _use("a boat", "fishing"),
         _use("a knife and a fork", "eating", "eating a meal at the table", "cutting"),
     ),
+)
+
+# Judged as CoLA is.
+SENTENCES = Task(
+    "sentences",
+    "labelled_text",
+    Wording("This sentence is", labels=("wrong", "right")),
+    train=(LabelledText("sentences", "The cat sat.", "right"),),
+    held_out=tuple(
+        LabelledText("sentences", text, label)
+        for text, label in (("He go.", "wrong"), ("I went.", "right"), ("Sat cat.", "wrong"))
+    ),
+    metrics=TaskMetrics((text.accuracy, labels.matthews), "matthews"),
 )
 
 QUESTIONS = Task(

@@ -11,15 +11,13 @@ import seqio
 
 from mto_jax.errors import UserError
 from mto_jax.tasks import atomic
-from mto_jax.text2text import few_shot, phrases
+from mto_jax.text2text import few_shot, phrases, registration
 
 
 @pytest.fixture(autouse=True)
 def _registered():
     gin.parse_config("vocabulary.name = 'demo'")
     atomic.register()
-    for source in {seqio.TaskRegistry.get(f"{name}_mapping").source for name in NAMES}:
-        source._raw.clear()  # the tests read other folders
 
 
 NAMES = [f"atomic_{relation}" for relation in phrases.RELATIONS]
@@ -27,7 +25,7 @@ NAMES += [f"atomic2019_{relation}" for relation in atomic.RELATIONS_2019]
 
 
 def source(name: str):
-    return seqio.TaskRegistry.get(f"{name}_mapping").source
+    return registration.DATA_SETS[name]
 
 
 @pytest.fixture

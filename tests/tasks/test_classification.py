@@ -8,6 +8,7 @@ import seqio
 
 from mto_jax.errors import UserError
 from mto_jax.tasks import classification, qa
+from mto_jax.text2text import registration
 from mto_jax.text2text.records import LabelledText
 from mto_jax.text2text.tfds import TfdsRecords
 
@@ -207,7 +208,7 @@ def _registered(data_dir):
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize("name", COUNTS)
 def test_real_sets(name):
-    source = seqio.TaskRegistry.get(f"{name}_masked_prompting").source
+    source = registration.DATA_SETS[name]
     train, validation, test = (
         source.records_of(split) for split in ("train", "validation", "test")
     )

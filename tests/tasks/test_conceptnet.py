@@ -10,20 +10,17 @@ import seqio
 
 from mto_jax.errors import UserError
 from mto_jax.tasks import conceptnet
-from mto_jax.text2text import few_shot, phrases, templates
+from mto_jax.text2text import few_shot, phrases, registration, templates
 
 
 @pytest.fixture(autouse=True)
 def _registered():
     gin.parse_config("vocabulary.name = 'demo'")
     conceptnet.register()
-    yield
-    for relation in phrases.CONCEPTNET:
-        source(relation)._raw.clear()  # the tests read other folders
 
 
 def source(relation: str):
-    return seqio.TaskRegistry.get(f"conceptnet_{relation}_mapping").source
+    return registration.DATA_SETS[f"conceptnet_{relation}"]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import seqio
 
 from mto_jax.errors import UserError
 from mto_jax.tasks import generation
-from mto_jax.text2text import templates
+from mto_jax.text2text import registration, templates
 from mto_jax.text2text.records import Generation
 
 
@@ -18,13 +18,10 @@ from mto_jax.text2text.records import Generation
 def _registered(tmp_path, monkeypatch):
     gin.parse_config("vocabulary.name = 'demo'")
     generation.register()
-    yield
-    for name in ("commongen", "dialogsum"):
-        source(name)._raw.clear()  # the tests read other folders
 
 
 def source(name):
-    return seqio.TaskRegistry.get(f"{name}_mapping").source
+    return registration.DATA_SETS[name]
 
 
 def first(task: str, lengths: dict[str, int]) -> dict:

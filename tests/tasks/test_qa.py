@@ -11,7 +11,7 @@ import seqio
 
 from mto_jax.errors import UserError
 from mto_jax.tasks import qa
-from mto_jax.text2text import few_shot, templates
+from mto_jax.text2text import few_shot, registration, templates
 from mto_jax.text2text.records import MultipleChoice
 
 
@@ -265,7 +265,7 @@ def _registered(data_dir):
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize("name", COUNTS)
 def test_real_sets(name):
-    source = seqio.TaskRegistry.get(f"{name}_answer_prompting").source
+    source = registration.DATA_SETS[name]
     train, validation, test = (
         source.records_of(split) for split in ("train", "validation", "test")
     )
@@ -295,7 +295,7 @@ def test_real_examples():
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize("name", HELD_OUT_COUNTS)
 def test_real_sets_without_training_questions(name):
-    source = seqio.TaskRegistry.get(f"{name}_answer_prompting").source
+    source = registration.DATA_SETS[name]
     records = source.records_of("test")
     assert len(records) == HELD_OUT_COUNTS[name]
     assert {record.answer for record in records} == {0, 1, 2, 3}

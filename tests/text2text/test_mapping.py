@@ -60,7 +60,7 @@ def test_the_papers_mapping_names_tasks_that_exist():
     from mto_jax.text2text import registration
 
     known = mapping.mapping()
-    assert set(known) == set(registration.RECORD_SETS)
+    assert set(known) == set(registration.DATA_SETS)
     names = set(seqio.TaskRegistry.names())
     for task, choice in known.items():
         assert mapping.resolve_task(task) in names

@@ -3,6 +3,7 @@
 """A user's own data through SeqIO: every template and objective, end to end."""
 
 import json
+import os
 import re
 
 import gin
@@ -13,7 +14,9 @@ from mto_jax.data import prepare
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.metrics import text
-from mto_jax.text2text import few_shot, registration, registry, templates
+from mto_jax.metrics.by_kind import BY_KIND
+from mto_jax.text2text import few_shot, record_sets, registration, registry, templates
+from mto_jax.text2text.record_sets import Wanted
 from mto_jax.text2text.records import MultipleChoice, Triple
 from mto_jax.text2text.vocabulary import vocabulary
 
@@ -23,7 +26,7 @@ LENGTHS = {"inputs": 64, "targets": 24}
 @pytest.fixture(autouse=True)
 def _demo_vocabulary(monkeypatch):
     gin.parse_config("vocabulary.name = 'demo'")
-    monkeypatch.setattr(registration, "RECORD_SETS", dict(registration.RECORD_SETS))
+    monkeypatch.setattr(registration, "DATA_SETS", dict(registration.DATA_SETS))
     known = set(seqio.TaskRegistry.names())
     yield
     for task in set(seqio.TaskRegistry.names()) - known:
@@ -61,7 +64,7 @@ def test_one_call_gives_every_template_and_objective(facts):
     vocab = vocabulary()
     for task, template in zip(tasks, named, strict=True):
         first = examples(task, "test")[0]
-        record = seqio.TaskRegistry.get(task).source.records_of("test")[0]
+        record = registration.DATA_SETS["kitchen"].records_of("test")[0]
         expected = templates.render(template, record, templates.Wording("is used for"))
         tokens = templates.tokenise(expected, vocab, LENGTHS)
         assert first["inputs"].tolist() == tokens.inputs
@@ -86,14 +89,14 @@ def test_sentences_for_adaptation(facts):
 
 def test_a_single_file_is_split_by_heads(facts):
     register_facts(facts)
-    source = seqio.TaskRegistry.get("kitchen_mapping").source
-    heads = {split: {record.head for record in source.records_of(split)} for split in source.splits}
+    data = registration.DATA_SETS["kitchen"]
+    heads = {split: {record.head for record in data.records_of(split)} for split in data.readers}
     assert set.union(*heads.values()) == {f"tool {i}" for i in range(200)}
     assert sum(map(len, heads.values())) == 200
     assert 140 < len(heads["train"]) < 180
     assert len(examples("kitchen_mapping", "train")) == 3 * len(heads["train"])
     assert len(examples("kitchen_mapping", "test")) == len(heads["test"])
-    assert source.input_files == [str(facts)]
+    assert seqio.TaskRegistry.get("kitchen_mapping").source.input_files == [str(facts)]
 
 
 def test_few_shot_reaches_the_task_and_the_seed_matters(facts):
@@ -236,7 +239,7 @@ def test_mixtures_of_templates(facts):
 
 def test_the_same_again_changes_nothing_and_another_thing_is_an_error(facts):
     assert register_facts(facts) == register_facts(facts)
-    with pytest.raises(UserError, match="already a task 'kitchen_mapping'"):
+    with pytest.raises(UserError, match="already a data set 'kitchen'"):
         register_facts(facts, phrase="can be used for")
 
 
@@ -356,3 +359,37 @@ def test_records_of_a_function():
     (row,) = examples(tasks[3], "train")
     assert row["inputs_pretokenized"] == b"AtLocation: a pillow is found in <extra_id_0>"
     assert few_shot.normal(row["task"].decode()) == "house_masked_prompting"
+
+
+# ---- Records ----------------------------------------------------------------------------------
+
+
+def test_record_sets_have_the_metrics_of_their_task(facts):
+    def shouts(targets, predictions):
+        return {"shouts": float(all(map(str.isupper, predictions)))}
+
+    register_facts(facts, name="plain")
+    register_facts(facts, name="own", metric_fns=(shouts, text.exact_match), metric="exact_match")
+    plain, own = record_sets.read([Wanted("plain", "train", 3), Wanted("own", "test", 2)])
+    assert plain.metrics == BY_KIND["triple"]
+    assert own.metrics == ((shouts, text.exact_match), "exact_match")
+    assert len({record.head for record in plain.records}) == 3
+    with pytest.raises(
+        UserError, match="already a data set 'own' with other data, words or metrics"
+    ):
+        register_facts(facts, name="own")
+
+
+def test_a_changed_file_is_read_again(facts):
+    register_facts(facts)
+    assert len(registration.DATA_SETS["kitchen"].records_of("train")) > 1
+    facts.write_text("tool\tuse\n" + "".join(f"rope {i}\tclimbing\n" for i in range(40)))
+    os.utime(facts, (0, 0))
+    heads = {record.head for record in registration.DATA_SETS["kitchen"].records_of("train")}
+    assert all(head.startswith("rope") for head in heads)
+
+
+def test_a_task_of_seqio_alone_has_no_records():
+    seqio.TaskRegistry.add("alone", source=None, output_features={}, preprocessors=[])
+    with pytest.raises(UserError, match="'alone' is registered with SeqIO alone.*no records"):
+        record_sets.read([Wanted("alone", "train", 1)])

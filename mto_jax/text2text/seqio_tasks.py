@@ -1,0 +1,178 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Registered data sets as SeqIO tasks: one for every template and objective, `<name>_<template>`.
+
+This module imports SeqIO and TensorFlow; `registration` calls it where SeqIO is imported.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import seqio
+import tensorflow as tf
+
+from mto_jax.errors import UserError
+from mto_jax.text2text import records, templates, vocabulary
+from mto_jax.text2text.objectives import OBJECTIVES
+from mto_jax.text2text.objectives import preprocessor as objective_preprocessor
+from mto_jax.text2text.registration import DataSet
+from mto_jax.text2text.task import example
+
+
+class RecordSource(seqio.DataSource):
+    """The records of a data set as a SeqIO source of {"record": one line of JSON}.
+
+    All templates of a data set share a source.
+    """
+
+    def __init__(self, data: DataSet):
+        super().__init__(data.readers)
+        self.data = data
+
+    @property
+    def input_files(self) -> list[str]:
+        return self.data.input_files
+
+    @property
+    def report(self) -> Mapping[str, Mapping[str, int]]:
+        return self.data.report
+
+    @property
+    def supports_arbitrary_sharding(self) -> bool:
+        return True
+
+    def list_shards(self, split: str) -> Sequence[str]:
+        return [split]
+
+    def num_input_examples(self, split: str) -> int:
+        return len(self.data.records_of(split))
+
+    def get_dataset(
+        self, split="train", shuffle=True, seed=None, shard_info=None, **_
+    ) -> tf.data.Dataset:
+        kept = self.data.some_records_of(split)
+        dataset = tf.data.Dataset.from_tensor_slices(self._columns(kept))
+        if shard_info:
+            dataset = dataset.shard(shard_info.num_shards, shard_info.index)
+        if shuffle:
+            dataset = dataset.shuffle(len(kept), seed=seed)
+        return dataset
+
+    def _columns(self, kept: list[records.Record]) -> dict[str, list[str]]:
+        return {"record": [records.to_json(record) for record in kept]}
+
+
+class SentenceSource(RecordSource):
+    """The same records as sentences for objectives: {"text", "body", "tail"}, see `templates`."""
+
+    def _columns(self, kept: list[records.Record]) -> dict[str, list[str]]:
+        wording = self.data.wording()
+        bodies, tails = zip(*templates.pairs(kept, wording), strict=True)
+        text = list(templates.sentences(kept, wording))
+        return {"text": text, "body": list(bodies), "tail": list(tails)}
+
+
+# Features of an example; those that are lists have any length.
+LISTS = {"inputs": tf.int32, "targets": tf.int32, "references": tf.string, "choices": tf.string}
+SCALARS = {
+    "inputs_pretokenized": tf.string,
+    "targets_pretokenized": tf.string,
+    "task": tf.string,
+    "inputs_truncated": tf.int32,
+    "targets_truncated": tf.int32,
+}
+CHUNK = 256  # examples that cross from Python to TensorFlow at once; one by one is ten times slower
+
+
+def preprocessor(
+    name: str, template: templates.Template, data: DataSet, vocab: vocabulary.Vocabulary
+) -> Callable[..., tf.data.Dataset]:
+    """Returns a SeqIO preprocessor: records -> examples (`task.example`) that fit the lengths."""
+
+    def render_and_tokenise(dataset: tf.data.Dataset, sequence_length, output_features):
+        del output_features
+        words, soft = data.wording(), templates.SoftPrompt()
+
+        def generate() -> Iterator[dict[str, tf.Tensor | tf.RaggedTensor]]:
+            for chunk in dataset.batch(CHUNK).as_numpy_iterator():
+                chunk_records = map(records.from_json, chunk["record"])
+                yield _stack(
+                    [
+                        example(template, record, words, vocab, sequence_length, soft)
+                        | {"task": name}
+                        for record in chunk_records
+                    ]
+                )
+
+        signature = {k: tf.RaggedTensorSpec([None, None], dtype) for k, dtype in LISTS.items()}
+        signature |= {k: tf.TensorSpec([None], dtype) for k, dtype in SCALARS.items()}
+        return tf.data.Dataset.from_generator(generate, output_signature=signature).unbatch()
+
+    return render_and_tokenise
+
+
+def _stack(examples: list[dict[str, Any]]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+    """A list of examples as one structure of arrays."""
+    stacked = {
+        name: tf.constant([row[name] for row in examples], dtype) for name, dtype in SCALARS.items()
+    }
+    for name, dtype in LISTS.items():
+        values = [value for row in examples for value in row[name]]
+        lengths = [len(row[name]) for row in examples]
+        stacked[name] = tf.RaggedTensor.from_row_lengths(tf.constant(values, dtype), lengths)
+    return stacked
+
+
+# What each task is made of: adding the same again changes nothing, another thing is an error.
+_added: dict[str, tuple] = {}
+
+
+def add(data: DataSet) -> None:
+    """Adds a data set to SeqIO's registry under its templates, and its sentences under objectives.
+
+    Raises:
+      UserError: a task of one of these names holds other data or words.
+    """
+    vocab = vocabulary.vocabulary()
+    source, sentences = RecordSource(data), SentenceSource(data)
+    tasks = {
+        name: (source, preprocessor(name, template, data, vocab), data.metrics.functions)
+        for name, template in data.tasks.items()
+    }
+    for objective, row in OBJECTIVES.items():
+        if set(row.fields) <= {"text", "body", "tail"}:
+            tasks[f"{data.name}_{objective}"] = sentences, objective_preprocessor(objective), ()
+    identity = (data.identity, vocab.path, vocab.extra_ids)
+    for name, (data_source, step, metric_fns) in tasks.items():
+        if not _is_added(name, identity):
+            seqio.TaskRegistry.add(
+                name,
+                source=data_source,
+                preprocessors=[step],
+                output_features=_features(vocab),
+                metric_fns=metric_fns,
+            )
+
+
+@functools.lru_cache(maxsize=8)
+def _features(vocab: vocabulary.Vocabulary):
+    return vocabulary.features(vocab)
+
+
+def _is_added(task: str, identity: tuple) -> bool:
+    """True if this very task exists. A task that differs in its vocabulary alone is removed."""
+    if task not in seqio.TaskRegistry.names():
+        _added[task] = identity
+        return False
+    known = _added.get(task)
+    if known == identity:
+        return True
+    if known is None or known[0] != identity[0]:
+        raise UserError(
+            f"There is already a task '{task}' with other data or words. Task names must differ: "
+            "give this data set another name."
+        )
+    seqio.TaskRegistry.remove(task)
+    _added[task] = identity
+    return False
