@@ -68,7 +68,7 @@ def many_prompts(
     from train_step import fresh_model
 
     from mto_jax import cores
-    from mto_jax.models.adapters import Adapters
+    from mto_jax.models.adapters import Adapters, PromptTuning
     from mto_jax.training import multi_adapter_step, state
     from mto_jax.training.optimizers import Optimizer
 
@@ -83,7 +83,7 @@ def many_prompts(
     how = Optimizer(optimizer, RATE, clip_norm=None, options={})
     S, T = SOFT + TEXT, TARGET
     program = multi_adapter_step.program(
-        multi_adapter_step.Shape(shape, Adapters(prompt_rows=SOFT), K, b, S, T, how)
+        multi_adapter_step.Shape(shape, Adapters.of(PromptTuning(SOFT)), K, b, S, T, how)
     )
     frozen = program.hold(jax.device_put(state.by_name(model), program.whole))
     rows = {"prompt.table": np.stack([first_rows(config, seed) for seed in range(K)])}
@@ -207,7 +207,7 @@ def whole_run(config: dict, device: str, K: int, steps: int) -> None:
     from flax import nnx
 
     from mto_jax import cores
-    from mto_jax.models.adapters import Adapters
+    from mto_jax.models.adapters import Adapters, PromptTuning
     from mto_jax.models.t5 import T5
     from mto_jax.training.multi_adapter import Candidate, ManyTuning, tune_many
     from mto_jax.training.optimizers import Optimizer
@@ -217,7 +217,7 @@ def whole_run(config: dict, device: str, K: int, steps: int) -> None:
     candidates = [Candidate(str(seed), examples(config, 4, seed), seed=seed) for seed in range(K)]
     optimizer = Optimizer("adafactor", RATE)
     tuning = ManyTuning(epochs=steps, batch_size=4, optimizer=optimizer, evaluations=1)
-    tune_many(model, Adapters(prompt_rows=SOFT), candidates, tuning)
+    tune_many(model, Adapters.of(PromptTuning(SOFT)), candidates, tuning)
 
 
 # ---- Measuring --------------------------------------------------------------------------------

@@ -5,8 +5,10 @@
 import ast
 import importlib
 import inspect
+import os
 import pathlib
 import re
+import sys
 import tokenize
 from collections.abc import Sequence
 
@@ -26,7 +28,7 @@ def configurable_modules() -> list[str]:
     return sorted(
         ".".join(("mto_jax", *path.relative_to(package).with_suffix("").parts))
         for path in package.rglob("*.py")
-        if "\n@gin.configurable" in path.read_text()
+        if re.search(r"\n@(gin\.configurable|register_objective)", path.read_text())
     )
 
 
@@ -65,6 +67,8 @@ def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str =
     """
     for module in configurable_modules():
         importlib.import_module(module)
+    if os.getcwd() not in sys.path:  # gin files may import modules of the user's
+        sys.path.append(os.getcwd())
     # Only files: gin would also look for Python packages called like a path's folder, and fail on a
     # folder of that name without __init__.py, such as the user's runs/.
     gin.config._FILE_READERS[1:] = []

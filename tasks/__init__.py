@@ -12,6 +12,9 @@ import pkgutil
 import sys
 from collections.abc import Iterable
 
+from mto_jax.text2text.objectives import OBJECTIVES
+from mto_jax.text2text.templates import TEMPLATES
+
 _registered_by: dict[str, str] = {}  # task or mixture -> the module here that registered it
 
 
@@ -25,8 +28,11 @@ def register_all(users: Iterable[str] = ()) -> None:
             after them, so that they may hold tasks of the user's.
     """
     _call("register")
+    known = len(OBJECTIVES), len(TEMPLATES)
     for module in users:
         importlib.import_module(module)
+    if (len(OBJECTIVES), len(TEMPLATES)) != known:  # our data under the user's as well
+        _call("register")
     _call("register_mixtures")
 
 

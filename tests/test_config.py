@@ -8,6 +8,7 @@ import gin
 import pytest
 
 from mto_jax import config, errors
+from mto_jax.text2text import objectives
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,15 @@ def test_a_folder_of_the_users_does_not_hide_the_files_that_come_along(tmp_path,
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     config.load(["runs/infer.gin"], ["MODEL_DIR = 'given'"])
+
+
+def test_a_gin_file_imports_a_module_of_the_users(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "users_objective.py").write_text(
+        "from mto_jax.text2text.objectives import register_objective\n\n\n"
+        "@register_objective()\ndef echo(tokens, rng, vocab, lengths, *, times=1):\n"
+        "    return tokens, tokens\n"
+    )
+    load(tmp_path, "import users_objective\necho.times = 2\n")
+    assert objectives.parameters("echo") == {"times": 2}
+    del objectives.OBJECTIVES["echo"]

@@ -22,11 +22,9 @@ import gin
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.pairs import Pair
 from mto_jax.errors import UserError
-from mto_jax.text2text.objectives import OBJECTIVES, PAIR
+from mto_jax.text2text.objectives import pair_objectives
 from mto_jax.text2text.registry import add_mixture, add_objectives
 from mto_jax.text2text.text_files import SPLITS, held_out_hash
-
-PAIR_OBJECTIVES = tuple(name for name, row in OBJECTIVES.items() if set(PAIR) <= set(row.fields))
 
 
 @gin.configurable
@@ -83,7 +81,7 @@ def register_pairs(name: str, path: str) -> list[str]:
     """
     if not os.path.isfile(path):
         raise UserError(f"There is no file of pairs {path} (adaptation_pairs.files['{name}']).")
-    return add_objectives(name, functools.partial(_source, path), PAIR_OBJECTIVES)
+    return add_objectives(name, functools.partial(_source, path), pair_objectives())
 
 
 def register_mixtures() -> None:
@@ -94,7 +92,7 @@ def register_mixtures() -> None:
     """
     files, replay, share = adaptation_pairs()
     for name in files if replay else ():
-        for objective in PAIR_OBJECTIVES:
+        for objective in pair_objectives():
             task = f"{name}_{objective}"
             add_mixture(f"{task}_replay", {task: 1 - share, replay: share})
 

@@ -48,6 +48,8 @@ def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
         there = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); remove it if the run is yours.") from error
+    if "adapters" in there:
+        there["adapters"] = json.loads(json.dumps(Adapters.from_dict(there["adapters"]).as_dict()))
     here = json.loads(json.dumps(identity))
     different = [
         f"{part}.{field} is {there.get(part, {}).get(field)!r} there and {value!r} now"
@@ -118,6 +120,6 @@ def check_soft_tokens(prepared: Prepared, model: T5Config, adapters: Adapters) -
         if row >= adapters.prompt_rows:
             raise UserError(
                 f"{task.name} ({task.split}) has the soft token {row}, but the model's prompt has "
-                f"{adapters.prompt_rows} rows. Bind train.adapters = @Adapters() and Adapters.prompt_rows = "
+                f"{adapters.prompt_rows} rows. Bind train.adapters = @PromptTuning() and PromptTuning.rows = "
                 f"{row + 1} (as runs/prompt_tune.gin does), or take a template without a soft prompt."
             )

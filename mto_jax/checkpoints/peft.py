@@ -4,16 +4,15 @@
 
 An adapter folder of ours holds
 
-  mto.json                    what the adapter is, on which model it was trained, and SHA-256 of the other files
-  adapter_config.json,        a prompt, LoRA or (IA)^3, as PEFT writes it
+  mto.json                    adapters, base model, and SHA-256 of the other files
+  adapter_config.json,        one method that PEFT has a form for, as PEFT writes it
   adapter_model.safetensors
-  parameters.safetensors      in place of these two what PEFT has no form for: several at once, prefixes
-  prompt.npy                  the rows [P, D] of a prompt, in the form of google-research/prompt-tuning
+  parameters.safetensors      in place of these two: several methods, or one unknown to PEFT
+  prompt.npy                  rows [P, D] of a prompt, in the form of google-research/prompt-tuning
 
 `load_adapter` also reads PEFT's own folders and .npy files.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -25,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from mto_jax import errors, hub
+from mto_jax import errors, fields, hub
 from mto_jax.checkpoints import peft_form, safetensors
 from mto_jax.checkpoints.foreign import columns
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.errors import UserError
 from mto_jax.models import adapters as adapters_lib
-from mto_jax.models.adapters import Adapters
+from mto_jax.models.adapters import Adapters, PromptTuning
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training.state import blueprint
@@ -52,7 +51,7 @@ def is_adapter(path: str | os.PathLike) -> bool:
 
 
 def one_fingerprint(fingerprints: Mapping[str, str]) -> str:
-    """A T5 in 32 hexadecimal digits, from `state.fingerprints` of its parameters; those of adapters do not count."""
+    """32 hexadecimal digits of a T5 from `state.fingerprints`, those of adapters left out."""
     base = {name: v for name, v in fingerprints.items() if not adapters_lib.is_adapter(name)}
     return hashlib.sha256(json.dumps(base, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -66,13 +65,14 @@ def save_adapter(
     parameters: Mapping[str, Any],
     description: Mapping[str, Any],
 ) -> None:
-    """Write an adapter folder, wholly or not at all; an adapter folder of ours that is there is replaced.
+    """Writes an adapter folder, wholly or not at all, in place of a former one of ours.
 
     Args:
       adapters: what the adapter is; its prompt encoder is folded away.
       parameters: by name; those that are not an adapter's are left out.
       description: any of "task" and "template" (names), "vocabulary" (digest), "base" ({"path",
-        "fingerprint"}, see `one_fingerprint`) and "info" (what else is worth knowing), as JSON has it.
+        "fingerprint"}, see `one_fingerprint`) and "info" (what else is worth knowing), as JSON has
+        it.
 
     Raises:
       UserError: nothing to write, values that are not finite, or something else is in `folder`.
@@ -90,20 +90,19 @@ def save_adapter(
     if not arrays:
         raise UserError(f"There is no adapter to write to {folder}: the model has none.")
     _check_finite(arrays, folder)
-    content = {"adapters": dataclasses.asdict(adapters.folded), **description}
+    content = {"adapters": adapters.folded.as_dict(), **description}
     json.dumps(content)  # before anything is written
 
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    if peft_form.expresses(adapters):
-        config, tensors = peft_form.encode(adapters, arrays)
-        _write_json(partial / CONFIG, {**config, **_base_for_peft(description)})
-        _write_tensors(partial / WEIGHTS, tensors)
+    if form := peft_form.encode(adapters.folded, arrays):
+        _write_json(partial / CONFIG, {**form[0], **_base_for_peft(description)})
+        _write_tensors(partial / WEIGHTS, form[1])
     else:
         _write_tensors(partial / OWN_WEIGHTS, arrays)
-    if adapters.prompt_rows:
-        np.save(partial / PROMPT, arrays["prompt.table"])
+    if (table_PxD := adapters.prompt_table(arrays)) is not None:
+        np.save(partial / PROMPT, table_PxD)
     digests = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
     _write_json(partial / OWN, {**content, "sha256": digests})
     if folder.exists():
@@ -139,22 +138,24 @@ def _sha256(path: pathlib.Path) -> str:
 def load_adapter(
     path: str | os.PathLike,
 ) -> tuple[Adapters, dict[str, np.ndarray], dict[str, Any]]:
-    """(what the adapter is, its parameters by name in float32, its description) of a folder or a .npy file.
+    """(adapters, float32 parameters by name, description) of a folder or a .npy file.
 
     The description of foreign files tells {"base": {"path": ...}} at most; see `save_adapter`.
 
     Raises:
-      UserError: no adapter, damaged, changed since it was written, or what `Adapters` cannot express.
+      UserError: no adapter, damaged, changed since it was written, or what `Adapters` cannot
+        express.
     """
     place = pathlib.Path(path).expanduser()
     if place.is_file():
         table = _read_array(place)
-        return Adapters.from_dict({"prompt_rows": len(table)}), {"prompt.table": table}, {}
+        method = fields.from_dict(PromptTuning, {"rows": len(table)})
+        return Adapters.of(method), {"prompt.table": table}, {}
     if not is_adapter(place):
         what = f"holds neither {OWN} nor {CONFIG}" if place.is_dir() else "is not there"
         raise UserError(
-            f"{place} {what}. Give a folder that tuning wrote, a folder of Hugging Face PEFT, or the "
-            ".npy file of a prompt."
+            f"{place} {what}. Give a folder that tuning wrote, a folder of Hugging Face PEFT, or "
+            "the .npy file of a prompt."
         )
     if not (place / OWN).is_file():
         return _read_peft(place)
@@ -162,6 +163,19 @@ def load_adapter(
     if (place / CONFIG).is_file():
         return adapters, _read_peft(place)[1], description
     return adapters, _read_tensors(place / OWN_WEIGHTS), description
+
+
+def prompt_rows(path: str | os.PathLike) -> np.ndarray:
+    """The rows [P, D] of the soft prompt in an adapter folder or a .npy file.
+
+    Raises:
+      UserError: see `load_adapter`; an adapter without a prompt.
+    """
+    adapters, parameters, _ = load_adapter(path)
+    table_PxD = adapters.prompt_table(parameters)
+    if table_PxD is None:
+        raise UserError(f"{path} is an adapter without a prompt ({adapters.label}).")
+    return table_PxD
 
 
 def _read_own(folder: pathlib.Path) -> tuple[Adapters, dict[str, Any]]:
@@ -175,8 +189,9 @@ def _read_own(folder: pathlib.Path) -> tuple[Adapters, dict[str, Any]]:
             raise UserError(f"The adapter {folder} is damaged: {name} is missing.")
         if _sha256(folder / name) != digest:
             raise UserError(
-                f"The adapter {folder} is damaged: the content of {name} is not what was written. If another "
-                f"program wrote it on purpose, remove {OWN} to have the folder read as PEFT's."
+                f"The adapter {folder} is damaged: the content of {name} is not what was written. "
+                f"If another program wrote it on purpose, remove {OWN} to have the folder read as "
+                "PEFT's."
             )
     return adapters, {key: content[key] for key in DESCRIPTION if key in content}
 
@@ -187,8 +202,8 @@ def _read_peft(
     config = _read_json(folder / CONFIG)
     if not (folder / WEIGHTS).is_file():
         raise UserError(
-            f"{folder} has no {WEIGHTS}. Adapters are not read from pickles (adapter_model.bin): load "
-            "it with PEFT and write it with save_pretrained, which makes safetensors."
+            f"{folder} has no {WEIGHTS}. Adapters are not read from pickles (adapter_model.bin): "
+            "load it with PEFT and write it with save_pretrained, which makes safetensors."
         )
     tensors = _read_tensors(folder / WEIGHTS)
     adapters, parameters = peft_form.decode(config, tensors, str(folder))
@@ -196,7 +211,7 @@ def _read_peft(
     if not base:
         return adapters, parameters, {}
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base) and not pathlib.Path(base).exists():
-        # A name of the hub without an organisation is one of the first T5s, which are google-t5's now.
+        # The hub has the first T5s, whose names have no organisation, under google-t5.
         base = base if "/" in base else f"google-t5/{base}"
         base = f"{hub.PREFIX}{base}" + (f"@{revision}" if revision else "")
     return adapters, parameters, {"base": {"path": base}}
@@ -247,36 +262,24 @@ def inspect(path: str | os.PathLike) -> str:
     Raises:
       UserError: see `load_adapter`.
     """
-    adapters, parameters, told = load_adapter(path)
-    base, info = told.get("base") or {}, told.get("info") or {}
-    lines = [("path", os.fspath(path)), ("adapter", summary(adapters))]
-    if adapters.prompt_rows:
-        norms = np.linalg.norm(parameters["prompt.table"], axis=1)
-        width = parameters["prompt.table"].shape[1]
+    adapters, parameters, description = load_adapter(path)
+    base, info = description.get("base") or {}, description.get("info") or {}
+    lines = [("path", os.fspath(path)), ("adapter", adapters.label)]
+    if (table_PxD := adapters.prompt_table(parameters)) is not None:
+        norms, width = np.linalg.norm(table_PxD, axis=1), table_PxD.shape[1]
         text = f"width {width}, norms of the rows {norms.min():.3g} to {norms.max():.3g}"
         lines.append(("prompt", text))
-    lines += [(key, told[key]) for key in ("task", "template", "vocabulary") if told.get(key)]
+    lines += [
+        (key, description[key])
+        for key in ("task", "template", "vocabulary")
+        if description.get(key)
+    ]
     lines += [("base", f"{key} {value}") for key, value in base.items()]
     lines += [("info", f"{key} {value}") for key, value in info.items()]
     lines += [("holds", f"{name} {list(value.shape)}") for name, value in parameters.items()]
     forms = [name for name in (OWN, CONFIG, PROMPT) if (pathlib.Path(path) / name).is_file()]
     lines += [("files", ", ".join(forms))] if forms else []
     return columns(lines)
-
-
-def summary(adapters: Adapters) -> str:
-    """What is added, in a few words.
-
-    >>> summary(Adapters(prompt_rows=10, lora_rank=4))
-    'prompt of 10 rows, LoRA of rank 4 (query, value)'
-    """
-    parts = {
-        f"prompt of {adapters.prompt_rows} rows": adapters.prompt_rows,
-        f"LoRA of rank {adapters.lora_rank} ({', '.join(adapters.lora_targets)})": adapters.lora_rank,
-        "(IA)^3": adapters.ia3,
-        f"prefixes of {adapters.prefix_length}": adapters.prefix_length,
-    }
-    return ", ".join(text for text, there in parts.items() if there)
 
 
 # ---- Checking ---------------------------------------------------------------------------------
@@ -291,7 +294,7 @@ def _check_finite(arrays: Mapping[str, np.ndarray], place: pathlib.Path) -> None
 def check_fits(
     adapters: Adapters, parameters: Mapping[str, Any], config: T5Config, where: str | os.PathLike
 ) -> None:
-    """Raises a UserError unless the parameters of a folded adapter, found at `where`, fit a model."""
+    """Raises a UserError unless the parameters of a folded adapter at `where` fit a model."""
     plan = blueprint(lambda rngs: T5(config, rngs, adapters))
     wanted = {n: list(v.shape) for n, v in plan.abstract.items() if adapters_lib.is_adapter(n)}
     found = {name: list(np.shape(value)) for name, value in parameters.items()}
@@ -303,7 +306,8 @@ def check_fits(
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise UserError(
-            f"The adapter {where} does not fit the model (d_model {config.d_model}, {config.num_encoder_layers} + "
-            f"{config.num_decoder_layers} layers): {'; '.join(wrong[:5])}{more}. Take the model that it was "
-            "trained on, or an adapter of this one."
+            f"The adapter {where} does not fit the model (d_model {config.d_model}, "
+            f"{config.num_encoder_layers} + {config.num_decoder_layers} layers): "
+            f"{'; '.join(wrong[:5])}{more}. Take the model that it was trained on, or an adapter "
+            "of this one."
         )

@@ -28,20 +28,10 @@ from mto_jax.commands import train as training
 from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import write_atomically
+from mto_jax.text2text.objectives import pair_objectives
 from mto_jax.training.performance import use_compilation_cache
 
 NAME = "adaptation"  # of the tasks: adaptation_lm, adaptation_mixed, ...
-IN_PLACE = {"Filling": "in_place_denoising", "Mapping": "lm"}
-
-# An objective of method.md section 2 (or its in-place variant) -> the pair objective, and what gin
-# binds.
-OBJECTIVES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "lm": ("lm", {}),
-    "denoising": ("denoising", {}),
-    "mixed": ("mixed", {}),
-    "in_place_denoising": ("in_place_denoising", {}),
-    "in_place_mixed": ("mixed", {"mixed.objectives": IN_PLACE}),
-}
 
 
 @gin.configurable
@@ -67,8 +57,8 @@ def adapt(
       model_dir: the run directory.
       initial_checkpoint_path: run directory or step folder of the model to adapt, or any other
         checkpoint (`pretrained.locate`); splitter and classifier start from it too.
-      objective: "lm", "denoising", "mixed", "in_place_denoising", "in_place_mixed", or "none":
-        nothing is trained, the base checkpoint is the result.
+      objective: one of `objectives.pair_objectives`, or "none": nothing is trained, the base checkpoint
+        is the result.
       pairs: how sentences become pairs.
       batch_size: pairs (and replayed examples) of a batch; every example has a row of its own.
       epochs: times that every pair is seen.
@@ -83,8 +73,8 @@ def adapt(
         adaptation, or what `make.ensure` and `train` find wrong.
     """
     objective = objective.lower()
-    if objective != "none" and objective not in OBJECTIVES:
-        raise unknown("adaptation objective", objective, ["none", *OBJECTIVES])
+    if objective not in ("none", *pair_objectives()):
+        raise unknown("adaptation objective", objective, ["none", *pair_objectives()])
     if objective == "none" and replay is not None:
         raise UserError(
             f"The objective 'none' trains nothing, so there is nothing to mix with {replay!r}: "
@@ -102,7 +92,6 @@ def adapt(
     pretrained.adopt_vocabulary(base)
     folder = pathlib.Path(model_dir)
     path = _pairs(pairs, pathlib.Path(pairs_dir) if pairs_dir else folder / "adaptation", base)
-    task, bindings = OBJECTIVES[objective]
     count = len(tasks.split_pairs(pairs_lib.read(path))["train"])
     share = replay_share if replay else 0.0
     steps = train_steps or math.ceil(epochs * count / (1 - share) / batch_size)
@@ -114,14 +103,14 @@ def adapt(
             "adaptation_pairs.files": {NAME: str(path.absolute())},
             "adaptation_pairs.replay": replay,
             "adaptation_pairs.replay_share": replay_share,
-            "DatasetConfig.mixture_or_task_name": f"{NAME}_{task}" + ("_replay" if replay else ""),
+            "DatasetConfig.mixture_or_task_name": f"{NAME}_{objective}"
+            + ("_replay" if replay else ""),
             **{f"T5Config.{field}": value for field, value in sizes.items()},
             "train.model_dir": model_dir,
             "train.initial_checkpoint_path": initial_checkpoint_path,
             "train.batch_size": batch_size,
             "train.train_steps": steps,
             "train.pack": False,
-            **bindings,
         }.items():
             gin.bind_parameter(name, value)
     print(f"{count} pairs to train on: {steps} steps of {batch_size} examples", flush=True)

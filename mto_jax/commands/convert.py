@@ -136,8 +136,10 @@ def convert(
     )
     print(f"wrote {output}")
     if model.adapters.prompt_rows:
-        prompt = dataclasses.replace(NONE, prompt_rows=model.adapters.prompt_rows)
-        rows = {"prompt.table": model.parameters["prompt.table"]}
+        prompt = Adapters(tuple(m for m in model.adapters.methods if m.rows))
+        rows = {
+            n: v for n, v in model.parameters.items() if not n.startswith(("encoder.", "decoder."))
+        }
         about = {**model.told, "base": {"path": output}}
         peft.save_adapter(pathlib.Path(output) / "prompt", prompt, rows, about)
         print(f"wrote {output}/prompt, its soft prompt, for PeftModel.from_pretrained")

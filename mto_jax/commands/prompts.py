@@ -1,14 +1,14 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The library of prompts and other adapters: what is there, what is in it, what soft tokens are near to.
+"""The library of adapters: a list, details, words near to soft tokens, similarities.
 
   mto prompts list runs
   mto prompts show runs/prompts/xIntent
   mto prompts nearest runs/prompts/xIntent [--base=hf://google/t5-v1_1-base] [--top=5]
   mto prompts similarity runs/prompts [--figure=similarity.png]
 
-A DIR is an adapter folder (of `mto`, or of Hugging Face PEFT), the .npy file of a prompt, or a folder that
-has such folders somewhere in it.
+A DIR is an adapter folder (of `mto`, or of Hugging Face PEFT), the .npy file of a prompt, or a
+folder that has such folders somewhere in it.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ from mto_jax.tuning import results
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """The rows of a prompt, how tables call it, and what `peft.load_adapter` tells of it."""
+    """The rows of a prompt, its name in tables, and its description by `peft.load_adapter`."""
 
     name: str
     path: pathlib.Path
     table: np.ndarray  # [P, D]
-    told: Mapping[str, Any]
+    description: Mapping[str, Any]
 
 
 def add_flags(parser) -> None:
@@ -67,18 +67,18 @@ def prompts(
     """Print what `action` asks of the adapters in `folders`.
 
     Args:
-      action: "list" them; "show" all that is known of each; "nearest": the words of the vocabulary that each soft
-        token is nearest to, by cosine; "similarity": cosines between prompts, of their means and of their rows
-        aligned as well as can be.
+      action: "list" them; "show" all that is known of each; "nearest": the words of the vocabulary
+        that each soft token is nearest to, by cosine; "similarity": cosines between prompts, of
+        their means and of their rows aligned as well as can be.
       folders: adapter folders, .npy files, or folders that have adapter folders somewhere in them.
-      base: of nearest: the model whose embedding and vocabulary are searched; by default the one that the
-        prompt was trained on.
+      base: of nearest: the model whose embedding and vocabulary are searched; by default the one
+        that the prompt was trained on.
       top: of nearest: words for each soft token.
       figure: of similarity: the PNG file to write.
 
     Raises:
-      UserError: no adapter there, or (but for "list") a damaged one; prompts of different widths; a base that
-        is not there, or is none of the prompt's.
+      UserError: no adapter there, or (but for "list") a damaged one; prompts of different widths; a
+        base that is not there, or is none of the prompt's.
     """
     if action not in ACTIONS:
         raise errors.unknown("action of `mto prompts` called", action, ACTIONS)
@@ -103,7 +103,8 @@ def find(folder: str | os.PathLike) -> list[pathlib.Path]:
     shown = [path for path in found if not path.name.startswith(".")]
     if not shown:
         raise UserError(
-            f"There is no adapter in {folder}: no folder in it has a file {peft.OWN} or {peft.CONFIG}."
+            f"There is no adapter in {folder}: no folder in it has a file {peft.OWN} or "
+            f"{peft.CONFIG}."
         )
     return sorted(shown)
 
@@ -115,24 +116,24 @@ def _list(paths: Sequence[pathlib.Path], options, console: rich.console.Console)
     table = _table(None, ["adapter", "what", "task", "template", "base", "score"])
     for path in paths:
         try:
-            adapters, _, told = peft.load_adapter(path)
-            score = _score(path, told)
+            adapters, _, description = peft.load_adapter(path)
+            score = _score(path, description)
         except UserError as error:  # the others are still worth a look
             print(f"error: {error}", file=sys.stderr)
             _add(table, path, "cannot be read, see above")
             continue
-        base = (told.get("base") or {}).get("path")
-        names = (told.get("task"), told.get("template"), base)
-        _add(table, path, peft.summary(adapters), *(name or "" for name in names), score)
+        base = (description.get("base") or {}).get("path")
+        names = (description.get("task"), description.get("template"), base)
+        _add(table, path, adapters.label, *(name or "" for name in names), score)
     console.print(table)
 
 
-def _score(path: pathlib.Path, told: Mapping[str, Any]) -> str:
-    """What `mto tune` found on held-out records, and numbers of "info" with "dev" or "score" in their names."""
+def _score(path: pathlib.Path, description: Mapping[str, Any]) -> str:
+    """The result of `mto tune`, and numbers of "info" with "dev" or "score" in their names."""
     parts = []
-    if found := results.read(path / results.FILE, {}):
-        parts.append(f"{found.metric} {np.mean(found.scores):.4g}")
-    info = told.get("info") or {}
+    if result := results.read(path / results.FILE, {}):
+        parts.append(f"{result.metric} {np.mean(result.scores):.4g}")
+    info = description.get("info") or {}
     numbers = {**info, **(info.get("course") or {})}
     parts += [
         f"{name} {value:.4g}"
@@ -162,31 +163,32 @@ def _show(paths: Sequence[pathlib.Path], options, console: rich.console.Console)
 
 
 def read(paths: Sequence[pathlib.Path]) -> list[Prompt]:
-    """The prompts at `paths`, each with a name of its own; adapters of other kinds are told and left out.
+    """The prompts at `paths`, each with its own name; other adapters are left out with a notice.
 
     Raises:
       UserError: none has a prompt, or their widths differ.
     """
     loaded: list[tuple[pathlib.Path, Adapters, Mapping[str, np.ndarray], Mapping[str, Any]]] = []
     for path in paths:
-        adapters, parameters, told = peft.load_adapter(path)
+        adapters, parameters, description = peft.load_adapter(path)
         if adapters.prompt_rows:
-            loaded.append((path, adapters, parameters, told))
+            loaded.append((path, adapters, parameters, description))
         else:
-            print(f"{path} has no prompt ({peft.summary(adapters)}): left out", file=sys.stderr)
+            print(f"{path} has no prompt ({adapters.label}): left out", file=sys.stderr)
     if not loaded:
         raise UserError(f"There is no soft prompt in {', '.join(map(str, paths))}.")
-    tasks = [told.get("task") or path.stem for path, _, _, told in loaded]
+    tasks = [description.get("task") or path.stem for path, _, _, description in loaded]
     found = []
-    for task, (path, _, parameters, told) in zip(tasks, loaded, strict=True):
+    for task, (path, adapters, parameters, description) in zip(tasks, loaded, strict=True):
         name = task if tasks.count(task) == 1 else str(path)
-        found.append(Prompt(name, path, parameters["prompt.table"], told))
+        found.append(Prompt(name, path, adapters.prompt_table(parameters), description))
     first = found[0]
     for other in found:
         if other.table.shape[1] != first.table.shape[1]:
             raise UserError(
                 f"{first.path} has rows of width {first.table.shape[1]}, {other.path} of width "
-                f"{other.table.shape[1]}: they belong to different models. Name prompts of one model."
+                f"{other.table.shape[1]}: they belong to different models. Name prompts of one "
+                "model."
             )
     return found
 
@@ -194,23 +196,25 @@ def read(paths: Sequence[pathlib.Path]) -> list[Prompt]:
 def _nearest(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
     models: dict[str, tuple[np.ndarray, Vocabulary]] = {}
     for prompt in read(paths):
-        base = pretrained.base_checkpoint() or (prompt.told.get("base") or {}).get("path")
+        base = pretrained.base_checkpoint() or (prompt.description.get("base") or {}).get("path")
         place = options["base"] or base
         if not place:
             raise UserError(
-                f"{prompt.path} does not tell on which model it was trained: give it as --base=PATH."
+                f"{prompt.path} does not tell on which model it was trained: give it as "
+                "--base=PATH."
             )
         if place not in models:
             models[place] = _words(place)
         embedding_VxD, vocabulary = models[place]
-        if vocabulary.digest != prompt.told.get("vocabulary", vocabulary.digest):
+        if vocabulary.digest != prompt.description.get("vocabulary", vocabulary.digest):
             raise UserError(
                 f"{prompt.path} was trained with another vocabulary than that of {place}."
             )
         if embedding_VxD.shape[1] != prompt.table.shape[1]:
             raise UserError(
-                f"{prompt.path} has rows of width {prompt.table.shape[1]}, but the model {place} has d_model "
-                f"{embedding_VxD.shape[1]}. Give the model that it belongs to as --base=PATH."
+                f"{prompt.path} has rows of width {prompt.table.shape[1]}, but the model {place} "
+                f"has d_model {embedding_VxD.shape[1]}. Give the model that it belongs to as "
+                "--base=PATH."
             )
         near = nearest(prompt.table, embedding_VxD, options["top"])
         norms = np.linalg.norm(prompt.table, axis=1)
@@ -267,8 +271,8 @@ def _similarity(paths: Sequence[pathlib.Path], options, console: rich.console.Co
 def similarities(tables: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Cosines between N prompts, [N, N] each, by what is compared.
 
-    "means of the rows"; "rows, aligned": each row of the shorter prompt with a row of its own of the longer,
-    so that the mean cosine is greatest (Hungarian method).
+    "means of the rows"; "rows, aligned": each row of the shorter prompt with a row of its own of
+    the longer, so that the mean cosine is greatest (Hungarian method).
     """
     means_NxD = unit(np.stack([table.mean(axis=0) for table in tables]))
     rows = [unit(table) for table in tables]

@@ -28,7 +28,7 @@ from mto_jax.data.dataset import DatasetConfig
 from mto_jax.evaluation.during_training import Evaluator, means
 from mto_jax.files import write_atomically
 from mto_jax.models import flops
-from mto_jax.models.adapters import NONE, Adapters, is_adapter
+from mto_jax.models.adapters import NONE, Adapters, Method, is_adapter
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import vocabulary as vocabularies
@@ -50,7 +50,7 @@ def train(
     eval_datasets: Sequence[DatasetConfig] = (),
     optimizer: Optimizer | None = None,
     initial_checkpoint_path: str | None = None,
-    adapters: Adapters | None = None,
+    adapters: Adapters | Method | Sequence[Method] | None = None,
     trainable: str | Sequence[str] | None = None,
     seed: int = 0,
     pack: bool = True,
@@ -107,7 +107,7 @@ def train(
     sharding.check_batch(eval_batch_size, mesh)
     vocabulary = vocabularies.vocabulary()
     trainable = trainable or ("adapters" if adapters else "all")
-    adapters = adapters or NONE
+    adapters = Adapters.of(adapters)
     compatibility.check_vocabulary(model, adapters, vocabulary)
     transformation = optimizer.build(train_steps)
     identity = {
@@ -119,7 +119,7 @@ def train(
         "training": {"optimizer": optimizer.name, "trainable": trainable},
     }
     if adapters != NONE:
-        identity["adapters"] = dataclasses.asdict(adapters)
+        identity["adapters"] = adapters.as_dict()
     compatibility.check_identity(folder, identity)
     if initial_checkpoint_path is not None and not runs.steps(model_dir):
         compatibility.check_initial(initial_checkpoint_path, model, vocabulary)

@@ -33,7 +33,8 @@ from mto_jax.evaluation.evaluator import evaluate_records
 from mto_jax.experiments.figures import encode
 from mto_jax.files import write_atomically
 from mto_jax.matching import report as tables
-from mto_jax.models.adapters import NONE, Adapters
+from mto_jax.models.adapters import NONE, Adapters, Method
+from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.models.t5 import T5
 from mto_jax.text2text.records import Record
 from mto_jax.text2text.task import Example, Task, tokenise
@@ -43,8 +44,7 @@ from mto_jax.training.finetune import row_lengths
 from mto_jax.training.multi_adapter import Candidate, ManyTuning, Tuned, attach, tune_many
 from mto_jax.training.optimizers import Optimizer
 from mto_jax.training.performance import use_compilation_cache
-from mto_jax.tuning import initial, report, results, runs
-from mto_jax.tuning.initial import PromptInit
+from mto_jax.tuning import report, results, runs
 from mto_jax.tuning.results import Result
 from mto_jax.tuning.runs import Job
 
@@ -57,7 +57,7 @@ def tune(
     initial_checkpoint_path: str,
     output_dir: str,
     task_feature_lengths: Mapping[str, int],
-    adapters: Adapters | Sequence[Adapters],
+    adapters: Adapters | Method | Sequence[Adapters | Method | Sequence[Method]],
     seeds: Sequence[int] = (0,),
     learning_rates: Sequence[float] | None = None,
     shots: int | None = 30,
@@ -79,8 +79,9 @@ def tune(
       initial_checkpoint_path: the frozen model, any checkpoint without adapters (`pretrained.locate`).
       output_dir: where everything is written.
       task_feature_lengths: most tokens of inputs and targets.
-      adapters: what is trained, one or a list. `prompt_rows` is the length of a prompt: of the task's
-        own and, under a template with a shared one, of that as well.
+      adapters: what is trained: a method, or a list of methods, or of lists of methods that train together.
+        `PromptTuning.rows` is the length of the task's own prompt and, under a template with a shared
+        one, of that as well.
       seeds: of the heads that are drawn, their order, and an adapter's first values.
       learning_rates: None means the optimizer's.
       shots: heads to train on; None takes all.
@@ -102,7 +103,8 @@ def tune(
     tuning = tuning or ManyTuning()
     tuning = dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())
     init = init or PromptInit()
-    adapters = [adapters] if isinstance(adapters, Adapters) else adapters
+    listed = adapters if isinstance(adapters, list | tuple) else [adapters]
+    adapters = [Adapters.of(item) for item in listed]
     rates = learning_rates or [tuning.optimizer.learning_rate]
     wanted = runs.product(tasks, templates, adapters, rates, seeds)
     for one in adapters:
@@ -131,7 +133,7 @@ def tune(
     course = dataclasses.replace(
         tuning, optimizer=dataclasses.replace(tuning.optimizer, learning_rate=0.0)
     )
-    of_training = {"tuning": repr(course), "init": init.identity()}
+    of_training = {"tuning": repr(course), "init": init.identity(peft.prompt_rows)}
     jobs = [
         runs.job(
             run,
@@ -227,10 +229,9 @@ def _is_tuned(job: Job) -> bool:
 
 def _candidate(base: _Base, job: Job, init: PromptInit) -> Candidate:
     run = job.run
-    rows = initial.table(
-        init, base.embedding_VxD, run.trained.prompt_rows, job.task, base.vocabulary, run.seed
+    given = init.parameters(
+        run.trained, base.embedding_VxD, job.task, base.vocabulary, peft.prompt_rows, run.seed
     )
-    given = {} if rows is None else {"prompt.table": rows}
     return Candidate(run.name, job.train, job.dev, run.rate, run.seed, given)
 
 
@@ -244,7 +245,7 @@ def _train(
     """Train the jobs of a team in one step and write their adapters."""
     adapters = team[0].run.trained
     state_file = folder / f"training-{results.digest([job.settings for job in team])}.npz"
-    title = f"tune {len(team)} x {runs.label(team[0].run.adapters)}"
+    title = f"tune {len(team)} x {team[0].run.adapters.label}"
     with progress_bar(title, max(map(tuning.steps, candidates))) as advance:
         tuned = tune_many(
             base.model,
@@ -346,7 +347,7 @@ def _ask_tuned(base: _Base, job: Job) -> Result:
         run.task,
         run.template.name,
         job.settings,
-        adapter=runs.label(run.adapters),
+        adapter=run.adapters.label,
         rate=run.rate,
         seed=run.seed,
         **description["info"]["course"],

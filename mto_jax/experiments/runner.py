@@ -27,7 +27,6 @@ import jax
 
 from mto_jax import config
 from mto_jax.checkpoints import pretrained
-from mto_jax.commands import adapt
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import evaluate_records, metric_names, value_names
 from mto_jax.experiments.cache import once
@@ -39,6 +38,7 @@ from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import few_shot, records
+from mto_jax.text2text.objectives import pair_objectives
 from mto_jax.text2text.record_sets import Wanted, read
 from mto_jax.text2text.task import Task, tokenise
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt
@@ -47,7 +47,6 @@ from mto_jax.training.multi_adapter import Candidate, ManyTuning, Tuned, attach,
 from mto_jax.training.performance import measured_flops, use_compilation_cache
 
 METHODS = ("frozen", "fine_tune", "prompt_tune")
-OBJECTIVES = ("none", *adapt.OBJECTIVES)
 
 
 @gin.configurable
@@ -62,7 +61,7 @@ class FewShot:
       tuning: how "fine_tune" trains; None means `Tuning()`, as gin binds it.
       prompt_tuning: how "prompt_tune" does; None means `ManyTuning()`.
       prompt_length: soft tokens of a prompt; PROMPT_LENGTH.
-      prompt_encoder: see `Adapters`.
+      prompt_encoder: see `PromptTuning`.
       at_once: prompts that train together, at most.
       tails: of each training head, at most.
       test_heads: heads asked about, None for all; from `test_split`.
@@ -92,7 +91,7 @@ class FewShot:
     def known(self) -> Mapping[str, Collection[str]]:
         return {
             "model": tuple(self.models),
-            "objective": OBJECTIVES,
+            "objective": ("none", *pair_objectives()),
             "template": tuple(TEMPLATES),
             "method": METHODS,
         }
@@ -282,7 +281,8 @@ class FewShot:
     def _adapters(self) -> Adapters:
         # Enough for every template: a shared prompt has as many rows again.
         rows = max(self._soft.needs(template) for template in TEMPLATES.values())
-        return Adapters.from_dict({"prompt_rows": rows, "prompt_encoder": self.prompt_encoder})
+        prompt = {"method": "prompt", "rows": rows, "encoder": self.prompt_encoder}
+        return Adapters.from_dict({"methods": [prompt]})
 
     # ------------------------------------------------------------------- what cells share
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from mto_jax.matching.verdict import MASK_FILLING, NO_WINNER, Verdict
 from mto_jax.text2text.mapping import Choice
-from mto_jax.text2text.task import OBJECTIVES, Task, candidates, rivals
+from mto_jax.text2text.task import Task, candidates, rivals
+from mto_jax.text2text.templates import TEMPLATES
 
 
 class Decision(NamedTuple):
@@ -36,4 +37,4 @@ def decide(task: Task, verdicts: Sequence[Verdict], order: Sequence[str]) -> Dec
     if by.score == "probe":
         names = [template.name for template in candidates(task) if template.masked == masked]
         best = max(names, key=by.templates.__getitem__)
-    return Decision(Choice(OBJECTIVES[masked], best), by)
+    return Decision(Choice(TEMPLATES[best].objective, best), by)

@@ -1,10 +1,11 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Attention as T5 has it: no 1/sqrt(K) (it is folded into the initial queries), a learned bias of the distance.
+"""Attention as T5 has it: no 1/sqrt(K) (initial queries have it), a learned bias of distance.
 
-Masks are booleans, True where a query may look. Under packing a row holds several segments; a token sees the tokens of
-its own segment only. Segments are contiguous, so the distance of two tokens of one segment is the difference
-of their places in the row, and one bias [1, H, T, S] serves all rows, packed or not.
+Masks are booleans, True where a query may look. Under packing a row holds several segments; a token
+sees the tokens of its own segment only. Segments are contiguous, so the distance of two tokens of
+one segment is the difference of their places in the row, and one bias [1, H, T, S] serves all rows,
+packed or not.
 """
 
 import jax
@@ -12,12 +13,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax import errors
-from mto_jax.models.adapters import IA3, Adapters, Prefix, lora
+from mto_jax.models.adapters import Adapters, attach, attached
 from mto_jax.models.config import T5Config
 from mto_jax.models.layers import Dropout, normal_param, through
 from mto_jax.models.partitioning import constrain
 
-# Added to the logits of masked places: large, and finite, so that a row with nothing to see has no NaN.
+# Added to the logits of masked places: large, and finite, so that a row with nothing to see has no
+# NaN.
 MASKED = -1e9
 
 
@@ -27,10 +29,11 @@ def relative_buckets(
     """The bucket, in [0, num_buckets), of each distance (key position - query position).
 
     Half the buckets of a direction are single distances, the other half grow logarithmically up to
-    `max_distance`; the last takes all beyond (Raffel et al. 2020, section 2.1). In a bidirectional stack
-    the keys after the query have the upper half of the buckets; else they share bucket 0.
+    `max_distance`; the last takes all beyond (Raffel et al. 2020, section 2.1). In a bidirectional
+    stack the keys after the query have the upper half of the buckets; else they share bucket 0.
 
-    >>> relative_buckets(jnp.array([-200, -9, -1, 0, 1]), bidirectional=True, num_buckets=32, max_distance=128)
+    >>> distance = jnp.array([-200, -9, -1, 0, 1])
+    >>> relative_buckets(distance, bidirectional=True, num_buckets=32, max_distance=128)
     Array([15,  8,  1,  0, 17], dtype=int32)
     """
     if bidirectional:
@@ -49,7 +52,7 @@ def relative_buckets(
 def distance_bias(
     table_NxH: jax.Array, distance_D: jax.Array, config: T5Config, *, bidirectional: bool
 ) -> jax.Array:
-    """The bias_HxD of each distance (key position - query position) from a table [num_buckets, H]."""
+    """The bias_HxD of each distance (key - query position) from a table [num_buckets, H]."""
     buckets_D = relative_buckets(
         distance_D,
         bidirectional=bidirectional,
@@ -69,15 +72,17 @@ def relative_bias(
 ) -> jax.Array:
     """The bias_1xHxTxS of the attention logits, float32, from a table [num_buckets, H].
 
-    Only T + S - 1 distances exist, so the table is read once per distance and the values are laid out
-    as a Toeplitz matrix by reshaping; the gradient is then a sum, not a scatter of T x S values.
+    Only T + S - 1 distances exist, so the table is read once per distance and the values are laid
+    out as a Toeplitz matrix by reshaping; the gradient is then a sum, not a scatter of T x S
+    values.
     """
     T, S = query_length, key_length
     N = T + S
     # circle[d mod N] is the value of distance d, for -T <= d < S.
     distance_N = jnp.concatenate([jnp.arange(S), jnp.arange(-T, 0)])
     circle_HxN = distance_bias(table_NxH, distance_N, config, bidirectional=bidirectional)
-    # T copies in a row, cut into rows of N - 1: row t starts t places early, its place s is circle[s - t].
+    # T copies in a row, cut into rows of N - 1: row t starts t places early, its place s is
+    # circle[s - t].
     rows_HxTxN = jnp.tile(circle_HxN, (1, T))[:, : T * (N - 1)].reshape(-1, T, N - 1)
     return rows_HxTxN[None, :, :, :S]
 
@@ -85,7 +90,7 @@ def relative_bias(
 def segment_mask(
     query_segments_BxT: jax.Array, key_segments_BxS: jax.Array, *, causal: bool = False
 ) -> jax.Array:
-    """mask_Bx1xTxS: True where query and key are of one segment and, if causal, the key is not later."""
+    """mask_Bx1xTxS: True where query and key are of one segment and no causal key is later."""
     mask_BxTxS = query_segments_BxT[:, :, None] == key_segments_BxS[:, None, :]
     if causal:
         T, S = mask_BxTxS.shape[1:]
@@ -100,7 +105,7 @@ def attend(
     bias_1xHxTxS: jax.Array | None,
     mask_Bx1xTxS: jax.Array,
 ) -> jax.Array:
-    """softmax(q k^T + bias) v over the unmasked keys, heads before lengths -> [B, H, T, K]. Float32 softmax."""
+    """softmax(q k^T + bias) v over the unmasked keys -> [B, H, T, K]. Float32 softmax."""
     logits_BxHxTxS = jnp.einsum(
         "BHTK,BHSK->BHTS", q_BxHxTxK, k_BxHxSxK, preferred_element_type=jnp.float32
     )
@@ -122,16 +127,17 @@ def attention(
 ) -> jax.Array:
     """softmax(q k^T + bias) v over the unmasked keys -> [B, T, H, K]; no scale.
 
-    "xla" runs everywhere. "cudnn" is the fused kernel of NVIDIA GPUs through `jax.nn.dot_product_attention`: no
-    [B, H, T, S] of weights is kept for backward; the mask travels inside the bias. It takes bfloat16,
-    even T and S, and K a multiple of 8 up to 128 (`T5Config` checks what it can know), and only runs on a GPU.
+    "xla" runs everywhere. "cudnn" is the fused kernel of NVIDIA GPUs through
+    `jax.nn.dot_product_attention`: no [B, H, T, S] of weights is kept for backward; the mask
+    travels inside the bias. It takes bfloat16, even T and S, and K a multiple of 8 up to 128
+    (`T5Config` checks what it can know), and only runs on a GPU.
     """
     if implementation == "cudnn":
         T, S = q_BxTxHxK.shape[1], k_BxSxHxK.shape[1]
         if T % 2 or S % 2:
             raise errors.UserError(
-                f"T5Config.attention='cudnn' needs even lengths, but a query has {T} and a key {S} tokens. "
-                "Make TASK_FEATURE_LENGTHS even, or set T5Config.attention='xla'."
+                f"T5Config.attention='cudnn' needs even lengths, but a query has {T} and a key {S} "
+                "tokens. Make TASK_FEATURE_LENGTHS even, or set T5Config.attention='xla'."
             )
         bias = 0.0 if bias_1xHxTxS is None else bias_1xHxTxS
         bias_BxHxTxS = jnp.where(mask_Bx1xTxS, bias, MASKED).astype(q_BxTxHxK.dtype)
@@ -145,7 +151,7 @@ def attention(
 
 
 class Attention(nnx.Module):
-    """The four projections of multi-head attention, and the adapters beside them."""
+    """The four projections of multi-head attention, and their adapters."""
 
     def __init__(self, config: T5Config, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
         D, H, K = config.d_model, config.num_heads, config.d_kv
@@ -157,17 +163,12 @@ class Attention(nnx.Module):
         self.out = normal_param(rngs, out_of, ("layers", "joined_kv", "embed"), (H * K) ** -0.5)
         self.num_heads = H
         self.implementation = config.attention
-        shapes = dict.fromkeys(("query", "key", "value"), (D, H * K)) | {"out": (H * K, D)}
-        self.lora = lora(adapters, shapes, num_layers, rngs)
-        self.ia3 = IA3({"key": H * K, "value": H * K}, num_layers) if adapters.ia3 else None
-        P = adapters.prefix_length
-        self.prefix = Prefix(P, H, K, num_layers, rngs) if P else None
+        weights = dict.fromkeys(("query", "key", "value"), (D, H * K)) | {"out": (H * K, D)}
+        attach(self, adapters.in_layer(weights, (H, K), num_layers, rngs))
 
     def project(self, x_BxTxD: jax.Array, name: str) -> jax.Array:
         """x through "query", "key" or "value", split into heads: [B, T, H, K]."""
         y_BxTxE = through(self, name, x_BxTxD)
-        if self.ia3 is not None:
-            y_BxTxE = self.ia3(name, y_BxTxE)
         y_BxTxHxK = y_BxTxE.reshape(*y_BxTxE.shape[:2], self.num_heads, -1)
         return constrain(y_BxTxHxK, ("batch", "length", "heads", "kv"))
 
@@ -176,6 +177,14 @@ class Attention(nnx.Module):
         y_BxTxE = y_BxTxHxK.reshape(*y_BxTxHxK.shape[:2], -1)
         return through(self, "out", y_BxTxE)
 
+    def extended(self, k_BxSxHxK: jax.Array, v_BxSxHxK: jax.Array) -> list[jax.Array]:
+        """Keys and values with the P of adapters in front: [B, P + S, H, K]."""
+        keys_values = [k_BxSxHxK, v_BxSxHxK]
+        for adapter in attached(self):
+            if (front := adapter.keys_values()) is not None:
+                keys_values = list(map(_in_front, front, keys_values))
+        return keys_values
+
     def with_prefix(
         self,
         k_BxSxHxK: jax.Array,
@@ -183,17 +192,11 @@ class Attention(nnx.Module):
         bias_1xHxTxS: jax.Array | None,
         mask_Bx1xTxS: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array]:
-        """The same four with the P keys of the prefix in front, which all queries see without a bias."""
-        if self.prefix is None:
-            return k_BxSxHxK, v_BxSxHxK, bias_1xHxTxS, mask_Bx1xTxS
-        P = self.prefix.key.shape[0]
-
-        def pad(x, value):
-            return jnp.pad(x, [(0, 0)] * 3 + [(P, 0)], constant_values=value)
-
-        k_BxSxHxK, v_BxSxHxK = self.prefix.before(k_BxSxHxK, v_BxSxHxK)
-        bias_1xHxTxS = None if bias_1xHxTxS is None else pad(bias_1xHxTxS, 0.0)
-        return k_BxSxHxK, v_BxSxHxK, bias_1xHxTxS, pad(mask_Bx1xTxS, True)
+        """The same four, `extended`; all queries see the P keys in front, without a bias."""
+        k, v = self.extended(k_BxSxHxK, v_BxSxHxK)
+        front = [(0, 0)] * 3 + [(k.shape[1] - k_BxSxHxK.shape[1], 0)]
+        bias = None if bias_1xHxTxS is None else jnp.pad(bias_1xHxTxS, front)
+        return k, v, bias, jnp.pad(mask_Bx1xTxS, front, constant_values=True)
 
     def __call__(
         self,
@@ -206,9 +209,16 @@ class Attention(nnx.Module):
         """Attention of x to the context (x itself in self-attention) -> [B, T, D]."""
         q_BxTxHxK = self.project(x_BxTxD, "query")
         k_BxSxHxK = self.project(context_BxSxD, "key")
-        # Dropping a key for all queries of a head is dropping its value: the weights [B, H, T, S] stay untouched.
-        # The mask is shared along K here, along T of the weights in T5X: the same masks.
+        # Dropping a key for all queries of a head is dropping its value: the weights [B, H, T, S]
+        # stay untouched. The mask is shared along K here, along T of the weights in T5X: the same
+        # masks.
         v_BxSxHxK = dropout(self.project(context_BxSxD, "value"), shared_axis=3)
         seen = self.with_prefix(k_BxSxHxK, v_BxSxHxK, bias_1xHxTxS, mask_Bx1xTxS)
         y_BxTxHxK = attention(q_BxTxHxK, *seen, implementation=self.implementation)
         return self.merge(constrain(y_BxTxHxK, ("batch", "length", "heads", "kv")))
+
+
+def _in_front(front_PxHxK: jax.Array, x_BxSxHxK: jax.Array) -> jax.Array:
+    """The same rows in front of every sequence: [B, P + S, H, K]."""
+    front = jnp.broadcast_to(front_PxHxK[None], (len(x_BxSxHxK), *front_PxHxK.shape))
+    return jnp.concatenate([front.astype(x_BxSxHxK.dtype), x_BxSxHxK], axis=1)

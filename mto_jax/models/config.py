@@ -30,11 +30,13 @@ RUNTIME_FIELDS = ("dropout_rate", "dtype", "remat", "attention", "scan_unroll")
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class T5Config:
-    """Sizes and options of a T5; the defaults are T5 v1.1 small. JSON form: `dataclasses.asdict`, `from_dict`.
+    """Sizes and options of a T5; the defaults are T5 v1.1 small.
 
-    T5 v1.0 (Raffel et al. 2020) is mlp="relu", tie_embeddings=True; v1.1, LM-adapted, Flan-T5 and mT5 are
-    mlp="gated-gelu", tie_embeddings=False; umT5 adds relative_bias_per_layer=True; UL2 is mlp="gated-silu",
-    tie_embeddings=True.
+    JSON form: `dataclasses.asdict`, `from_dict`.
+
+    T5 v1.0 (Raffel et al. 2020) is mlp="relu", tie_embeddings=True; v1.1, LM-adapted, Flan-T5 and
+    mT5 are mlp="gated-gelu", tie_embeddings=False; umT5 adds relative_bias_per_layer=True; UL2 is
+    mlp="gated-silu", tie_embeddings=True.
     """
 
     vocab_size: int = 32128  # rows of the embedding, padding of the vocabulary included
@@ -70,12 +72,14 @@ class T5Config:
                 )
         if not isinstance(self.scan_unroll, int) or self.scan_unroll < 0:
             raise errors.UserError(
-                f"T5Config.scan_unroll is {self.scan_unroll!r}; it must be a number of layers, or 0."
+                f"T5Config.scan_unroll is {self.scan_unroll!r}; it must be a number of layers, or "
+                "0."
             )
         if not 0.0 <= self.dropout_rate < 1.0:
             raise errors.UserError(
-                f"T5Config.dropout_rate is {self.dropout_rate!r}; it is the share of activations set to "
-                "zero and must lie in [0, 1). T5 uses 0.0 for pre-training and 0.1 for fine-tuning."
+                f"T5Config.dropout_rate is {self.dropout_rate!r}; it is the share of activations "
+                "set to zero and must lie in [0, 1). T5 uses 0.0 for pre-training and 0.1 for "
+                "fine-tuning."
             )
         if (
             self.num_buckets < 4
@@ -83,16 +87,17 @@ class T5Config:
             or self.max_distance <= self.num_buckets // 2
         ):
             raise errors.UserError(
-                f"T5Config.num_buckets={self.num_buckets} and max_distance={self.max_distance} do not fit: "
-                "num_buckets must be even and at least 4, max_distance greater than num_buckets / 2 "
-                "(T5 has 32 and 128)."
+                f"T5Config.num_buckets={self.num_buckets} and max_distance={self.max_distance} do "
+                "not fit: num_buckets must be even and at least 4, max_distance greater than "
+                "num_buckets / 2 (T5 has 32 and 128)."
             )
         if self.attention == "cudnn" and (
             self.dtype != "bfloat16" or self.d_kv % 8 or self.d_kv > 128
         ):
             raise errors.UserError(
-                f"T5Config.attention='cudnn' needs dtype='bfloat16' and d_kv a multiple of 8 up to 128, but "
-                f"dtype={self.dtype!r} and d_kv={self.d_kv}. Change these, or set T5Config.attention='xla'."
+                "T5Config.attention='cudnn' needs dtype='bfloat16' and d_kv a multiple of 8 up to "
+                f"128, but dtype={self.dtype!r} and d_kv={self.d_kv}. Change these, or set "
+                "T5Config.attention='xla'."
             )
 
     from_dict = classmethod(fields.from_dict)

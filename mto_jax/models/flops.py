@@ -18,8 +18,8 @@ def num_parameters(config: T5Config) -> int:
 def forward_flops(config: T5Config, inputs: int, targets: int) -> int:
     """Floating-point operations of the matrix products in one forward pass over one row.
 
-    Two a multiply-add. With S = `inputs` and T = `targets` tokens, D, F, V, J = H * K and M matrices
-    into the feed-forward layer (2 when gated, else 1):
+    Two a multiply-add. With S = `inputs` and T = `targets` tokens, D, F, V, J = H * K and M
+    matrices into the feed-forward layer (2 when gated, else 1):
       encoder layer  S (8 D J + 2 (M + 1) D F) + 4 S^2 J
       decoder layer  T (8 D J + 2 (M + 1) D F) + 4 T^2 J, and for cross-attention
                      4 T D J + 4 S D J + 4 T S J

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of a layer: parameters, RMS norm, dropout, feed-forward.
 
-A module here holds the weights of *all* layers of a stack, with a leading axis L; `t5.py` scans over that axis,
-so the methods that compute see the weights of one layer.
+A module here holds the weights of *all* layers of a stack, with a leading axis L; `t5.py` scans
+over that axis, so the methods that compute see the weights of one layer.
 """
 
 import functools
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mto_jax.models.adapters import IA3, Adapters, lora
+from mto_jax.models.adapters import Adapters, attach, attached
 from mto_jax.models.config import T5Config
 from mto_jax.models.partitioning import constrain
 
@@ -28,8 +28,9 @@ def normal_param(
 def linear(x_BxTxD: jax.Array, weight_DxE: jax.Array) -> jax.Array:
     """x @ weight in the dtype of x -> [B, T, E].
 
-    The gradient is that of a matmul, with the operands of the weight's gradient in the order in which XLA does not
-    transpose the incoming gradient (and, on CPU, recompute a GELU at every element of that transpose).
+    The gradient is that of a matmul, with the operands of the weight's gradient in the order in
+    which XLA does not transpose the incoming gradient (and, on CPU, recompute a GELU at every
+    element of that transpose).
     """
     return x_BxTxD @ weight_DxE.astype(x_BxTxD.dtype)
 
@@ -49,13 +50,15 @@ linear.defvjp(_linear_forward, _linear_backward)
 
 
 def through(layer: nnx.Module, name: str, x_BxTxD: jax.Array) -> jax.Array:
-    """x through the weight `name` of a layer, with what LoRA adds to it -> [B, T, E]."""
+    """Returns x through the weight `name` of a layer and its adapters: [B, T, E]."""
     y_BxTxE = linear(x_BxTxD, getattr(layer, name)[...])
-    return y_BxTxE if layer.lora is None else y_BxTxE + layer.lora(name, x_BxTxD)
+    for adapter in attached(layer):
+        y_BxTxE = adapter.projection(name, x_BxTxD, y_BxTxE)
+    return y_BxTxE
 
 
 class RMSNorm(nnx.Module):
-    """Scales x to unit root mean square: no mean, no bias (Zhang & Sennrich 2019). Computed in float32."""
+    """Scales x to unit root mean square in float32: no mean, no bias (Zhang & Sennrich 2019)."""
 
     def __init__(self, config: T5Config, num_layers: int | None):
         shape = (config.d_model,) if num_layers is None else (num_layers, config.d_model)
@@ -73,8 +76,9 @@ class RMSNorm(nnx.Module):
 class Dropout:
     """Dropout with masks shared along one axis, the length: one random bit per channel of a row.
 
-    T5X trained the published v1.1 models so; drawing T times fewer bits makes dropout nearly free. An object
-    serves one layer: each call folds the next number into the key. With key None it changes nothing.
+    T5X trained the published v1.1 models so; drawing T times fewer bits makes dropout nearly free.
+    An object serves one layer: each call folds the next number into the key. With key None it
+    changes nothing.
     """
 
     def __init__(self, rate: float, key: jax.Array | None):
@@ -112,17 +116,12 @@ class MLP(nnx.Module):
         axes = ("layers", "embed", "mlp")
         self.kind = config.mlp
         self.gated = config.mlp.startswith("gated")
-        for name in ("wi_0", "wi_1") if self.gated else ("wi",):
-            setattr(self, name, normal_param(rngs, shape, axes, config.d_model**-0.5))
-        self.wo = normal_param(
-            rngs,
-            (num_layers, F, D),
-            ("layers", "mlp", "embed"),
-            F**-0.5,
-        )
-        shapes = {"wi_0": (D, F), "wi_1": (D, F)} if self.gated else {"wi": (D, F)}
-        self.lora = lora(adapters, {**shapes, "wo": (F, D)}, num_layers, rngs)
-        self.ia3 = IA3({"hidden": F}, num_layers) if adapters.ia3 else None
+        inputs = ("wi_0", "wi_1") if self.gated else ("wi",)
+        for name in inputs:
+            setattr(self, name, normal_param(rngs, shape, axes, D**-0.5))
+        self.wo = normal_param(rngs, (num_layers, F, D), ("layers", "mlp", "embed"), F**-0.5)
+        weights = dict.fromkeys(inputs, (D, F)) | {"wo": (F, D)}
+        attach(self, adapters.in_layer(weights, None, num_layers, rngs))
 
     def __call__(self, x_BxTxD: jax.Array, dropout: Dropout) -> jax.Array:
         h_BxTxF = through(self, "wi_0" if self.gated else "wi", x_BxTxD)
@@ -130,6 +129,6 @@ class MLP(nnx.Module):
         if self.gated:
             h_BxTxF = h_BxTxF * through(self, "wi_1", x_BxTxD)
         h_BxTxF = dropout(constrain(h_BxTxF, ("batch", "length", "mlp")))
-        if self.ia3 is not None:
-            h_BxTxF = self.ia3("hidden", h_BxTxF)
+        for adapter in attached(self):
+            h_BxTxF = adapter.activation(h_BxTxF)
         return through(self, "wo", h_BxTxF)

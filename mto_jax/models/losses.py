@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cross-entropy over a large vocabulary that never holds more than a slice of the logits.
 
-The targets are cut into slices along their length (the batch axis stays sharded as it is). A loop computes the logits
-of a slice, its loss and, if a gradient is wanted, at once the gradients of hidden states and head, so the
-logits are neither kept for backward nor computed a second time.
+The targets are cut into slices along their length (the batch axis stays sharded as it is). A loop
+computes the logits of a slice, its loss and, if a gradient is wanted, at once the gradients of
+hidden states and head, so the logits are neither kept for backward nor computed a second time.
 """
 
 import functools
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from mto_jax.models.partitioning import constrain, shard_count
 
-# A slice of float32 logits of this size (per device) keeps matmuls efficient on every kind of device.
+# A slice of float32 logits of this size (per device) keeps matmuls efficient on every kind of
+# device.
 SLICE_BYTES = 64 * 2**20
 
 
@@ -33,22 +34,25 @@ def cross_entropy(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The weighted sum of the cross-entropy of all targets, with the sums that make its means.
 
-    Per token, with p = softmax(hidden @ unembedding), log Z its log-normaliser and e = label_smoothing:
+    Per token, with p = softmax(hidden @ unembedding), Z its normaliser and e = label_smoothing:
 
         loss = KL(q || p) + z_loss * log(Z)^2,     q = 1 - e at the target, e / (V - 1) elsewhere
 
-    KL(q || p) is the cross-entropy less the entropy of q, so a perfect model has loss 0 under smoothing too;
-    without smoothing it is -log p[target]. This is T5X's loss. Matmuls run in the dtype of `hidden`
-    and accumulate in float32.
+    KL(q || p) is the cross-entropy less the entropy of q, so a perfect model has loss 0 under
+    smoothing too; without smoothing it is -log p[target]. This is T5X's loss. Matmuls run in the
+    dtype of `hidden` and accumulate in float32.
 
     A target past the vocabulary (a soft token of the decoder) has no logit: its weight becomes 0.
 
-    Returns `(loss_sum, sums)`. Gradients flow through `loss_sum` only, to hidden and unembedding. `sums` has
-    "loss" (= loss_sum), "z_loss" (the part of it), "correct" (weighted targets whose logit is the greatest) and
-    "weight" (sum of the weights); for means divide by "weight", after adding over micro-batches and hosts. With
-    `task_ids_BxT` (1 to `num_tasks`; 0 is no task) also "task_loss" and "task_weight", [num_tasks] each.
+    Returns `(loss_sum, sums)`. Gradients flow through `loss_sum` only, to hidden and unembedding.
+    `sums` has "loss" (= loss_sum), "z_loss" (the part of it), "correct" (weighted targets whose
+    logit is the greatest) and "weight" (sum of the weights); for means divide by "weight", after
+    adding over micro-batches and hosts. With `task_ids_BxT` (1 to `num_tasks`; 0 is no task) also
+    "task_loss" and "task_weight", [num_tasks] each.
 
-    Args: num_chunks: slices of the length T; None: as few as keep a slice of logits within 64 MiB per device.
+    Args:
+      num_chunks: slices of the length T; None: as few as keep a slice of logits within 64 MiB per
+        device.
     """
     B, T = targets_BxT.shape
     V = unembedding_DxV.shape[1]
@@ -90,7 +94,7 @@ def _slice(
     targets_BxT: jax.Array,
     weights_BxT: jax.Array,
 ) -> tuple[tuple[jax.Array, dict[str, jax.Array], jax.Array], jax.Array]:
-    """((loss, sums, loss of each token) of a slice, gradient of its loss by the logits [B, T, V], float32)."""
+    """((loss, sums, loss of each token) of a slice, float32 gradient by the logits [B, T, V])."""
     V = head_DxV.shape[1]
     on, off = 1.0 - smoothing, smoothing / (V - 1)
     entropy = -(on * math.log(on) + (V - 1) * off * math.log(off)) if smoothing else 0.0
@@ -134,12 +138,12 @@ def _sliced(z_loss, smoothing, hidden_NxBxTxD, unembedding_DxV, targets_NxBxT, w
 
 
 def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
-    """Loss and gradients in one pass. An argument whose gradient nobody wants (a frozen head) costs nothing."""
+    """Loss and gradients in one pass; those that nobody wants (of a frozen head) cost nothing."""
     hidden_NxBxTxD, unembedding_DxV = hidden.value, unembedding.value
     dtype = hidden_NxBxTxD.dtype
     head_DxV = unembedding_DxV.astype(dtype)
-    # Each of the G devices that share the batch adds up the gradient of the head of its own rows; were the
-    # sum over devices part of the loop, every slice would pay for it.
+    # Each of the G devices that share the batch adds up the gradient of the head of its own rows;
+    # were the sum over devices part of the loop, every slice would pay for it.
     B = hidden_NxBxTxD.shape[1]
     G = shard_count(("batch",), (B,))
 

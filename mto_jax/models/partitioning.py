@@ -1,16 +1,16 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Logical axes: models name the axes of their arrays, a table of rules maps the names to a device mesh.
+"""Logical axes: models name the axes of arrays, a table of rules maps names to a device mesh.
 
 Names used by the models (None stands for an axis that is never sharded):
 
 * parameters: `layers`, `vocab`, `embed`, `joined_kv` (heads x head size), `mlp`, `heads`
 * activations: `batch`, `length`, `embed`, `heads`, `kv`, `mlp`, `vocab`
 
-Whoever traces a model for several devices (the train step, the decoder) opens `use_rules(mesh, rules)` *inside the
-traced function*, around the call of the model; outside of it `constrain` does nothing. The mesh has axes of type
-`jax.sharding.AxisType.Auto` (not the default of `jax.make_mesh`). Parameters carry their names as metadata:
-`variable.get_metadata("axes")`.
+Whoever traces a model for several devices (the train step, the decoder) opens `use_rules(mesh,
+rules)` *inside the traced function*, around the call of the model; outside of it `constrain` does
+nothing. The mesh has axes of type `jax.sharding.AxisType.Auto` (not the default of
+`jax.make_mesh`). Parameters carry their names as metadata: `variable.get_metadata("axes")`.
 """
 
 import contextlib
@@ -44,9 +44,9 @@ def partition_spec(
 ) -> PartitionSpec:
     """The `PartitionSpec` of an array with these logical axes.
 
-    A mesh axis serves the first logical axis that asks for it, and only an axis whose size it divides:
-    with rules {"batch": ("data", "fsdp"), "embed": "fsdp"}, the axes ("batch", "length", "embed") become
-    P(("data", "fsdp"), None, None) and ("embed", "mlp") becomes P("fsdp", None).
+    A mesh axis serves the first logical axis that asks for it, and only an axis whose size it
+    divides: with rules {"batch": ("data", "fsdp"), "embed": "fsdp"}, the axes ("batch", "length",
+    "embed") become P(("data", "fsdp"), None, None) and ("embed", "mlp") becomes P("fsdp", None).
     """
     taken: set[str] = set()
     entries = []
@@ -72,7 +72,7 @@ def constrain(x: jax.Array, logical_axes: tuple[str | None, ...]) -> jax.Array:
 
 
 def shard_count(logical_axes: tuple[str | None, ...], shape: tuple[int, ...]) -> int:
-    """The number of devices that an activation of this shape is divided among; 1 outside of `use_rules`."""
+    """The number of devices that share an activation of this shape; 1 outside of `use_rules`."""
     if (active := _ACTIVE.get()) is None:
         return 1
     mesh, rules = active
@@ -84,7 +84,7 @@ def shard_count(logical_axes: tuple[str | None, ...], shape: tuple[int, ...]) ->
 
 
 def platform() -> str:
-    """What is being traced for: "cpu", "gpu" or "tpu", by the active mesh or JAX's default device."""
+    """The platform of the active mesh or JAX's default device: "cpu", "gpu" or "tpu"."""
     if (active := _ACTIVE.get()) is None:
         return jax.default_backend()
     return active[0].devices.flat[0].platform

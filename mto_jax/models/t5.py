@@ -7,12 +7,12 @@
     logits_BxTxV = nnx.merge(graphdef, params)(batch)
 
     graphdef, shapes = abstract(config)              # the same, of jax.ShapeDtypeStruct: no memory
-    params = initialise(config, key)                 # pure: jit with out_shardings to build a model in place
+    params = initialise(config, key)                 # pure: jit with out_shardings shards them
 
-The weights of the layers of a stack are stacked along a leading axis L, and the stack is one `jax.lax.scan`: one
-layer is compiled, whatever the depth. Letters in names: B batch, S source, T target, D model, H heads, K head size, F
-feed-forward, V vocabulary, L layers. Segment ids are 0 at padding and number the packed examples of a row from 1;
-a row that holds one example has ones.
+The weights of the layers of a stack are stacked along a leading axis L, and the stack is one
+`jax.lax.scan`: one layer is compiled, whatever the depth. Letters in names: B batch, S source, T
+target, D model, H heads, K head size, F feed-forward, V vocabulary, L layers. Segment ids are 0 at
+padding and number the packed examples of a row from 1; a row that holds one example has ones.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mto_jax.models.adapters import NONE, Adapters, Prompt
+from mto_jax.models.adapters import NONE, Adapters, attach, attached
 from mto_jax.models.attention import Attention, attend, distance_bias, relative_bias, segment_mask
 from mto_jax.models.config import T5Config
 from mto_jax.models.layers import MLP, Dropout, RMSNorm, normal_param
@@ -30,7 +30,8 @@ from mto_jax.models.partitioning import constrain, platform
 
 _STREAM = ("batch", "length", "embed")
 _REMAT = {
-    # Keeps the results of the matmuls that have weights in them, recomputes the rest (attention, norms, gelu).
+    # Keeps the results of the matmuls that have weights in them, recomputes the rest (attention,
+    # norms, gelu).
     "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
@@ -40,7 +41,8 @@ def layers_at_once(config: T5Config, num_layers: int) -> int:
     """How many layers of a stack a step of the loop over them computes; all: there is no loop."""
     if config.scan_unroll:
         return min(config.scan_unroll, num_layers)
-    # On CPU a loop over layers pays for copying each layer's weights and results in and out of stacks.
+    # On CPU a loop over layers pays for copying each layer's weights and results in and out of
+    # stacks.
     short = num_layers <= 8 and config.remat == "none"
     return num_layers if short and platform() == "cpu" else 1
 
@@ -48,8 +50,8 @@ def layers_at_once(config: T5Config, num_layers: int) -> int:
 def stacks_apart(config: T5Config, *, in_steps: bool = False) -> tuple[str, ...]:
     """What the names of the parameters begin with that a function had better get layer by layer.
 
-    Out of a stack, a function that does not loop over layers copies the weights of each. With `in_steps` the decoder
-    computes one token at a time, which never loops over them.
+    Out of a stack, a function that does not loop over layers copies the weights of each. With
+    `in_steps` the decoder computes one token at a time, which never loops over them.
     """
     counts = {
         "encoder.layers.": config.num_encoder_layers,
@@ -126,8 +128,9 @@ class DecoderLayer(nnx.Module):
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         """The layer on one new token of every row; returns x and the past with the tokens in it.
 
-        The U rows of each of G groups keep their past in common, at N places; the new tokens take U places
-        from `place` on. Keys, values, bias and masks have the prefix in front already, where there is one.
+        The U rows of each of G groups keep their past in common, at N places; the new tokens take U
+        places from `place` on. Keys, values, bias and masks have the prefix in front already, where
+        there is one.
         """
         attention = self.self_attention
         y_Rx1xD = self.self_attention_norm(x_Rx1xD)
@@ -209,7 +212,8 @@ class Stack(nnx.Module):
 
         unroll = layers_at_once(config, self.num_layers)
         if config.remat != "none":
-            # What a loop computes again the compiler cannot merge with its first computation; elsewhere it would.
+            # What a loop computes again the compiler cannot merge with its first computation;
+            # elsewhere it would.
             merges = unroll == self.num_layers
             body = jax.checkpoint(body, policy=_REMAT[config.remat], prevent_cse=merges)
         slices = (weights, tables, None if keys is None else keys[1:])
@@ -230,7 +234,7 @@ class Stack(nnx.Module):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What the decoder reads of B encoded sources, computed once. The prefix is in front, where there is one."""
+    """Keys and values of B encoded sources, with those of adapters in front."""
 
     keys_values: tuple[tuple[jax.Array, jax.Array], ...]  # per layer [B, H, S, K]
     mask: jax.Array  # [B, 1, 1, S] True at the tokens of the source
@@ -239,12 +243,13 @@ class Source:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """What the decoder remembers between tokens: B sources with W rows (hypotheses) each, R = B * W rows.
+    """State of the decoder between tokens: B sources with W hypotheses each, R = B * W rows.
 
-    The past is a ring: the tokens of step t stand at places t mod T, for all rows alike. T5 knows distances
-    only, so a row may begin at any step, and another may take its place (-1 in `ancestors` forgets a past).
-    A row is its own group, U = 1, or the U = W rows of a source are one group and keep their past in common:
-    then a row goes on from another of its source by taking over that one's `ancestors`, and no key moves.
+    The past is a ring: the tokens of step t stand at places t mod T, for all rows alike. T5 knows
+    distances only, so a row may begin at any step, and another may take its place (-1 in
+    `ancestors` forgets a past). A row is its own group, U = 1, or the U = W rows of a source are
+    one group and keep their past in common: then a row goes on from another of its source by taking
+    over that one's `ancestors`, and no key moves.
     """
 
     past: tuple[tuple[jax.Array, jax.Array], ...]  # per layer: keys, values [G, H, T * U, K]
@@ -266,7 +271,7 @@ class T5(nnx.Module):
         self.embedding = normal_param(rngs, (V, D), ("vocab", "embed"), 1.0)
         self.encoder = Stack(config, EncoderLayer, adapters, config.num_encoder_layers, rngs)
         self.decoder = Stack(config, DecoderLayer, adapters, config.num_decoder_layers, rngs)
-        self.prompt = Prompt(adapters, D, rngs) if adapters.prompt_rows else None
+        attach(self, adapters.in_model(D, rngs))
         if not config.tie_embeddings:
             self.lm_head = normal_param(rngs, (D, V), ("embed", "vocab"), D**-0.5)
 
@@ -276,9 +281,10 @@ class T5(nnx.Module):
         An id outside gives NaN, which stops a run at its first step.
         """
         x_BxTxD = jnp.take(self.embedding[...], tokens_BxT, axis=0, mode="fill")
-        if self.prompt is not None:
+        tables = [rows for a in attached(self) if (rows := a.rows()) is not None]
+        if tables:
             row_BxT = tokens_BxT - self.config.vocab_size
-            soft_BxTxD = jnp.take(self.prompt.rows(), row_BxT, axis=0, mode="fill")
+            soft_BxTxD = jnp.take(jnp.concatenate(tables), row_BxT, axis=0, mode="fill")
             x_BxTxD = jnp.where((row_BxT >= 0)[:, :, None], soft_BxTxD, x_BxTxD)
         return x_BxTxD.astype(self.config.dtype)
 
@@ -303,7 +309,7 @@ class T5(nnx.Module):
         sources_BxT: jax.Array | None = None,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """Decoder inputs (targets shifted right) -> hidden_BxTxD, ready for the head: normed and scaled.
+        """Decoder inputs (targets shifted right) -> hidden_BxTxD for the head, normed and scaled.
 
         A token reads the source's segment `sources_BxT`; by default the one with its own number.
         """
@@ -322,7 +328,7 @@ class T5(nnx.Module):
     def hidden(
         self, batch: Mapping[str, jax.Array], *, dropout_key: jax.Array | None = None
     ) -> jax.Array:
-        """A batch of the loader -> hidden_BxTxD, which `losses.cross_entropy` takes with `unembedding`."""
+        """A batch of the loader -> hidden_BxTxD, for `losses.cross_entropy` with `unembedding`."""
         encoder_key, decoder_key = (
             (None, None) if dropout_key is None else jax.random.split(dropout_key)
         )
@@ -354,7 +360,8 @@ class T5(nnx.Module):
         return self.logits(self.hidden(batch, dropout_key=dropout_key))
 
     def _scale(self, hidden: jax.Array) -> jax.Array:
-        # A tied embedding has unit variance; the scale gives its logits the variance of a fresh head's.
+        # A tied embedding has unit variance; the scale gives its logits the variance of a fresh
+        # head's.
         return hidden * self.config.d_model**-0.5 if self.config.tie_embeddings else hidden
 
     def read(self, encoded_BxSxD: jax.Array, encoder_segment_ids_BxS: jax.Array) -> Source:
@@ -371,21 +378,20 @@ class T5(nnx.Module):
     def start_cache(
         self, source: Source, max_length: int, num_rows: int = 1, *, common: bool = False
     ) -> Cache:
-        """A cache for up to `max_length` tokens (T) in each of W = `num_rows` rows of each of B sources.
+        """A cache for `max_length` tokens (T) in each of W = `num_rows` rows of each of B sources.
 
         Args:
-          common: whether the rows of a source keep their past in common, so that they can go on from
-            one another (beam search).
+          common: whether the rows of a source keep their past in common, so that they can go on
+            from one another (beam search).
         """
         config, T, W = self.config, max_length, num_rows
         B, U = source.mask.shape[0], W if common else 1
         tables = self.decoder.relative_bias[...]
         tables = tables if config.relative_bias_per_layer else tables[None]
         empty = jnp.zeros((B * W // U, T * U, config.num_heads, config.d_kv), config.dtype)
-        unseen = jnp.zeros((len(empty), 1, 1, 1), bool)
         past = []
         for layer in self.decoder.unstacked():
-            keys_values = layer.self_attention.with_prefix(empty, empty, None, unseen)[:2]
+            keys_values = layer.self_attention.extended(empty, empty)
             past.append(tuple(map(_heads_first, keys_values)))
         return Cache(
             past=tuple(past),
@@ -399,13 +405,14 @@ class T5(nnx.Module):
         )
 
     def decode_step(self, token_R: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        """One more token for every row -> float32 logits_RxV of the next token, and the grown cache.
+        """One more token for every row -> float32 logits_RxV of the next token, and the new cache.
 
         Called with the tokens of a decoder input one by one it gives the logits of `decode`.
         """
-        P, T = self.adapters.prefix_length, cache.ancestors.shape[2]
-        G, R = len(cache.past[0][0]), len(token_R)
+        T, (G, _, N, _) = cache.ancestors.shape[2], cache.past[0][0].shape
+        R = len(token_R)
         U, place = R // G, cache.index % T
+        P = N - T * U  # keys of adapters in front
         own_W = jnp.arange(cache.ancestors.shape[1]) % U
         ancestors = cache.ancestors.at[:, :, place].set(own_W[None])
         seen_RxTxU = ancestors.reshape(R, T, 1) == jnp.arange(U)[None, None]
@@ -435,10 +442,10 @@ class T5(nnx.Module):
 
 
 def abstract(config: T5Config, adapters: Adapters = NONE) -> tuple[nnx.GraphDef, nnx.State]:
-    """(graphdef, parameters as `jax.ShapeDtypeStruct`): the form of a model of any size, without its memory."""
+    """(graphdef, parameters as `jax.ShapeDtypeStruct`) of a model of any size, without memory."""
     return nnx.split(nnx.eval_shape(lambda: T5(config, nnx.Rngs(0), adapters)))
 
 
 def initialise(config: T5Config, key: jax.Array) -> nnx.State:
-    """Fresh parameters. Pure, so `jax.jit(initialise, static_argnums=0, out_shardings=...)` builds them sharded."""
+    """Fresh parameters; `jax.jit(initialise, static_argnums=0, out_shardings=...)` shards them."""
     return nnx.state(T5(config, nnx.Rngs(params=key)))

@@ -6,15 +6,18 @@ Every objective is a plain numpy function, deterministic in its random generator
 
     corrupt(example, rng, vocab, lengths, **parameters) -> (inputs, targets)
 
-`example` is the tokens of a text, int32 [n] with n >= 2 and no sentinel among them, or a `TextPair`.
-`lengths` are the feature lengths {"inputs": S, "targets": T}, EOS included. The results are int32 without
-EOS; they fit the lengths whenever the text is no longer than the objective's raw length. Keyword-only
-parameters are gin parameters of the function's name (`span_corruption.noise_density = 0.3`).
+`example` is the tokens of a text, int32 [n] with n >= 2 and no sentinel among them, or a
+`TextPair`. `lengths` are the feature lengths {"inputs": S, "targets": T}, EOS included. The results
+are int32 without EOS; they fit the lengths whenever the text is no longer than the objective's raw
+length. Keyword-only parameters are gin parameters of the function's name
+(`span_corruption.noise_density = 0.3`).
 
-Sentinels count up in the order of the text, the same in inputs and targets: `<extra_id_0>` stands for
-the first gap, and in the targets it *precedes* the tokens of that gap. No closing sentinel is written.
+Sentinels count up in the order of the text, the same in inputs and targets: `<extra_id_0>` stands
+for the first gap, and in the targets it *precedes* the tokens of that gap. No closing sentinel is
+written.
 
-`OBJECTIVES` is the table of all; `preprocessor(name)` makes a SeqIO preprocessor of a row.
+`OBJECTIVES` is the table of all, to which `register_objective` adds a user's; `preprocessor(name)`
+makes a SeqIO preprocessor of a row.
 """
 
 import functools
@@ -36,6 +39,55 @@ SHORTEST = 2  # tokens: one to see and one to predict
 BATCH = 64  # documents per call from TensorFlow into numpy: a call costs more than a short document
 
 
+@dataclass(frozen=True)
+class Objective:
+    """A row of `OBJECTIVES`.
+
+    Attributes:
+      corrupt: the gin-configurable function.
+      raw_length: (lengths, vocab, **parameters of `corrupt`) -> the longest text whose pair fits
+        the lengths. Longer documents are cut into chunks of it.
+      fields: string fields that a dataset has to have: a text, or the parts of a `TextPair`.
+    """
+
+    corrupt: Callable[..., Corrupted]
+    raw_length: Callable[..., int]
+    fields: tuple[str, ...] = ("text",)
+
+
+TEXT, PAIR = ("text",), ("body", "tail")
+OBJECTIVES: dict[str, Objective] = {}
+
+
+def same_length(lengths: Lengths, vocab: Vocabulary, **parameters) -> int:
+    """Raw length where neither inputs nor targets are longer than the text."""
+    if "noise_density" in parameters:
+        _check(parameters["noise_density"])
+    return min(lengths["inputs"], lengths["targets"]) - 1
+
+
+def register_objective(
+    *, raw_length: Callable[..., int] = same_length, fields: tuple[str, ...] = TEXT
+) -> Callable[[Callable], Callable]:
+    """Returns a decorator that makes a function an objective of its name, and gin-configurable.
+
+    Tasks `<data>_<name>` exist of data that is registered afterwards, and of that of MTO-JAX.
+    `fields` ("body", "tail") make it an objective of `mto adapt`, mappings and grids.
+
+    Raises:
+      UserError: there is another objective of that name.
+    """
+
+    def register(corrupt: Callable) -> Callable:
+        name = corrupt.__name__
+        if name in OBJECTIVES:
+            raise UserError(f"There is an objective {name!r} already: rename the function.")
+        OBJECTIVES[name] = Objective(gin.configurable(corrupt), raw_length, fields)
+        return OBJECTIVES[name].corrupt
+
+    return register
+
+
 # ------------------------------------------------------------------------------ spans
 
 
@@ -44,10 +96,10 @@ def span_counts(
 ) -> tuple[int, int]:
     """How many of `length` >= 2 tokens are noise, and in how many spans they lie.
 
-    Noise tokens: length * density, rounded (halves to even), at least 1 and at most length - 1. Spans:
-    noise / mean span length, rounded, at least 1; never more than there are noise tokens, kept tokens or
-    sentinels. So a long text that wants more spans than there are sentinels gets fewer, longer spans of
-    the same total.
+    Noise tokens: length * density, rounded (halves to even), at least 1 and at most length - 1.
+    Spans: noise / mean span length, rounded, at least 1; never more than there are noise tokens,
+    kept tokens or sentinels. So a long text that wants more spans than there are sentinels gets
+    fewer, longer spans of the same total.
 
     >>> span_counts(568, 0.15, 3.0)
     (85, 28)
@@ -60,7 +112,7 @@ def span_counts(
 def span_corruption_lengths(
     inputs_length: int, noise_density: float = 0.15, mean_span_length: float = 3.0
 ) -> tuple[int, int]:
-    """Raw length whose corruption fills `inputs_length`, and the length of the targets (EOS included).
+    """Raw length whose corruption fills `inputs_length`, and the targets' length (with EOS).
 
     As T5 chooses them (Raffel et al. 2020, section 3.1.4).
 
@@ -93,7 +145,8 @@ def _longest(fits: Callable[[int], bool]) -> int:
 def _check(fraction: float, mean_span_length: float = 1.0) -> None:
     if not 0 < fraction < 1:
         raise UserError(
-            f"An objective's noise_density or prefix_fraction is {fraction}, but must lie between 0 and 1."
+            f"An objective's noise_density or prefix_fraction is {fraction}, but must lie between "
+            "0 and 1."
         )
     if mean_span_length < 1:
         raise UserError(f"mean_span_length is {mean_span_length} tokens, but must be at least 1.")
@@ -117,7 +170,7 @@ def _span_raw_length(
 
 
 def _segment_ends(total: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Ends of `count` non-empty segments of `total` items: every such division is equally likely."""
+    """Ends of `count` non-empty segments of `total` items, every such division equally likely."""
     ends = np.full(count, total)
     ends[:-1] = rng.permutation(total - 1)[: count - 1] + 1
     ends.sort()
@@ -163,7 +216,7 @@ def _corrupt_spans(
     return inputs, targets
 
 
-@gin.configurable
+@register_objective(raw_length=_span_raw_length)
 def span_corruption(
     tokens: np.ndarray,
     rng: np.random.Generator,
@@ -174,13 +227,14 @@ def span_corruption(
     mean_span_length: float = 3.0,
     anywhere: bool = False,
 ) -> Corrupted:
-    """T5's objective: spans are cut out, a sentinel in place of each (Raffel et al. 2020, section 3.1.4).
+    """T5's objective: a sentinel in place of each cut span (Raffel et al. 2020, section 3.1.4).
 
-    `span_counts` noise tokens in as many spans. Kept and noise spans take turns, a kept one first, so the
-    text ends with a noise span; the lengths of both are random divisions of their totals. That is T5's
-    rule, and in a text so short that it has a single span the noise is always its end. With `anywhere`
-    the text may also begin with noise and end with kept tokens, every arrangement being equally likely:
-    the better choice where documents are short sentences. The lengths are the same.
+    `span_counts` noise tokens in as many spans. Kept and noise spans take turns, a kept one first,
+    so the text ends with a noise span; the lengths of both are random divisions of their totals.
+    That is T5's rule, and in a text so short that it has a single span the noise is always its end.
+    With `anywhere` the text may also begin with noise and end with kept tokens, every arrangement
+    being equally likely: the better choice where documents are short sentences. The lengths are the
+    same.
 
         text     Thank you for inviting me to your party last week
         inputs   Thank you <extra_id_0> me to your party <extra_id_1>
@@ -189,7 +243,17 @@ def span_corruption(
     return _corrupt_spans(tokens, rng, vocab, noise_density, mean_span_length, anywhere)
 
 
-@gin.configurable
+def _single_span_raw_length(
+    lengths: Lengths, vocab: Vocabulary, *, noise_density: float, sentinel: str
+) -> int:
+    if sentinel not in ("in_place", "end"):
+        raise unknown("single_span_denoising.sentinel", sentinel, ("in_place", "end"))
+    return _span_raw_length(
+        lengths, vocab, noise_density=noise_density, mean_span_length=float("inf")
+    )
+
+
+@register_objective(raw_length=_single_span_raw_length)
 def single_span_denoising(
     tokens: np.ndarray,
     rng: np.random.Generator,
@@ -215,45 +279,7 @@ def single_span_denoising(
     return np.concatenate(inputs), np.concatenate([mark, span])
 
 
-def _single_span_raw_length(
-    lengths: Lengths, vocab: Vocabulary, *, noise_density: float, sentinel: str
-) -> int:
-    if sentinel not in ("in_place", "end"):
-        raise unknown("single_span_denoising.sentinel", sentinel, ("in_place", "end"))
-    return _span_raw_length(
-        lengths, vocab, noise_density=noise_density, mean_span_length=float("inf")
-    )
-
-
 # ------------------------------------------------------------------------------ language models
-
-
-@gin.configurable
-def prefix_lm(
-    tokens: np.ndarray,
-    rng: np.random.Generator,
-    vocab: Vocabulary,
-    lengths: Lengths,
-    *,
-    prefix_fraction: float | None = None,
-) -> Corrupted:
-    """The text's beginning -> its continuation, each at least one token long.
-
-    `prefix_fraction` None: the split is random, uniform over all places where both sides fit the
-    lengths. Else the prefix is that share of the text. Raw length: the greatest that fits, for a random
-    split max(S, T), with which the shorter side takes every length from 1 to its limit.
-    """
-    n = len(tokens)
-    if prefix_fraction is None:
-        low, high = max(1, n - lengths["targets"] + 1), min(n - 1, lengths["inputs"] - 1)
-        split = rng.integers(low, high + 1)
-    else:
-        split = _prefix_tokens(n, prefix_fraction)
-    return tokens[:split], tokens[split:]
-
-
-def _prefix_tokens(length: int, fraction: float) -> int:
-    return min(max(round(length * fraction), 1), length - 1)
 
 
 def _prefix_raw_length(
@@ -271,7 +297,35 @@ def _prefix_raw_length(
     return _longest(fits)
 
 
-@gin.configurable
+@register_objective(raw_length=_prefix_raw_length)
+def prefix_lm(
+    tokens: np.ndarray,
+    rng: np.random.Generator,
+    vocab: Vocabulary,
+    lengths: Lengths,
+    *,
+    prefix_fraction: float | None = None,
+) -> Corrupted:
+    """The text's beginning -> its continuation, each at least one token long.
+
+    `prefix_fraction` None: the split is random, uniform over all places where both sides fit the
+    lengths. Else the prefix is that share of the text. Raw length: the greatest that fits, for a
+    random split max(S, T), with which the shorter side takes every length from 1 to its limit.
+    """
+    n = len(tokens)
+    if prefix_fraction is None:
+        low, high = max(1, n - lengths["targets"] + 1), min(n - 1, lengths["inputs"] - 1)
+        split = rng.integers(low, high + 1)
+    else:
+        split = _prefix_tokens(n, prefix_fraction)
+    return tokens[:split], tokens[split:]
+
+
+def _prefix_tokens(length: int, fraction: float) -> int:
+    return min(max(round(length * fraction), 1), length - 1)
+
+
+@register_objective(raw_length=lambda lengths, vocab: lengths["targets"] - 1)
 def full_lm(
     tokens: np.ndarray, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
 ) -> Corrupted:
@@ -282,7 +336,7 @@ def full_lm(
 # ------------------------------------------------------------------------------ token by token
 
 
-@gin.configurable
+@register_objective()
 def iid_denoising(
     tokens: np.ndarray,
     rng: np.random.Generator,
@@ -293,7 +347,7 @@ def iid_denoising(
     masked: float = 0.8,
     randomised: float = 0.1,
 ) -> Corrupted:
-    """BERT-style: each token is noise with probability `noise_density`; the target is the whole text.
+    """BERT-style: a token is noise with probability `noise_density`; the target is the text.
 
     A noise token becomes `<extra_id_0>`, the one mask, with probability `masked`; a random piece
     (uniform, no special id) with probability `randomised`; else it stays (Devlin et al. 2019, 3.1).
@@ -306,7 +360,7 @@ def iid_denoising(
     return inputs, tokens
 
 
-@gin.configurable
+@register_objective()
 def mass_denoising(
     tokens: np.ndarray,
     rng: np.random.Generator,
@@ -317,25 +371,19 @@ def mass_denoising(
 ) -> Corrupted:
     """MASS-style, as in the T5 paper (table 3): every noise token becomes the mask `<extra_id_0>`.
 
-    Noise tokens are independent and the target is the whole text: `iid_denoising` with nothing random.
+    Noise tokens are independent and the target is the whole text: `iid_denoising` with nothing
+    random.
     """
     mask = rng.random(len(tokens)) < noise_density
     return np.where(mask, np.int32(vocab.sentinel_id(0)), tokens), tokens
 
 
-@gin.configurable
+@register_objective()
 def deshuffling(
     tokens: np.ndarray, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
 ) -> Corrupted:
     """The tokens in random order -> the text."""
     return rng.permutation(tokens), tokens
-
-
-def _same_length(lengths: Lengths, vocab: Vocabulary, **parameters) -> int:
-    """Raw length where inputs and targets both are as long as the text."""
-    if "noise_density" in parameters:
-        _check(parameters["noise_density"])
-    return min(lengths["inputs"], lengths["targets"]) - 1
 
 
 # ------------------------------------------------------------------------------ UL2
@@ -352,7 +400,21 @@ UL2_DENOISERS = (
 )
 
 
-@gin.configurable
+def _ul2_raw_length(
+    lengths: Lengths, vocab: Vocabulary, *, denoisers: Sequence[tuple[str, float, float | None]]
+) -> int:
+    raw_lengths = []
+    for mode, density, mean in denoisers:
+        room = {**lengths, "inputs": lengths["inputs"] - len(_mode_tokens(vocab, mode))}
+        if mean is None:
+            raw = _prefix_raw_length(room, vocab, prefix_fraction=1 - density)
+        else:
+            raw = _span_raw_length(room, vocab, noise_density=density, mean_span_length=mean)
+        raw_lengths.append(raw)
+    return min(raw_lengths)
+
+
+@register_objective(raw_length=_ul2_raw_length)
 def ul2(
     tokens: np.ndarray,
     rng: np.random.Generator,
@@ -363,10 +425,11 @@ def ul2(
 ) -> Corrupted:
     """UL2's mixture of denoisers (Tay et al. 2022, table 1): each example draws one row, all alike.
 
-    R (short spans, little noise), X (long spans or much noise) and S (prefix LM). The mode token opens
-    the inputs as *text* ("[NLU]" for R, "[NLG]" for X, "[S2S]" for S), tokenised like any other, which is
-    how UL2 and Flan-UL2 checkpoints are prompted. A row named twice is drawn twice as often. Raw length:
-    the smallest among the rows', since the row is drawn after the text is cut.
+    R (short spans, little noise), X (long spans or much noise) and S (prefix LM). The mode token
+    opens the inputs as *text* ("[NLU]" for R, "[NLG]" for X, "[S2S]" for S), tokenised like any
+    other, which is how UL2 and Flan-UL2 checkpoints are prompted. A row named twice is drawn twice
+    as often. Raw length: the smallest among the rows', since the row is drawn after the text is
+    cut.
     """
     mode, density, mean_span_length = denoisers[rng.integers(len(denoisers))]
     if mean_span_length is None:
@@ -382,20 +445,6 @@ def _mode_tokens(vocab: Vocabulary, mode: str) -> np.ndarray:
     return np.asarray(vocab.encode(mode), np.int32)
 
 
-def _ul2_raw_length(
-    lengths: Lengths, vocab: Vocabulary, *, denoisers: Sequence[tuple[str, float, float | None]]
-) -> int:
-    raw_lengths = []
-    for mode, density, mean in denoisers:
-        room = {**lengths, "inputs": lengths["inputs"] - len(_mode_tokens(vocab, mode))}
-        if mean is None:
-            raw = _prefix_raw_length(room, vocab, prefix_fraction=1 - density)
-        else:
-            raw = _span_raw_length(room, vocab, noise_density=density, mean_span_length=mean)
-        raw_lengths.append(raw)
-    return min(raw_lengths)
-
-
 # ------------------------------------------------------------------------------ body and tail
 
 
@@ -403,8 +452,8 @@ class TextPair(NamedTuple):
     """A sentence split in two (method.md sections 2 and 4): what is given and what is predicted.
 
     Attributes:
-      body: int32 [n], the sentence without its tail. One `<extra_id_0>` in it marks the place that the
-        tail was cut from; without the mark, the tail followed the body.
+      body: int32 [n], the sentence without its tail. One `<extra_id_0>` in it marks the place that
+        the tail was cut from; without the mark, the tail followed the body.
       tail: int32 [m].
       label: "Filling" or "Mapping"; only `mixed` reads it.
     """
@@ -436,21 +485,21 @@ def _body(pair: TextPair, vocab: Vocabulary, room: int, mark: str | None) -> np.
     return _around(np.insert(text, gap, sentinel), gap, room)
 
 
-@gin.configurable
+@register_objective(fields=PAIR)
 def lm(pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths) -> Corrupted:
     """`body` -> `tail`."""
     return _body(pair, vocab, lengths["inputs"] - 1, None), pair.tail[: lengths["targets"] - 1]
 
 
-@gin.configurable
+@register_objective(fields=PAIR)
 def denoising(
     pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
 ) -> Corrupted:
-    """`body <extra_id_0>` -> `<extra_id_0> tail`: the sentinel at the end, as the authors have it."""
+    """`body <extra_id_0>` -> `<extra_id_0> tail`: the authors' form, with the sentinel last."""
     return _body(pair, vocab, lengths["inputs"] - 1, "end"), _marked_tail(pair, vocab, lengths)
 
 
-@gin.configurable
+@register_objective(fields=PAIR)
 def in_place_denoising(
     pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
 ) -> Corrupted:
@@ -463,9 +512,10 @@ def _marked_tail(pair: TextPair, vocab: Vocabulary, lengths: Lengths) -> np.ndar
 
 
 MIXED_OBJECTIVES = {"Filling": "denoising", "Mapping": "lm"}
+MIXED_IN_PLACE = {"Filling": "in_place_denoising", "Mapping": "lm"}
 
 
-@gin.configurable
+@register_objective(fields=(*PAIR, "label"))
 def mixed(
     pair: TextPair,
     rng: np.random.Generator,
@@ -484,40 +534,20 @@ def mixed(
     return OBJECTIVES[objectives[pair.label]].corrupt(pair, rng, vocab, lengths)
 
 
+@register_objective(fields=(*PAIR, "label"))
+def in_place_mixed(
+    pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
+) -> Corrupted:
+    """As `mixed`, with `in_place_denoising` in place of `denoising`."""
+    return mixed(pair, rng, vocab, lengths, objectives=MIXED_IN_PLACE)
+
+
 # ------------------------------------------------------------------------------ the table
 
 
-@dataclass(frozen=True)
-class Objective:
-    """A row of `OBJECTIVES`.
-
-    Attributes:
-      corrupt: the gin-configurable function.
-      raw_length: (lengths, vocab, **parameters of `corrupt`) -> the longest text whose pair fits the
-        lengths. Longer documents are cut into chunks of it.
-      fields: string fields that a dataset has to have: a text, or the parts of a `TextPair`.
-    """
-
-    corrupt: Callable[..., Corrupted]
-    raw_length: Callable[..., int]
-    fields: tuple[str, ...] = ("text",)
-
-
-PAIR = ("body", "tail")
-OBJECTIVES: dict[str, Objective] = {
-    "span_corruption": Objective(span_corruption, _span_raw_length),
-    "prefix_lm": Objective(prefix_lm, _prefix_raw_length),
-    "full_lm": Objective(full_lm, lambda lengths, vocab: lengths["targets"] - 1),
-    "iid_denoising": Objective(iid_denoising, _same_length),
-    "mass_denoising": Objective(mass_denoising, _same_length),
-    "deshuffling": Objective(deshuffling, _same_length),
-    "single_span_denoising": Objective(single_span_denoising, _single_span_raw_length),
-    "ul2": Objective(ul2, _ul2_raw_length),
-    "lm": Objective(lm, _same_length, PAIR),
-    "denoising": Objective(denoising, _same_length, PAIR),
-    "in_place_denoising": Objective(in_place_denoising, _same_length, PAIR),
-    "mixed": Objective(mixed, _same_length, (*PAIR, "label")),
-}
+def pair_objectives() -> list[str]:
+    """The objectives of a `TextPair`, which `mto adapt` trains with."""
+    return [name for name, row in OBJECTIVES.items() if set(PAIR) <= set(row.fields)]
 
 
 def parameters(name: str) -> dict:
@@ -529,7 +559,7 @@ def parameters(name: str) -> dict:
 
 
 def raw_length(name: str, lengths: Lengths, vocab: Vocabulary) -> int:
-    """The longest text, in tokens, whose corrupted pair fits `lengths` (EOS included) under gin's parameters.
+    """The most tokens of a text whose pair fits `lengths` (EOS included), with gin's parameters.
 
     Raises:
       UserError: the lengths are too short for the objective; it says how long they must be.
@@ -541,9 +571,9 @@ def raw_length(name: str, lengths: Lengths, vocab: Vocabulary) -> int:
         return longest(lengths)
     minimum = next(n for n in range(10_000) if longest({"inputs": n, "targets": n}) >= enough)
     raise UserError(
-        f"The feature lengths inputs = {lengths['inputs']}, targets = {lengths['targets']} are too short "
-        f"for the objective {name!r}: it is sure to work with {minimum} tokens for each. Raise "
-        "TASK_FEATURE_LENGTHS."
+        f"The feature lengths inputs = {lengths['inputs']}, targets = {lengths['targets']} are too "
+        f"short for the objective {name!r}: it is sure to work with {minimum} tokens for each. "
+        "Raise TASK_FEATURE_LENGTHS."
     )
 
 
@@ -554,8 +584,8 @@ def chunks(tokens: np.ndarray, raw_length: int) -> Iterator[np.ndarray]:
     """Cut a document into chunks of `raw_length` >= 3 tokens and the rest; no token is lost.
 
     Where the rest would be one single token, the chunk before it gives one away. Nothing is joined
-    across documents: the loader packs short examples. A document of fewer than two tokens has nothing to
-    predict and gives no chunk.
+    across documents: the loader packs short examples. A document of fewer than two tokens has
+    nothing to predict and gives no chunk.
 
     >>> [len(c) for c in chunks(np.arange(25), 12)]
     [12, 11, 2]
@@ -604,14 +634,15 @@ def _padded(rows: Sequence[np.ndarray], length: int, eos: int) -> Corrupted:
 def preprocessor(name: str) -> Callable:
     """The objective as a SeqIO preprocessor: strings in, `inputs` and `targets` with EOS out.
 
-    It takes a dataset with the objective's `fields` (scalar strings), tokenises, cuts long documents into
-    chunks, corrupts and appends EOS; nothing is truncated (of a `TextPair`, what is farthest from the
-    gap). The noise follows from SeqIO's seed and the position in the dataset alone. To see each text under
-    several noisings, repeat the dataset before (`num_epochs` of `Task.get_dataset`): each pass draws anew.
+    It takes a dataset with the objective's `fields` (scalar strings), tokenises, cuts long
+    documents into chunks, corrupts and appends EOS; nothing is truncated (of a `TextPair`, what is
+    farthest from the gap). The noise follows from SeqIO's seed and the position in the dataset
+    alone. To see each text under several noisings, repeat the dataset before (`num_epochs` of
+    `Task.get_dataset`): each pass draws anew.
 
     Raises:
-      UserError: no objective of that name; when the dataset is built: lengths too short or not given, a
-        field that the dataset lacks.
+      UserError: no objective of that name; when the dataset is built: lengths too short or not
+        given, a field that the dataset lacks.
     """
     if name not in OBJECTIVES:
         raise unknown("objective", name, OBJECTIVES)
@@ -625,8 +656,9 @@ def preprocessor(name: str) -> Callable:
         missing = [field for field in objective.fields if field not in dataset.element_spec]
         if missing:
             raise UserError(
-                f"The objective {name!r} reads the string fields {', '.join(objective.fields)}, but the "
-                f"dataset has only {', '.join(dataset.element_spec)}: add {', '.join(missing)}."
+                f"The objective {name!r} reads the string fields {', '.join(objective.fields)}, "
+                f"but the dataset has only {', '.join(dataset.element_spec)}: add "
+                f"{', '.join(missing)}."
             )
         if not sequence_length:
             raise UserError(f"The objective {name!r} needs TASK_FEATURE_LENGTHS.")

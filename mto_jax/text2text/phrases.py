@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The words for each ATOMIC-2020 relation, in the two sets that circulate, and for each of ConceptNet.
+"""The words for each relation of ATOMIC-2020, in the two sets in use, and of ConceptNet.
 
 A *postfix* phrase follows the head; a *wrap* phrase has the head inside, where the word `H` stands.
 """
@@ -61,8 +61,8 @@ WRAP = {
     "HinderedBy": "H is hindered by",
 }
 
-# The 34 relations of ConceptNet-100K, the most frequent first; the paper has no words for them, these are
-# ours, and those of ATOMIC's postfix set where a relation is the same.
+# The 34 relations of ConceptNet-100K, the most frequent first; the paper has no words for them,
+# these are ours, and those of ATOMIC's postfix set where a relation is the same.
 CONCEPTNET = {
     "IsA": "is a",
     "AtLocation": POSTFIX["AtLocation"],

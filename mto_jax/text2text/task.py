@@ -12,9 +12,6 @@ from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template, Wording, Words
 from mto_jax.text2text.vocabulary import Vocabulary
 
-# The objective that a template belongs to: sentinels are denoising, else it is language modelling.
-OBJECTIVES = {True: "denoising", False: "lm"}
-
 Example = tuple[list[int], list[int]]  # token ids of inputs and targets, with EOS
 
 

@@ -4,9 +4,9 @@
 
 A template is data, a point on independent axes:
 
-    masked       a sentinel marks the gap and opens the target (denoising), or not (language modelling)
-    verbalised   the relation phrase, or the choices, are written out, or the bare field stands alone
-    soft         where the soft prompt stands: none, before, after, or shared and private together
+    masked       a sentinel marks the gap and opens the target (denoising), or not (language model)
+    verbalised   the relation phrase, or the choices, are written out, or the bare field is alone
+    soft         place of the soft prompt: none, before, after, or shared and private together
     slots        one answer, or two: a first step and then the label it leads to
 
 What differs between the kinds of record is one small function each (`_FRAMES`). Rendering and
@@ -26,11 +26,11 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gin
 
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, unknown
 from mto_jax.text2text import phrases
 from mto_jax.text2text.records import (
     KIND_NAMES,
@@ -55,11 +55,12 @@ class Template:
         name: the paper's name.
         masked: source and target carry sentinels.
         verbalised: the phrase (triples, texts) or the choices (questions) are in the source.
-        soft: "none"; "before" the text; "after" it, in front of the sentinel; "shared": the rows of a
-            prompt that several tasks share, then the task's own rows, both before the text.
-        slots: 1 or 2. Two slots of a question are the answer and the number of its choice; two slots of
-            a text are a word related to the label and the label.
-        kinds: the kinds of record that wear it under this name.
+        soft: "none"; "before" the text; "after" it, in front of the sentinel; "shared": the rows of
+            a prompt that several tasks share, then the task's own rows, both before the text.
+        slots: 1 or 2. Two slots of a question are the answer and the number of its choice; two
+            slots of a text are a word related to the label and the label.
+        kinds: the kinds of record that it applies to.
+        frame: lays out a record in place of the kind's own layout (`Frame`).
     """
 
     name: str
@@ -68,6 +69,12 @@ class Template:
     soft: str = "none"
     slots: int = 1
     kinds: tuple[str, ...] = tuple(KINDS)
+    frame: "Callable[[Any, Template, Wording], Frame] | None" = None
+
+    @property
+    def objective(self) -> str:
+        """The pair objective that it belongs to."""
+        return "denoising" if self.masked else "lm"
 
     @property
     def snake_name(self) -> str:
@@ -107,15 +114,39 @@ def _templates() -> Iterator[Template]:
 TEMPLATES: dict[str, Template] = {template.name: template for template in _templates()}
 
 
+def register_template(template: Template) -> Template:
+    """Adds a template to `TEMPLATES`, for every verb, and returns it.
+
+    Tasks `<data>_<snake_name>` exist of data that is registered afterwards, and of that of MTO-JAX.
+
+    Raises:
+        UserError: another template has the name or its snake case; a field that has no such value.
+    """
+    names = {other.snake_name: other for other in TEMPLATES.values() if other != template}
+    if template.snake_name in names:
+        raise UserError(
+            f"There is a template {names[template.snake_name].name!r} already: rename "
+            f"{template.name!r}."
+        )
+    for field, values, known in (("soft", [template.soft], SOFT), ("kind", template.kinds, KINDS)):
+        for value in values:
+            if value not in known:
+                raise unknown(f"{field} (template {template.name})", value, known)
+    if template.slots not in (1, 2):
+        raise UserError(f"Template.slots is {template.slots!r} ({template.name}); expected 1 or 2.")
+    return TEMPLATES.setdefault(template.name, template)
+
+
 @dataclasses.dataclass(frozen=True)
 class Wording:
     """The words of one task, which its templates put around the fields of a record.
 
     Attributes:
-        phrase: what stands between head and tail. A postfix phrase ("is used for") follows the head; a
-            wrap phrase has the head where the word H stands ("you are likely to find H in"). The gap is
-            at the end, or where the word T stands ("T is where you find H").
-        names: what the first and the second text of a labelled text are called ("premise", "hypothesis").
+        phrase: what stands between head and tail. A postfix phrase ("is used for") follows the
+            head; a wrap phrase has the head where the word H stands ("you are likely to find H
+            in"). The gap is at the end, or where the word T stands ("T is where you find H").
+        names: what the first and the second text of a labelled text are called ("premise",
+          "hypothesis").
         labels: the label words, in order.
         related: a word for each label, which the two-slot template names first.
     """
@@ -127,7 +158,7 @@ class Wording:
 
 
 def templates_for(kind: str, wording: Wording = Wording()) -> list[Template]:
-    """Every named template that a task of this kind and wording can wear."""
+    """Every named template that applies to a task of this kind and wording."""
     return [
         template
         for template in TEMPLATES.values()
@@ -167,7 +198,7 @@ Part = Words | Sentinel | Soft
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """A record in the clothes of a template, not yet tokenised."""
+    """A record under a template, not yet tokenised."""
 
     source: tuple[Part, ...]
     target: tuple[Part, ...]
@@ -181,7 +212,7 @@ class Rendered:
         return join(self.target)
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
     """What a kind of record contributes to an example."""
 
     body: tuple[Part, ...]  # the source without task name, soft prompt and the gap at the end
@@ -196,7 +227,7 @@ def render(template: Template, record: Record, wording: Wording = Wording()) -> 
     Raises:
         UserError: a verbalised triple without a phrase, or a label without a related word.
     """
-    frame = _FRAMES[type(record)](record, template, wording)
+    frame = _frame(record, template, wording)
     before = {"none": (), "before": (Soft(),), "after": (), "shared": (Soft(True), Soft())}
     source = (Words(f"{record.task}:"), *before[template.soft], *frame.body)
     if template.soft == "after":
@@ -215,7 +246,7 @@ def render(template: Template, record: Record, wording: Wording = Wording()) -> 
 
 def reference_texts(template: Template, record: Record, wording: Wording = Wording()) -> list[str]:
     """What the template's target says, without sentinels, for every reference of the record."""
-    frame = _FRAMES[type(record)](record, template, wording)
+    frame = _frame(record, template, wording)
     if template.slots == 1:
         return list(record.references)
     return [join(frame.answers)]
@@ -235,12 +266,13 @@ def candidate_texts(template: Template, record: Record, wording: Wording = Wordi
 def pairs(records: Iterable[Record], wording: Wording = Wording()) -> Iterator[tuple[str, str]]:
     """(body, tail) of every fact in its own words, for adaptation: "H phrase" and "T".
 
-    A gap inside the phrase is marked by `<extra_id_0>` in the body. A question's body has no choices.
+    A gap inside the phrase is marked by `<extra_id_0>` in the body. A question's body has no
+    choices.
     """
     for record in records:
         question = isinstance(record, MultipleChoice)
         template = TEMPLATES["MaskedMapping" if question else "MaskedPrompting"]
-        body = join(_FRAMES[type(record)](record, template, wording).body)
+        body = join(_frame(record, template, wording).body)
         for reference in record.references:
             yield body, reference
 
@@ -267,6 +299,10 @@ def join(parts: Iterable[Part]) -> str:
     return text
 
 
+def _frame(record: Record, template: Template, wording: Wording) -> Frame:
+    return (template.frame or _FRAMES[type(record)])(record, template, wording)
+
+
 _BLANK = Words("___")  # a plain template's gap inside a phrase
 
 
@@ -288,8 +324,8 @@ def _split_phrase(phrase: str) -> tuple[str | Words, ...]:
         pieces.insert(0, "H")
     if pieces.count("H") > 1 or pieces.count("T") > 1:
         raise UserError(
-            f"The phrase {phrase!r} has the word H or T more than once: the head and the gap each have "
-            "one place in a phrase."
+            f"The phrase {phrase!r} has the word H or T more than once: the head and the gap each "
+            "have one place in a phrase."
         )
     if pieces[-1] == "T":  # the gap is at the end anyway
         pieces.pop()
@@ -318,22 +354,23 @@ def _body(
     return tuple(body), "T" in pieces
 
 
-def _triple(record: Triple, template: Template, wording: Wording) -> _Frame:
+def _triple(record: Triple, template: Template, wording: Wording) -> Frame:
     if template.verbalised and not wording.phrase:
         raise UserError(
-            f"The relation '{record.relation}' has no phrase, which the template {template.name} needs. "
-            "Give it one (phrase='is used for') or choose a template without: Mapping, MaskedMapping."
+            f"The relation '{record.relation}' has no phrase, which the template {template.name} "
+            "needs. Give it one (phrase='is used for') or choose a template without: Mapping, "
+            "MaskedMapping."
         )
     body, gap_inside = _body((Words(record.head, free=True),), template, wording.phrase)
-    return _Frame(body, (Words(record.tails[0], free=True),), gap_inside=gap_inside)
+    return Frame(body, (Words(record.tails[0], free=True),), gap_inside=gap_inside)
 
 
-def _generation(record: Generation, template: Template, wording: Wording) -> _Frame:
+def _generation(record: Generation, template: Template, wording: Wording) -> Frame:
     body, gap_inside = _body((Words(record.source, free=True),), template, wording.phrase)
-    return _Frame(body, (Words(record.targets[0], free=True),), gap_inside=gap_inside)
+    return Frame(body, (Words(record.targets[0], free=True),), gap_inside=gap_inside)
 
 
-def _labelled_text(record: LabelledText, template: Template, wording: Wording) -> _Frame:
+def _labelled_text(record: LabelledText, template: Template, wording: Wording) -> Frame:
     head: tuple[Words, ...] = ()
     for name, text in zip(wording.names, (record.text, record.text2), strict=True):
         if name and text:
@@ -345,14 +382,14 @@ def _labelled_text(record: LabelledText, template: Template, wording: Wording) -
     if template.slots == 2:
         if record.label not in wording.related:
             raise UserError(
-                f"The label '{record.label}' of the task '{record.task}' has no related word, which the "
-                f"template {template.name} names first. Add it to related={{...}}."
+                f"The label '{record.label}' of the task '{record.task}' has no related word, "
+                f"which the template {template.name} names first. Add it to related={{...}}."
             )
         answers = (Words(wording.related[record.label]), *answers)
-    return _Frame(body, answers, ", so the label is", gap_inside)
+    return Frame(body, answers, ", so the label is", gap_inside)
 
 
-def _multiple_choice(record: MultipleChoice, template: Template, wording: Wording) -> _Frame:
+def _multiple_choice(record: MultipleChoice, template: Template, wording: Wording) -> Frame:
     asides = tuple(Words(text, free=True) for text in (record.fact, record.context) if text)
     body = (*asides, Words(record.question))
     if template.verbalised:
@@ -361,13 +398,13 @@ def _multiple_choice(record: MultipleChoice, template: Template, wording: Wordin
     answer = Words(record.choices[record.answer], free=True)
     number = Words(f"choice{record.answer + 1}")
     if template.slots == 1:
-        return _Frame(body, (answer,))
+        return Frame(body, (answer,))
     # The masked form reasons from the answer to its number, the plain form names the number first.
     answers = (answer, number) if template.masked else (number, answer)
-    return _Frame(body, answers, ", the correct choice is")
+    return Frame(body, answers, ", the correct choice is")
 
 
-_FRAMES: dict[type, Callable[..., _Frame]] = {
+_FRAMES: dict[type, Callable[..., Frame]] = {
     Triple: _triple,
     MultipleChoice: _multiple_choice,
     LabelledText: _labelled_text,
@@ -384,10 +421,12 @@ class SoftPrompt:
     """Which rows of the prompt table a prompt's tokens stand for.
 
     Attributes:
-        length: rows of a prompt in the source (PROMPT_LENGTH); private and shared prompts are equally long.
+        length: rows of a prompt in the source (PROMPT_LENGTH); private and shared prompts are
+          equally long.
         first_row: the first row of the task's own prompt.
         shared_row: the first row of the shared prompt; by default the rows after the task's own.
-        decoder_length: rows that the decoder reads before the target, after the task's others in the table.
+        decoder_length: rows that the decoder reads before the target, after the task's others in
+          the table.
     """
 
     length: int = 10
@@ -434,15 +473,15 @@ def tokenise(
     """Token ids of a rendered example, EOS at the end of both.
 
     When one is longer than its feature length, the longest free field (head, tail, context, text)
-    loses tokens from its end until it fits, and keeps at least one. Task name, phrase, question, choices,
-    soft prompt, sentinels and EOS are never cut. Where the source has a soft prompt, the targets start with
-    its rows in the decoder.
+    loses tokens from its end until it fits, and keeps at least one. Task name, phrase, question,
+    choices, soft prompt, sentinels and EOS are never cut. Where the source has a soft prompt, the
+    targets start with its rows in the decoder.
 
     Args:
         rendered: from `render`.
         vocab: a `mto_jax.text2text.vocabulary.Vocabulary`.
-        lengths: most tokens of "inputs" and "targets", EOS and soft tokens included; a missing one is
-            unlimited.
+        lengths: most tokens of "inputs" and "targets", EOS and soft tokens included; a missing one
+            is unlimited.
         soft: the rows that the soft prompt's tokens stand for.
 
     Raises:
@@ -477,17 +516,20 @@ def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftP
         longest = max(free, key=len, default=[])
         if len(longest) < 2:
             raise UserError(
-                f"The example '{rendered.source_text[:200]}' does not fit: its {feature} have {total} tokens, "
-                f"the limit is {limit}, and what remains after shortening every free field is task name, "
-                "phrase, question, choices, soft prompt and sentinels, which are never cut. Raise "
-                f"TASK_FEATURE_LENGTHS['{feature}'] or leave this example out."
+                f"The example '{rendered.source_text[:200]}' does not fit: its {feature} have "
+                f"{total} tokens, the limit is {limit}, and what remains after shortening every "
+                "free field is task name, phrase, question, choices, soft prompt and sentinels, "
+                f"which are never cut. Raise TASK_FEATURE_LENGTHS['{feature}'] or leave this "
+                "example out."
             )
         longest.pop()
     return [*(token for field in fields for token in field), vocab.eos_id], excess > 0
 
 
 def encode(text: str, vocab, soft: SoftPrompt = SoftPrompt()) -> list[int]:
-    """Ids, without EOS, of a source as `join` writes it: `<prompt>` and `<shared_prompt>` are rows of the prompt.
+    """Ids, without EOS, of a source as `join` writes it.
+
+    `<prompt>` and `<shared_prompt>` are rows of the prompt.
 
     >>> from mto_jax.text2text.vocabulary import vocabulary
     >>> demo = vocabulary("demo")
@@ -506,7 +548,7 @@ def encode(text: str, vocab, soft: SoftPrompt = SoftPrompt()) -> list[int]:
 
 @functools.lru_cache(maxsize=16384)
 def _fixed_ids(vocab, text: str, glued: bool) -> tuple[int, ...]:
-    """Ids of fixed words; glued ones as they are inside a text, without SentencePiece's leading "▁"."""
+    """Ids of fixed words; glued ones without SentencePiece's leading "▁", as inside a text."""
     return tuple(vocab.encode(f"<extra_id_0>{text}")[1:] if glued and text else vocab.encode(text))
 
 
@@ -543,9 +585,11 @@ def table() -> str:
     lines = [
         "# Templates",
         "",
-        "Written by `python -m mto_jax.text2text.templates > docs/templates.md`; a test checks that it is up to date.",
+        "Written by `python -m mto_jax.text2text.templates > docs/templates.md`; a test checks "
+        "that it is up to date.",
         "",
-        "`<prompt>` stands for the soft tokens of the task (10 by default), `<shared_prompt>` for those that",
+        "`<prompt>` stands for the soft tokens of the task (10 by default), `<shared_prompt>` for "
+        "those that",
         "tasks share. The name of a SeqIO task ends in the template's name in snake case:",
         "`atomic_xIntent_masked_prompting`.",
     ]

@@ -231,7 +231,7 @@ def _check(model, adapters, candidates, lengths) -> tuple[int, int]:
             raise UserError(
                 f"An example of {candidate.name!r} has the token {highest}, but the model has "
                 f"{model.config.vocab_size} and its prompt {adapters.prompt_rows} rows. Raise "
-                "Adapters.prompt_rows (PROMPT_LENGTH), or take a template without a soft prompt."
+                "PromptTuning.rows (PROMPT_LENGTH), or take a template without a soft prompt."
             )
     every = [e for c in candidates for part in (c.examples, c.dev) for e in part]
     # One shape for all: there is no need for the few lengths of buckets.
@@ -286,7 +286,7 @@ def _rates(optimizer: Optimizer, candidates, steps_K: np.ndarray) -> np.ndarray:
 
 
 def _initial(program, adapters: Adapters, candidates) -> tuple[dict, dict]:
-    """Parameters [K, ...] that train, and those that do not (what an anchor remembers)."""
+    """Parameters [K, ...] that train, and those that never do."""
     stacked: dict[str, list] = {}
     for candidate in candidates:
         parameters = jax.device_get(program.fresh(jax.random.key(candidate.seed)))
@@ -295,13 +295,9 @@ def _initial(program, adapters: Adapters, candidates) -> tuple[dict, dict]:
             if np.shape(value) != wanted:
                 raise UserError(
                     f"The initial {name} of {candidate.name!r} has the shape {np.shape(value)}; the adapter "
-                    f"has {wanted}. Its length is Adapters.prompt_rows, its width the model's d_model."
+                    f"has {wanted}. Its length is PromptTuning.rows, its width the model's d_model."
                 )
-        parameters |= candidate.initial
-        if "prompt.anchor" in parameters:
-            rows = adapters_lib.fold(parameters, adapters)["prompt.table"]
-            parameters["prompt.anchor"] = np.asarray(rows)
-        for name, value in parameters.items():
+        for name, value in adapters.started(parameters | candidate.initial).items():
             stacked.setdefault(name, []).append(np.asarray(value, np.float32))
     arrays = {name: np.stack(values) for name, values in stacked.items()}
     trained = {name: value for name, value in arrays.items() if adapters_lib.trains(name)}

@@ -131,7 +131,7 @@ def program(shape: Shape) -> Program:
             batch["decoder_loss_weights"],
             num_chunks=num_chunks,
         )
-        penalty = 0.0 if model.prompt is None else model.prompt.penalty()
+        penalty = adapters_lib.penalty(model)
         return loss / jnp.maximum(sums["weight"], 1.0) + penalty, sums
 
     def step(frozen, fixed, carry, tokens, control):

@@ -139,8 +139,8 @@ def trainable_names(names: Sequence[str], trainable: str | Sequence[str]) -> lis
         chosen = [name for name in names if adapters.is_adapter(name)]
         if not chosen:
             raise UserError(
-                'train.trainable is "adapters", but the model has none. Bind train.adapters = @Adapters() and '
-                "say what is added: Adapters.prompt_rows, lora_rank, ia3 or prefix_length."
+                'train.trainable is "adapters", but the model has none. Bind train.adapters to one '
+                f"or several of {adapters.example()}."
             )
         return chosen
     patterns = [trainable] if isinstance(trainable, str) else list(trainable)

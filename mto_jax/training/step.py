@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from mto_jax.data.batch import Batch
 from mto_jax.models import losses, partitioning
+from mto_jax.models.adapters import penalty
 from mto_jax.training import sharding
 from mto_jax.training.state import Blueprint, TrainState
 
@@ -42,7 +43,7 @@ def t5_loss(
         model = plan.merge(parameters)
         with partitioning.use_rules(mesh, sharding.RULES):
             hidden_BxTxD = model.hidden(batch, dropout_key=dropout_key)
-            return losses.cross_entropy(
+            loss_sum, sums = losses.cross_entropy(
                 hidden_BxTxD,
                 model.unembedding,
                 batch["decoder_target_tokens"],
@@ -52,6 +53,7 @@ def t5_loss(
                 task_ids_BxT=batch.get("decoder_task_ids"),
                 num_tasks=num_tasks,
             )
+        return loss_sum + penalty(model) * sums["weight"], sums
 
     return loss
 

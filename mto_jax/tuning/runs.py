@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.models.adapters import NONE, Adapters
+from mto_jax.models.adapters import NONE, Adapters, example
 from mto_jax.text2text import few_shot, records
 from mto_jax.text2text.record_sets import Wanted, read
 from mto_jax.text2text.task import Example, Task, tokenise
@@ -26,7 +26,7 @@ class Run:
     Attributes:
       task: name of the data set.
       template: what its records wear.
-      adapters: what is trained. A template with a shared prompt has `prompt_rows` of each kind; the rows of
+      adapters: what is trained. A template with a shared prompt has its prompt's rows of each kind; those of
         `SoftPrompt.decoder_length` come on top.
       rate: learning rate.
       seed: of the heads that are drawn, their order, and the adapter's first values.
@@ -41,7 +41,7 @@ class Run:
     @property
     def name(self) -> str:
         """What its folder is called."""
-        adapter = label(self.adapters)
+        adapter = self.adapters.label
         return f"{self.task}-{self.template.name}-{adapter}-lr{self.rate:g}-seed{self.seed}"
 
     @property
@@ -52,35 +52,7 @@ class Run:
     @property
     def trained(self) -> Adapters:
         """`adapters` with a row for every soft token of the template."""
-        return dataclasses.replace(self.adapters, prompt_rows=self.soft.needs(self.template))
-
-
-def label(adapters: Adapters) -> str:
-    """A short name, different for different adapters.
-
-    >>> label(Adapters(prompt_rows=10, prompt_encoder="residual")), label(Adapters(lora_rank=4, ia3=True))
-    ('prompt10_residual', 'lora4-ia3')
-    """
-    parts = []
-    if adapters.prompt_rows:
-        parts.append(f"prompt{adapters.prompt_rows}")
-        if adapters.prompt_encoder != "table":
-            parts[-1] += f"_{adapters.prompt_encoder}"
-        if adapters.prompt_encoder != "table" and adapters.prompt_width != NONE.prompt_width:
-            parts[-1] += f"{adapters.prompt_width}"
-        if adapters.prompt_anchor:
-            parts[-1] += f"_anchor{adapters.prompt_anchor:g}"
-    if adapters.lora_rank:
-        parts.append(f"lora{adapters.lora_rank}")
-        if adapters.lora_targets != NONE.lora_targets:
-            parts[-1] += "_" + "_".join(adapters.lora_targets)
-        if adapters.lora_alpha != NONE.lora_alpha:
-            parts[-1] += f"_alpha{adapters.lora_alpha:g}"
-    if adapters.ia3:
-        parts.append("ia3")
-    if adapters.prefix_length:
-        parts.append(f"prefix{adapters.prefix_length}")
-    return "-".join(parts)
+        return self.adapters.with_prompt_rows(self.soft.needs(self.template))
 
 
 def product(
@@ -125,21 +97,18 @@ def product(
 
 
 def _check_pair(adapters: Adapters, template: Template) -> None:
-    if adapters.folded == NONE:
-        raise UserError(
-            "tune.adapters holds an Adapters that adds nothing: set prompt_rows (PROMPT_LENGTH), lora_rank, "
-            "ia3 or prefix_length."
-        )
+    if adapters == NONE:
+        raise UserError(f"tune.adapters has an item that adds nothing: name one of {example()}.")
     if template.soft == "none" and adapters.prompt_rows:
         same = [t.name for t in TEMPLATES.values() if t.soft != "none" and plain(t) == template]
         raise UserError(
-            f"The template {template.name} has no soft tokens, but the adapter {label(adapters)} a prompt, which "
-            f"would not be used. Take {' or '.join(same)}, or Adapters.prompt_rows = 0."
+            f"The template {template.name} has no soft tokens, but the adapter {adapters.label} a prompt, which "
+            f"would not be used. Take {' or '.join(same)}, or an adapter without one."
         )
     if template.soft != "none" and not adapters.prompt_rows:
         raise UserError(
-            f"The template {template.name} has soft tokens, but the adapter {label(adapters)} no prompt. Set "
-            f"Adapters.prompt_rows (PROMPT_LENGTH), or take the template {plain(template).name}."
+            f"The template {template.name} has soft tokens, but the adapter {adapters.label} no prompt. Add "
+            f"@PromptTuning() to tune.adapters, or take the template {plain(template).name}."
         )
 
 
@@ -261,7 +230,7 @@ def job(
         for some in (chosen, dev)
     )
     own = {
-        "adapters": dataclasses.asdict(run.trained),
+        "adapters": run.trained.as_dict(),
         "template": run.template.name,
         "rate": run.rate,
         "seed": run.seed,

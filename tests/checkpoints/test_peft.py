@@ -18,7 +18,7 @@ from mto_jax.checkpoints import conversion, peft
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.checkpoints.merge import merge
 from mto_jax.errors import UserError
-from mto_jax.models.adapters import NONE, Adapters, fold
+from mto_jax.models.adapters import IA3, NONE, Adapters, LoRA, PrefixTuning, PromptTuning, fold
 from mto_jax.models.t5 import T5
 from mto_jax.training import state
 from mto_jax.training.multi_adapter import attach
@@ -38,9 +38,9 @@ THEIRS = {
     "ia3-mt5": ("mt5", hf_peft.IA3Config()),  # PEFT scales what comes out of wi_1 in mT5
 }
 OURS = {
-    "prompt": Adapters(prompt_rows=5, prompt_encoder="residual", prompt_width=4),
-    "lora": Adapters(lora_rank=2, lora_alpha=3.0, lora_targets=("key", "out", "wi_0", "wo")),
-    "ia3": Adapters(ia3=True),
+    "prompt": Adapters.of(PromptTuning(5, encoder="residual", width=4)),
+    "lora": Adapters.of(LoRA(2, alpha=3.0, targets=("key", "out", "wi_0", "wo"))),
+    "ia3": Adapters.of(IA3()),
 }
 
 
@@ -156,7 +156,7 @@ def test_ours_loads_there_and_here(base, bases, name, tmp_path):
 
 
 def test_what_peft_cannot_express_has_a_form_of_its_own(base, tmp_path):
-    adapters = Adapters(prompt_rows=2, lora_rank=2, ia3=True, prefix_length=3)
+    adapters = Adapters((PromptTuning(2), LoRA(2), IA3(), PrefixTuning(3)))
     parameters = random_parameters(base, adapters)
     peft.save_adapter(tmp_path / "all", adapters, parameters, {})
     names = sorted(path.name for path in (tmp_path / "all").iterdir())
@@ -171,7 +171,7 @@ def test_what_peft_cannot_express_has_a_form_of_its_own(base, tmp_path):
 
 def test_merged_weights_answer_like_the_adapter(base):
     targets = ("query", "key", "value", "out", "wi_0", "wi_1", "wo")
-    adapters = Adapters(lora_rank=3, lora_alpha=2.0, lora_targets=targets, ia3=True)
+    adapters = Adapters((LoRA(3, alpha=2.0, targets=targets), IA3()))
     parameters = random_parameters(base, adapters)
     tensors = {name: in_memory(value) for name, value in state.by_name(base).items()}
     merged = merge(tensors, adapters, parameters)
@@ -186,8 +186,8 @@ def test_merged_weights_answer_like_the_adapter(base):
 
 
 def test_prefixes_cannot_be_merged():
-    with pytest.raises(UserError, match="prefix_length = 2"):
-        merge({}, Adapters(prefix_length=2), {})
+    with pytest.raises(UserError, match="prefix2 cannot be merged"):
+        merge({}, Adapters.of(PrefixTuning(2)), {})
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_prefixes_cannot_be_merged():
 )
 def test_the_base_is_named_as_each_side_does(path, name, revision, tmp_path):
     rows = {"prompt.table": np.ones((3, 20), np.float32)}
-    peft.save_adapter(tmp_path / "a", Adapters(prompt_rows=3), rows, {"base": {"path": path}})
+    peft.save_adapter(tmp_path / "a", Adapters.of(PromptTuning(3)), rows, {"base": {"path": path}})
     config = hf_peft.PeftConfig.from_pretrained(tmp_path / "a")
     assert (config.base_model_name_or_path, config.revision) == (name, revision)
     (tmp_path / "a" / peft.OWN).unlink()
@@ -210,7 +210,7 @@ def test_the_base_is_named_as_each_side_does(path, name, revision, tmp_path):
 def test_a_base_without_an_organisation_is_one_of_the_first(tmp_path):
     rows = {"prompt.table": np.ones((3, 20), np.float32)}
     description = {"base": {"path": "hf://google-t5/t5-base"}}
-    peft.save_adapter(tmp_path / "a", Adapters(prompt_rows=3), rows, description)
+    peft.save_adapter(tmp_path / "a", Adapters.of(PromptTuning(3)), rows, description)
     (tmp_path / "a" / peft.OWN).unlink()
     config = tmp_path / "a" / peft.CONFIG
     config.write_text(config.read_text().replace("google-t5/t5-base", "t5-base"))
@@ -241,7 +241,10 @@ def lora_folder(tmp_path_factory):
         ({"modules_to_save": ["lm_head"]}, r"modules_to_save is \['lm_head'\]"),
         ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora'"),
         ({"task_type": "FEATURE_EXTRACTION"}, "task_type is 'FEATURE_EXTRACTION'"),
-        ({"target_modules": r"encoder.*\.q"}, "no decoder.layers.self_attention.lora.query_a for"),
+        (
+            {"target_modules": r"encoder.*\.q"},
+            "no decoder.layers.self_attention.query.lora_A.weight for",
+        ),
         ({"target_modules": ["q", "shared"]}, "the tensor .*shared.* is none of LoRA"),
     ],
 )
@@ -259,7 +262,7 @@ def test_other_kinds_are_refused_by_name(tmp_path):
     )
     model = hf_peft.get_peft_model(models.torch_model("t5"), config)
     model.save_pretrained(tmp_path / "ia3")
-    with pytest.raises(UserError, match=r"wo.ia3_l \[20, 1\] has no counterpart"):
+    with pytest.raises(UserError, match=r"wo.ia3_l \[3, 20, 1\] has no counterpart"):
         peft.load_adapter(tmp_path / "ia3")
     config = hf_peft.PrefixTuningConfig(
         task_type="SEQ_2_SEQ_LM", num_virtual_tokens=2, token_dim=18, num_attention_heads=3
@@ -287,7 +290,7 @@ def test_damaged_files(base, tmp_path):
     with pytest.raises(UserError, match=r"holds neither mto.json nor adapter_config.json"):
         peft.load_adapter(tmp_path)
 
-    adapters = Adapters(prompt_rows=3)
+    adapters = Adapters.of(PromptTuning(3))
     folder = tmp_path / "prompt"
     rows = {"prompt.table": np.ones((3, 20), np.float32)}
     peft.save_adapter(folder, adapters, rows, {})
@@ -340,7 +343,7 @@ def test_saving_refuses_what_it_cannot_keep(base, tmp_path):
     with pytest.raises(UserError, match="There is no adapter to write"):
         peft.save_adapter(tmp_path / "a", NONE, state.by_name(base), {})
     rows = {"prompt.table": np.ones((3, 20), np.float32)}
-    adapters = Adapters(prompt_rows=3)
+    adapters = Adapters.of(PromptTuning(3))
     with pytest.raises(UserError, match="Did you mean 'task'"):
         peft.save_adapter(tmp_path / "a", adapters, rows, {"tasks": "x"})
     with pytest.raises(UserError, match="not finite"):
@@ -355,7 +358,7 @@ def test_saving_refuses_what_it_cannot_keep(base, tmp_path):
     # An adapter folder of ours is replaced as a whole.
     peft.save_adapter(tmp_path / "c", adapters, rows, {"task": "x"})
     peft.save_adapter(tmp_path / "c", OURS["ia3"], random_parameters(base, OURS["ia3"]), {})
-    assert peft.load_adapter(tmp_path / "c")[0].ia3
+    assert peft.load_adapter(tmp_path / "c")[0] == OURS["ia3"]
     assert not (tmp_path / "c" / "prompt.npy").exists()
 
 

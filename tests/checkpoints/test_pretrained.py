@@ -23,7 +23,7 @@ from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
-from mto_jax.models.adapters import Adapters
+from mto_jax.models.adapters import Adapters, LoRA
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training import state
 from mto_jax.training.multi_adapter import Candidate, ManyTuning, attach, tune_many
@@ -231,7 +231,7 @@ def test_nothing_there(path, tmp_path, monkeypatch):
 def test_an_adapter_folder_is_its_base_with_the_adapter_on(folder, tmp_path):
     run_dir = folder / "run"
     base = pretrained.load_model(pretrained.locate(run_dir), DEMO)
-    adapters = Adapters(lora_rank=2)
+    adapters = Adapters.of(LoRA(2))
     (found,) = tune_many(
         base,
         adapters,

@@ -17,7 +17,7 @@ from mto_jax.checkpoints import conversion, native, peft, pretrained
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.commands.convert import convert
 from mto_jax.errors import UserError
-from mto_jax.models.adapters import NONE, Adapters
+from mto_jax.models.adapters import IA3, NONE, Adapters, LoRA, PrefixTuning, PromptTuning
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training import multi_adapter, state
@@ -26,7 +26,7 @@ from tests.tiny_run import MODEL, run
 
 DEMO = vocabularies.vocabulary("demo")
 SMALL = dataclasses.replace(MODEL, vocab_size=DEMO.padded_size, dropout_rate=0.0)
-BOTH = Adapters(prompt_rows=3, prompt_encoder="residual", prompt_width=4, lora_rank=2)
+BOTH = Adapters((PromptTuning(3, encoder="residual", width=4), LoRA(2)))
 
 
 def random_adapter(adapters: Adapters, seed: int = 0) -> dict[str, np.ndarray]:
@@ -54,9 +54,9 @@ def folder(tmp_path_factory):
         "vocabulary": DEMO.digest,
     }
     for name, adapters in {
-        "lora": Adapters(lora_rank=2, lora_targets=("key", "wo"), ia3=True),
-        "prompt": Adapters(prompt_rows=3),
-        "prefix": Adapters(prefix_length=2),
+        "lora": Adapters((LoRA(2, targets=("key", "wo")), IA3())),
+        "prompt": Adapters.of(PromptTuning(3)),
+        "prefix": Adapters.of(PrefixTuning(2)),
     }.items():
         peft.save_adapter(folder / name, adapters, random_adapter(adapters), about)
     run(
@@ -116,7 +116,7 @@ def test_a_prompt_lies_beside_the_model(folder, tmp_path, capsys):
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
     with pytest.raises(UserError, match="--to=native has no place for"):
         convert(source=str(folder / "prompt"), to="native", output=str(tmp_path / "run"))
-    with pytest.raises(UserError, match="prefix_length = 2"):
+    with pytest.raises(UserError, match="prefix2 cannot be merged"):
         convert(source=str(folder / "prefix"), to="hf", output=str(tmp_path / "prefix"))
     assert not (tmp_path / "prefix").exists()
 
@@ -154,7 +154,7 @@ def test_a_run_with_adapters(folder, tmp_path, capsys):
     capsys.readouterr()
     convert(inspect=str(tmp_path / "both"))
     text = capsys.readouterr().out
-    assert "prompt of 3 rows, LoRA of rank 2 (query, value)" in text
+    assert "prompt3-lora2" in text
     assert "info        step 2" in text
 
 

@@ -16,7 +16,7 @@ from mto_jax.checkpoints import native, peft
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.commands import prompts
 from mto_jax.errors import UserError
-from mto_jax.models.adapters import Adapters
+from mto_jax.models.adapters import Adapters, LoRA, PromptTuning
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training import state
@@ -51,7 +51,7 @@ def library(tmp_path_factory):
             "template": "MaskedPrePT",
             "info": {"dev_score": 0.51234, "learning_rate": 0.3, "note": "[red]"},
         }
-        adapters = Adapters(prompt_rows=len(rows))
+        adapters = Adapters.of(PromptTuning(len(rows)))
         path = folder / "prompts" / task
         path.parent.mkdir(exist_ok=True)
         peft.save_adapter(path, adapters, {"prompt.table": rows}, description)
@@ -59,11 +59,13 @@ def library(tmp_path_factory):
     results.write(folder / "prompts" / "sst2" / results.FILE, found)
     lora = {"encoder.layers.mlp.lora.wo_a": np.ones((1, 4, 2)), "encoder.layers.mlp.lora.wo_b": 0}
     lora["encoder.layers.mlp.lora.wo_b"] = np.ones((1, 2, 4))
-    adapters = Adapters(lora_rank=2, lora_targets=("wo",))
+    adapters = Adapters.of(LoRA(2, targets=("wo",)))
     lora |= {name.replace("encoder", "decoder"): value for name, value in lora.items()}
     peft.save_adapter(folder / "others" / "lora", adapters, lora, about)
     damaged = folder / "damaged" / "bad"
-    peft.save_adapter(damaged, Adapters(prompt_rows=1), {"prompt.table": np.ones((1, D))}, about)
+    peft.save_adapter(
+        damaged, Adapters.of(PromptTuning(1)), {"prompt.table": np.ones((1, D))}, about
+    )
     (damaged / peft.WEIGHTS).unlink()
     return folder
 
@@ -88,10 +90,10 @@ def test_list_finds_all_and_tells_the_damaged(library, capsys):
     assert [str(library / "prompts" / task) in rows for task in WORDS] == [True] * 3
     line = rows[str(library / "prompts" / "xIntent")]
     length = len(DEMO.encode(WORDS["xIntent"]))
-    for cell in (f"prompt of {length} rows", "xIntent", "MaskedPrePT", "dev_score 0.5123"):
+    for cell in (f"prompt{length}", "xIntent", "MaskedPrePT", "dev_score 0.5123"):
         assert cell in line
     assert "accuracy 0.5, dev_score 0.5123" in rows[str(library / "prompts" / "sst2")]
-    assert "LoRA of rank 2 (wo)" in rows[str(library / "others" / "lora")]
+    assert "lora2_wo" in rows[str(library / "others" / "lora")]
     assert "cannot be read" in rows[str(library / "damaged" / "bad")]
     assert "adapter_model.safetensors is missing" in err
 
@@ -153,7 +155,7 @@ def test_similarity_writes_a_table_and_a_figure(library, tmp_path, capsys):
     figure = tmp_path / "similarity.png"
     folders = library / "prompts", library / "others"
     out, err = run("similarity", *folders, f"--figure={figure}", capsys=capsys)
-    assert "lora has no prompt (LoRA of rank 2 (wo)): left out" in err
+    assert "lora has no prompt (lora2_wo): left out" in err
     assert out.count("xNeed") == 4  # a row and a column in each of two tables
     image = matplotlib.image.imread(figure)
     assert image.shape[0] > 200
@@ -179,6 +181,6 @@ def test_mistakes(library, tmp_path, capsys):
 def test_another_vocabulary_is_refused(library, tmp_path):
     about = {"base": {"path": str(library / "base")}, "vocabulary": "0" * 64}
     rows = {"prompt.table": np.ones((1, D))}
-    peft.save_adapter(tmp_path / "a", Adapters(prompt_rows=1), rows, about)
+    peft.save_adapter(tmp_path / "a", Adapters.of(PromptTuning(1)), rows, about)
     with pytest.raises(UserError, match="another vocabulary"):
         prompts.prompts("nearest", [str(tmp_path / "a")])

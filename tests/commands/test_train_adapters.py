@@ -7,19 +7,31 @@ import shutil
 
 import gin
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from mto_jax.checkpoints import compatibility, pretrained, runs
+from mto_jax.checkpoints import compatibility, peft, pretrained, runs
+from mto_jax.checkpoints.lazy import in_memory
+from mto_jax.checkpoints.merge import merge
 from mto_jax.commands.convert import convert
 from mto_jax.errors import UserError
-from mto_jax.models.adapters import Adapters
+from mto_jax.models.adapters import (
+    AdapterModule,
+    Adapters,
+    LoRA,
+    Method,
+    PromptTuning,
+    register_adapter,
+)
+from mto_jax.models.t5 import T5
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training import state
 from tests.tiny_run import MODEL, run, write_task
 
 SMALL = dataclasses.replace(MODEL, vocab_size=1280)  # the padded size of the demo vocabulary
-BOTH = Adapters(prompt_rows=3, prompt_encoder="residual", prompt_width=4, lora_rank=2)
+BOTH = Adapters((PromptTuning(3, encoder="residual", width=4), LoRA(2)))
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +127,10 @@ def test_soft_tokens_need_rows(data, base, tmp_path):
     narrow = dataclasses.replace(SMALL, vocab_size=3)  # every word of the task is beyond it
     with pytest.raises(UserError, match=r"reverse \(train\) has the soft token \d+, .* 2 rows"):
         compatibility.check_soft_tokens(
-            write_task(data, "reverse", 300), narrow, Adapters(prompt_rows=2)
+            write_task(data, "reverse", 300), narrow, Adapters.of(PromptTuning(2))
         )
     with pytest.raises(UserError, match=r"T5Config\.vocab_size = 1280"):
-        run(data, model_dir=str(tmp_path), adapters=Adapters(prompt_rows=2))
+        run(data, model_dir=str(tmp_path), adapters=Adapters.of(PromptTuning(2)))
 
 
 def test_adapters_without_parts_do_not_train(data, base, tmp_path):
@@ -149,3 +161,74 @@ def test_a_part_trains_on_and_is_evaluated_with_the_rest_of_its_base(data, base,
     for name, value in found.items():
         np.testing.assert_array_equal(value, whole[name], err_msg=name)
         assert np.array_equal(value, before[name]) == (not name.startswith("decoder.")), name
+
+
+# ---- A method of a user's ---------------------------------------------------------------------
+
+
+@register_adapter
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class OutputScale(Method):
+    """A scale of each output of a weight."""
+
+    weight: str = "out"
+
+    name = "output_scale"
+
+    def in_layer(self, weights, kv_heads, num_layers, rngs):
+        if self.weight not in weights:
+            return None
+        return _OutputScale(self.weight, (num_layers, weights[self.weight][1]))
+
+    def merge(self, parameters):
+        return {
+            name.replace(".output_scale.scale", f".{self.weight}"): lambda weight, index, s=scale: (
+                weight * s[index[0], None, index[2]]
+            )
+            for name, scale in parameters.items()
+        }
+
+
+class _OutputScale(AdapterModule):
+    def __init__(self, weight, shape):
+        self.weight = weight
+        self.scale = nnx.Param(jnp.ones(shape), axes=("layers", None))
+
+    def projection(self, name, x_BxTxD, y_BxTxE):
+        return y_BxTxE * self.scale[None, None] if name == self.weight else y_BxTxE
+
+
+def test_a_method_of_a_users_module_trains_decodes_and_is_kept(data, base, tmp_path):
+    options = {"model": SMALL, "initial_checkpoint_path": str(base)}
+    run(data, model_dir=str(tmp_path / "run"), adapters=OutputScale("wo"), **options)
+    gin.clear_config()
+    path = pretrained.locate(tmp_path / "run")
+    assert set(runs.description(path)["shapes"]["trainable"]) == {
+        f"{stack}.layers.mlp.output_scale.scale" for stack in ("encoder", "decoder")
+    }
+    assert pretrained.adapters_of(path) == Adapters.of(OutputScale("wo"))
+
+    vocabulary = vocabularies.vocabulary("demo")
+    model = pretrained.load_model(path, vocabulary)
+    tokens, ones = np.array([[0, 5, 7]], np.int32), np.ones((1, 3), np.int32)
+    arrays = {"encoder_input_tokens": tokens + 4, "decoder_input_tokens": tokens}
+    segments = dict.fromkeys(("encoder_segment_ids", "decoder_segment_ids"), ones)
+    expected = np.asarray(model({**arrays, **segments}))
+    hidden = model.read(model.encode(tokens + 4, ones), ones)
+    cache, found = model.start_cache(hidden, 3), []
+    for token in tokens.T:
+        logits, cache = model.decode_step(token, cache)
+        found.append(logits)
+    np.testing.assert_allclose(np.stack(found, axis=1), expected, atol=1e-5)
+
+    # As a folder of its own, and in the weights of the base.
+    peft.save_adapter(tmp_path / "folder", model.adapters, state.by_name(model), {})
+    adapters, values, _ = peft.load_adapter(tmp_path / "folder")
+    before = parameters(base)
+    assert any(np.abs(value - 1).max() > 0 for value in values.values())
+    merged = merge({n: in_memory(v) for n, v in before.items()}, adapters, values)
+    plain = state.blueprint(lambda rngs: T5(SMALL, rngs)).merge(
+        {name: jnp.asarray(tensor.whole()) for name, tensor in merged.items()}
+    )
+    np.testing.assert_allclose(plain({**arrays, **segments}), expected, atol=1e-5)

@@ -16,20 +16,20 @@ from mto_jax.checkpoints import peft, pretrained
 from mto_jax.commands import tune as tune_lib
 from mto_jax.errors import UserError
 from mto_jax.evaluation import evaluator
-from mto_jax.models.adapters import Adapters
+from mto_jax.models.adapters import Adapters, LoRA, PromptTuning
+from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.records import Triple
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Wording
 from mto_jax.training.multi_adapter import ManyTuning, attach
 from mto_jax.training.optimizers import Optimizer
 from mto_jax.tuning import report, results, runs
-from mto_jax.tuning.initial import PromptInit
 from mto_jax.tuning.results import Result
 from tests.matching.common import QUESTIONS, VOCABULARY, model
 
 LENGTHS = {"inputs": 32, "targets": 16}
 TUNING = ManyTuning(epochs=2, batch_size=4, optimizer=Optimizer("adafactor", 0.1), evaluations=2)
-PROMPT = Adapters(prompt_rows=3)
+PROMPT = Adapters.of(PromptTuning(3))
 RELATIONS = {"uses": "is used for", "places": "is found at"}
 
 
@@ -247,7 +247,7 @@ def test_rows_of_the_decoder_train_and_answer(call, out, monkeypatch):
 
 
 def test_adapters_without_a_prompt_wear_plain_templates(call, out):
-    (found,) = call(adapters=Adapters(lora_rank=2), templates=["Prompting"])
+    (found,) = call(adapters=Adapters.of(LoRA(2)), templates=["Prompting"])
     assert found.adapter == "lora2"
     # What is asked of the frozen model is the same template.
     assert [path.stem for path in (out / "frozen").iterdir()] == ["uses-Prompting"]
@@ -258,7 +258,7 @@ def test_what_tune_refuses(call, out, checkpoint, monkeypatch):
     with pytest.raises(UserError, match=r"no soft tokens.*MaskedPrePT or MaskedPostPT"):
         call(templates=["MaskedPrompting"])
     with pytest.raises(UserError, match=r"lora2 no prompt.*template MaskedPrompting"):
-        call(adapters=Adapters(lora_rank=2))
+        call(adapters=Adapters.of(LoRA(2)))
     with pytest.raises(UserError, match="adds nothing"):
         call(adapters=[PROMPT, Adapters()])
     with pytest.raises(UserError, match="Did you mean 'MaskedPrePT'"):
@@ -273,8 +273,8 @@ def test_what_tune_refuses(call, out, checkpoint, monkeypatch):
         call(at_once=0)
     with pytest.raises(UserError, match="is not for questions"):
         call(tasks=["questions"], dev_heads=0)
-    with pytest.raises(UserError, match=r"without\s+one"):
-        call(adapters=Adapters(lora_rank=2), templates=["Prompting"], init=PromptInit("phrase"))
+    with pytest.raises(UserError, match="the adapter lora2 has none"):
+        call(adapters=Adapters.of(LoRA(2)), templates=["Prompting"], init=PromptInit("phrase"))
     with pytest.raises(UserError, match="has no labels"):
         call(init=PromptInit("labels"))
     with pytest.raises(UserError, match="All validation heads of uses are in the test"):
@@ -300,23 +300,6 @@ def test_every_template_has_a_plain_one():
     assert runs.plain(TEMPLATES["MaskedPreSup"]) == TEMPLATES["MaskedMapping"]
     name = "PreMaskedChoicePrompting"
     assert runs.plain(TEMPLATES[name]) == TEMPLATES["MaskedChoicePrompting"]
-
-
-def test_different_adapters_have_different_labels():
-    every = [
-        {"prompt_rows": 2},
-        {"prompt_rows": 3},
-        {"prompt_rows": 2, "prompt_encoder": "mlp"},
-        {"prompt_rows": 2, "prompt_encoder": "mlp", "prompt_width": 7},
-        {"prompt_rows": 2, "prompt_anchor": 0.1},
-        {"lora_rank": 2},
-        {"lora_rank": 2, "lora_alpha": 2.0},
-        {"lora_rank": 2, "lora_targets": ("key",)},
-        {"ia3": True},
-        {"prefix_length": 2},
-        {"prefix_length": 2, "ia3": True},
-    ]
-    assert len({runs.label(Adapters(**fields)) for fields in every}) == len(every)
 
 
 def result(name: str, scores: list[float], **fields) -> Result:
@@ -358,16 +341,17 @@ def test_a_damaged_result_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "adapters"),
+    ("name", "method"),
     [
-        ("runs/prompt_tune.gin", Adapters(prompt_rows=10, prompt_encoder="residual")),
-        ("runs/demo_prompt_tune.gin", Adapters(prompt_rows=10, prompt_encoder="residual")),
-        ("runs/lora.gin", Adapters(lora_rank=8)),
+        ("runs/prompt_tune.gin", PromptTuning(10, "residual")),
+        ("runs/demo_prompt_tune.gin", PromptTuning(10, "residual")),
+        ("runs/lora.gin", LoRA(8)),
     ],
 )
-def test_the_gin_files_bind_what_tune_takes(name, adapters):
+def test_the_gin_files_bind_what_tune_takes(name, method):
     macros = ["TASKS = ['a']", "INITIAL_CHECKPOINT_PATH = 'b'", "OUTPUT_DIR = 'c'"]
     config.load([name], macros)
-    assert Adapters() == adapters
+    adapters = gin.get_configurable("ADAPTERS/gin.macro")()
+    assert adapters == method
     templates = gin.query_parameter("%TEMPLATES")
-    assert runs.product(["a"], templates, [Adapters()], [0.1], [0])
+    assert runs.product(["a"], templates, [Adapters.of(adapters)], [0.1], [0])

@@ -15,7 +15,7 @@ from flax import nnx
 
 from mto_jax.checkpoints import runs
 from mto_jax.data import manifest, shards
-from mto_jax.models.adapters import Adapters
+from mto_jax.models.adapters import Adapters, PromptTuning
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training import state
@@ -91,7 +91,7 @@ def model(seed: int = 0, config: T5Config = CONFIG):
 
 def prompted(rows: int) -> T5:
     """`model` with a soft prompt."""
-    adapters = Adapters(prompt_rows=rows)
+    adapters = Adapters.of(PromptTuning(rows))
     table = {"prompt.table": np.random.default_rng(0).normal(size=(rows, CONFIG.d_model))}
     return attach(model(), adapters, {k: v.astype(np.float32) for k, v in table.items()})
 

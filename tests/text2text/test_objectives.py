@@ -18,9 +18,11 @@ from mto_jax.text2text.objectives import (
     OBJECTIVES,
     TextPair,
     chunks,
+    pair_objectives,
     parameters,
     preprocessor,
     raw_length,
+    register_objective,
 )
 from mto_jax.text2text.vocabulary import features, vocabulary
 
@@ -481,3 +483,31 @@ def test_preprocessor_errors():
         run("span_corruption", {"text": DOCUMENTS}, {"inputs": 3, "targets": 3})
     with pytest.raises(UserError, match="needs TASK_FEATURE_LENGTHS"):
         run("span_corruption", {"text": DOCUMENTS}, None)
+
+
+# ------------------------------------------------------------------------------ a user's
+
+
+def test_a_registered_objective_is_one_like_the_others(monkeypatch):
+    monkeypatch.setattr(objectives, "OBJECTIVES", dict(OBJECTIVES))
+
+    @register_objective()
+    def rotation(tokens, rng, vocab, lengths, *, by: int = 1):
+        return np.roll(tokens, by), tokens
+
+    gin.parse_config("rotation.by = 2")
+    [example] = run("rotation", {"text": ["birds fly south"]})
+    ids = VOCAB.encode("birds fly south")
+    assert example["inputs"] == [*ids[-2:], *ids[:-2], VOCAB.eos_id]
+    assert example["targets"] == [*ids, VOCAB.eos_id]
+    assert "rotation" not in pair_objectives()
+
+    @register_objective(fields=objectives.PAIR)
+    def swapped(pair, rng, vocab, lengths):
+        return pair.tail, pair.body
+
+    assert "swapped" in pair_objectives()
+    [example] = run("swapped", {"body": ["birds fly"], "tail": ["south"]})
+    assert example["targets"] == [*VOCAB.encode("birds fly"), VOCAB.eos_id]
+    with pytest.raises(UserError, match="There is an objective 'swapped' already"):
+        register_objective()(swapped)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A user's own data through SeqIO: every template and objective, end to end."""
 
+import dataclasses
 import json
 import os
 import re
@@ -393,3 +394,36 @@ def test_a_task_of_seqio_alone_has_no_records():
     seqio.TaskRegistry.add("alone", source=None, output_features={}, preprocessors=[])
     with pytest.raises(UserError, match="'alone' is registered with SeqIO alone.*no records"):
         record_sets.read([Wanted("alone", "train", 1)])
+
+
+def test_a_registered_template_is_a_task_of_every_data_set(facts, monkeypatch):
+    monkeypatch.setattr(templates, "TEMPLATES", dict(templates.TEMPLATES))
+
+    def instruction(record, template, wording):
+        body = (
+            templates.Words(f"What {wording.phrase} a tool?"),
+            templates.Words(record.head, True),
+        )
+        return templates.Frame(body, (templates.Words(record.tails[0], True),))
+
+    asked = templates.Template(
+        "MaskedAsked", masked=True, verbalised=True, kinds=("triple",), frame=instruction
+    )
+    templates.register_template(asked)
+    tasks = register_facts(facts)
+    assert "kitchen_masked_asked" in tasks
+    first = examples("kitchen_masked_asked", "validation")[0]
+    head = texts([first["inputs_pretokenized"]])[0]
+    assert re.fullmatch(r"kitchen: What is used for a tool\? tool \d+ <extra_id_0>", head)
+    assert texts([first["targets_pretokenized"]])[0].startswith("<extra_id_0> cutting")
+    assert asked.objective == "denoising"
+
+    with pytest.raises(UserError, match="already: rename 'Masked_asked'"):
+        templates.register_template(dataclasses.replace(asked, name="Masked_asked"))
+    for field, message in (
+        ({"soft": "befor"}, "Did you mean 'before'"),
+        ({"kinds": ("tripel",)}, "Did you mean 'triple'"),
+        ({"slots": 3}, "expected 1 or 2"),
+    ):
+        with pytest.raises(UserError, match=message):
+            templates.register_template(dataclasses.replace(asked, name="Other", **field))

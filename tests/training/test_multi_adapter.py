@@ -13,7 +13,7 @@ from flax import nnx
 
 from mto_jax import cores
 from mto_jax.errors import UserError
-from mto_jax.models.adapters import Adapters
+from mto_jax.models.adapters import IA3, Adapters, LoRA, PrefixTuning, PromptTuning
 from mto_jax.models.t5 import T5
 from mto_jax.training import multi_adapter, state
 from mto_jax.training.multi_adapter import Candidate, ManyTuning, tune_many
@@ -21,7 +21,7 @@ from mto_jax.training.optimizers import Optimizer
 
 from .common import TINY
 
-PROMPT = Adapters(prompt_rows=3)
+PROMPT = Adapters.of(PromptTuning(3))
 SOFT = [64, 65, 66]
 
 
@@ -55,11 +55,11 @@ def candidates(dev: bool = False) -> list[Candidate]:
     [
         (PROMPT, Optimizer("adafactor", 0.3)),
         (
-            Adapters(prompt_rows=3, prompt_encoder="residual", prompt_width=8, prompt_anchor=0.1),
+            Adapters.of(PromptTuning(3, encoder="residual", width=8, anchor=0.1)),
             Optimizer("adafactor", schedule="linear"),
         ),
         (
-            Adapters(prompt_rows=3, lora_rank=2, ia3=True, prefix_length=2),
+            Adapters((PromptTuning(3), LoRA(2), IA3(), PrefixTuning(2))),
             Optimizer("adamw", options={"weight_decay": 0.1, "eps": 1e-3}),
         ),
     ],
@@ -147,7 +147,7 @@ def test_two_steps_are_those_of_plain_gradients(model):
 
 def test_the_model_itself_stays_and_attach_gives_the_tuned_one(model):
     before = jax.device_get(state.by_name(model))
-    adapters = Adapters(prompt_rows=3, prompt_encoder="lstm", prompt_width=4)
+    adapters = Adapters.of(PromptTuning(3, encoder="lstm", width=4))
     tuning = ManyTuning(epochs=4, batch_size=4, optimizer=Optimizer("adamw", 0.05))
     found = tune_many(model, adapters, candidates(dev=True), tuning)
     for name, value in state.by_name(model).items():

@@ -3,14 +3,18 @@
 """The step: the same numbers on every mesh, in microbatches, and by plain gradients."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
-from mto_jax.training import step
+from mto_jax.models.adapters import Adapters, PromptTuning
+from mto_jax.models.t5 import T5
+from mto_jax.training import sharding, state, step
 from mto_jax.training.optimizers import Optimizer
 
 from .common import TINY, batch, setup
@@ -123,3 +127,19 @@ def test_the_state_is_donated():
     old = one.state
     one.train(1)
     assert old.trainable["embedding"].is_deleted()
+
+
+def test_the_loss_counts_the_penalties_of_adapters():
+    """An anchor weighs the distance of the rows, per target token as the rest of the loss."""
+    adapters = Adapters.of(PromptTuning(2, anchor=0.5))
+    plan = state.blueprint(functools.partial(T5, TINY, adapters=adapters))
+    mesh = sharding.mesh(1, 1, 1, devices=jax.devices()[:1])
+    parameters = plan.split(plan.build(nnx.Rngs(0)))
+    loss = step.t5_loss(plan, mesh)
+    before, sums = loss(parameters, batch(0), None)
+    np.testing.assert_allclose(before, sums["loss"], rtol=1e-6)
+    # No token of the batch is soft, so the rows move the penalty alone.
+    parameters["prompt.table"] += 2.0
+    moved, sums = loss(parameters, batch(0), None)
+    np.testing.assert_allclose(moved - before, 0.5 * 4.0 * sums["weight"], rtol=1e-4)
+    np.testing.assert_allclose(sums["loss"], before, rtol=1e-6)

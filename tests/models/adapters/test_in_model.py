@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters: prompt encoders against PyTorch and NumPy, what they start as, prefixes, decoding, validation."""
+"""Adapters inside a T5: initial values, rows, products, prefixes, decoding, gradients."""
 
 import dataclasses
 import functools
@@ -9,12 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 
-from mto_jax.errors import UserError
-from mto_jax.models import adapters as adapters_lib
-from mto_jax.models.adapters import ENCODERS, Adapters, Prompt, fold, is_adapter
+from mto_jax.models.adapters import (
+    IA3,
+    Adapters,
+    LoRA,
+    PrefixTuning,
+    PromptTuning,
+    fold,
+    is_adapter,
+)
 from mto_jax.models.attention import Attention
 from mto_jax.models.layers import Dropout
 from mto_jax.models.losses import cross_entropy
@@ -36,13 +41,7 @@ TINY = T5Config(
 P = 5
 PROJECTIONS = ("query", "key", "value", "out", "wi_0", "wi_1", "wo")
 ALL = Adapters(
-    prompt_rows=P,
-    prompt_encoder="mlp",
-    prompt_width=6,
-    lora_rank=2,
-    lora_targets=PROJECTIONS,
-    ia3=True,
-    prefix_length=3,
+    (PromptTuning(P, encoder="mlp", width=6), LoRA(2, targets=PROJECTIONS), IA3(), PrefixTuning(3))
 )
 
 
@@ -87,93 +86,6 @@ def logits(model: T5, arrays) -> np.ndarray:
     return np.asarray(_logits(*nnx.split(model), arrays))
 
 
-# ---- Prompt encoders --------------------------------------------------------------------------
-
-
-def weights(encoder: str) -> dict[str, np.ndarray]:
-    """Random values for all parameters of an encoder."""
-    prompt = Prompt(
-        Adapters(prompt_rows=P, prompt_encoder=encoder, prompt_width=4), 12, nnx.Rngs(0)
-    )
-    rng = np.random.default_rng(2)
-    return {
-        name: rng.normal(0, 0.5, value.shape).astype(np.float32)
-        for name, value in by_name(prompt).items()
-    }
-
-
-def expected_rows(encoder: str, w: dict[str, np.ndarray]) -> np.ndarray:
-    if encoder == "table":
-        return w["table"]
-    if encoder == "low_rank":
-        return w["left"] @ w["right"]
-    if encoder == "lstm":
-        lstm = torch.nn.LSTM(12, 4, bidirectional=True, batch_first=True)
-        theirs = {"l0": "forward", "l0_reverse": "backward"}
-        state = {}
-        for suffix, way in theirs.items():
-            state |= {
-                f"weight_ih_{suffix}": w[f"{way}_in"].T,
-                f"weight_hh_{suffix}": w[f"{way}_state"].T,
-                f"bias_ih_{suffix}": w[f"{way}_bias"],
-                f"bias_hh_{suffix}": np.zeros(16, np.float32),
-            }
-        lstm.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
-        with torch.no_grad():
-            states = lstm(torch.tensor(w["table"])[None])[0][0].numpy()
-        return states @ w["up"] + w["up_bias"]
-    x = torch.tensor(w["table"])
-    if encoder == "residual":
-        x = torch.nn.functional.rms_norm(x, (12,), torch.tensor(w["norm"]), eps=1e-6)
-    h = np.maximum(x.numpy() @ w["down"] + w["down_bias"], 0) @ w["up"] + w["up_bias"]
-    return w["table"] + h if encoder == "residual" else h
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_encoders(encoder):
-    w = weights(encoder)
-    rows = adapters_lib.prompt_rows({k: jnp.asarray(v) for k, v in w.items()}, encoder)
-    np.testing.assert_allclose(rows, expected_rows(encoder, w), atol=2e-6)
-    adapters = Adapters(prompt_rows=P, prompt_encoder=encoder, prompt_width=4)
-    named = {f"prompt.{name}": value for name, value in w.items()} | {"other": np.zeros(1)}
-    folded = fold(named, adapters)
-    assert folded.keys() == {"prompt.table", "other"}
-    np.testing.assert_allclose(folded["prompt.table"], rows, atol=1e-6)
-    assert adapters.folded == Adapters(prompt_rows=P, prompt_width=4)
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_rows_start_like_a_uniform_table(encoder):
-    """All but those behind a hidden layer have a standard deviation near that of U(-0.5, 0.5), 0.29."""
-    adapters = Adapters(prompt_rows=200, prompt_encoder=encoder, prompt_width=32)
-    prompt = Prompt(adapters, 64, nnx.Rngs(0))
-    deviation = float(jnp.std(prompt.rows()))
-    low, high = (0.02, 0.3) if encoder in ("mlp", "lstm") else (0.25, 0.33)
-    assert low < deviation < high
-    if encoder == "residual":
-        np.testing.assert_array_equal(prompt.rows(), prompt.table[...])
-
-
-def test_anchor_pulls_back_to_the_start():
-    adapters = Adapters(prompt_rows=P, prompt_anchor=0.5)
-    prompt = Prompt(adapters, 12, nnx.Rngs(0))
-    assert prompt.penalty() == 0
-    moved = np.random.default_rng(0).normal(size=(P, 12)).astype(np.float32)
-    prompt.table[...] = prompt.table[...] + moved
-    np.testing.assert_allclose(prompt.penalty(), 0.5 * np.mean(moved**2), rtol=1e-6)
-    graphdef, state = nnx.split(prompt)
-    gradient = by_name(jax.grad(lambda s: nnx.merge(graphdef, s).penalty())(state))
-    np.testing.assert_allclose(gradient["table"], moved / moved.size, rtol=1e-5)
-    np.testing.assert_array_equal(gradient["anchor"], 0)
-    assert Prompt(Adapters(prompt_rows=P), 12, nnx.Rngs(0)).penalty() == 0
-    assert [name for name in ("prompt.table", "prompt.anchor") if adapters_lib.trains(name)] == [
-        "prompt.table"
-    ]
-
-
-# ---- In the model -----------------------------------------------------------------------------
-
-
 def test_folding_changes_no_logit():
     model = random_model(ALL)
     plan = blueprint(lambda rngs: T5(TINY, rngs, ALL.folded))
@@ -183,7 +95,7 @@ def test_folding_changes_no_logit():
 
 def test_soft_tokens_are_rows_of_the_embedding():
     """A table behind the vocabulary is what a longer embedding would be."""
-    model = random_model(Adapters(prompt_rows=P))
+    model = random_model(Adapters.of(PromptTuning(P)))
     rows = model.prompt.table[...]
     longer = T5(TINY, nnx.Rngs(0))
     longer.embedding = nnx.Param(jnp.concatenate([longer.embedding[...], rows]))
@@ -191,7 +103,7 @@ def test_soft_tokens_are_rows_of_the_embedding():
 
 
 def test_soft_tokens_without_a_row_are_nan():
-    model = random_model(Adapters(prompt_rows=P))
+    model = random_model(Adapters.of(PromptTuning(P)))
     arrays = batch()
     arrays["encoder_input_tokens"][0, 1] = 64 + P
     found = logits(model, arrays)
@@ -202,7 +114,7 @@ def test_soft_tokens_without_a_row_are_nan():
 
 @pytest.mark.parametrize(
     "adapters",
-    [Adapters(lora_rank=3, lora_targets=PROJECTIONS), Adapters(ia3=True)],
+    [Adapters.of(LoRA(3, targets=PROJECTIONS)), Adapters.of(IA3())],
     ids=["lora", "ia3"],
 )
 def test_starts_as_the_base(adapters):
@@ -217,7 +129,7 @@ def test_starts_as_the_base(adapters):
 
 def test_lora_adds_the_product_of_thin_matrices():
     """On one projection, against the weight with the product added."""
-    adapters = Adapters(lora_rank=2, lora_alpha=6.0, lora_targets=("wi_1",))
+    adapters = Adapters.of(LoRA(2, alpha=6.0, targets=("wi_1",)))
     model = random_model(adapters)
     values = by_name(model)
     base = {name: value for name, value in values.items() if not is_adapter(name)}
@@ -231,8 +143,8 @@ def test_lora_adds_the_product_of_thin_matrices():
 
 
 def test_prefix_is_keys_and_values_in_front():
-    """One layer of attention against NumPy in float64: the prefix is seen by all and has no bias."""
-    layer = Attention(TINY, Adapters(prefix_length=3), 1, nnx.Rngs(0))
+    """An attention against NumPy in float64: all queries see the prefix, without a bias."""
+    layer = Attention(TINY, Adapters.of(PrefixTuning(3)), 1, nnx.Rngs(0))
     layer = nnx.merge(nnx.graphdef(layer), jax.tree.map(lambda w: w[0], nnx.state(layer)))
     rng = np.random.default_rng(3)
     x = rng.normal(size=(2, 4, 12)).astype(np.float32)
@@ -309,34 +221,3 @@ def test_bfloat16_is_near_float32():
     found = logits(random_model(ALL, dataclasses.replace(TINY, dtype="bfloat16")), batch())
     assert found.dtype == np.float32
     assert 0 < np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
-
-
-# ---- What may be said -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"prompt_encoder": "ltsm"}, "Did you mean 'lstm'"),
-        ({"lora_rank": 2, "lora_targets": ["querry"]}, "Did you mean 'query'"),
-        ({"lora_rank": 2, "lora_targets": []}, "lora_targets is empty"),
-        ({"lora_rank": -1}, "lora_rank is -1"),
-        ({"prompt_rows": 2.0}, "prompt_rows is 2.0"),
-        ({"prefix_length": "3"}, "prefix_length is '3'"),
-        ({"prompt_width": 0}, "prompt_width = 0"),
-        ({"prompt_anchor": -0.1}, "prompt_anchor = -0.1"),
-        ({"lora_rang": 2}, "Did you mean 'lora_rank'"),
-    ],
-)
-def test_errors(fields, message):
-    with pytest.raises(UserError, match=message):
-        Adapters.from_dict(fields)
-
-
-def test_dict_round_trip_ignores_gin():
-    import gin
-
-    assert Adapters.from_dict(dataclasses.asdict(ALL)) == ALL
-    gin.bind_parameter("Adapters.lora_rank", 9)
-    assert Adapters().lora_rank == 9
-    assert Adapters.from_dict({}) == adapters_lib.NONE

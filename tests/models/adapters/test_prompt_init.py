@@ -7,11 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mto_jax.checkpoints.peft import save_adapter
+from mto_jax.checkpoints.peft import prompt_rows, save_adapter
 from mto_jax.errors import UserError
-from mto_jax.models.adapters import Adapters
-from mto_jax.tuning import initial
-from mto_jax.tuning.initial import PromptInit
+from mto_jax.models.adapters import Adapters, LoRA, PrefixTuning, PromptTuning
+from mto_jax.models.adapters.prompt_init import PromptInit
 from tests.matching.common import USES, VOCABULARY
 
 V, D = VOCABULARY.padded_size, 6
@@ -23,7 +22,9 @@ def worded(**wording):
 
 
 def table(init, length=5, task=USES, seed=0):
-    return initial.table(init, EMBEDDING, length, task, VOCABULARY, seed)
+    adapters = Adapters.of(PromptTuning(length))
+    parameters = init.parameters(adapters, EMBEDDING, task, VOCABULARY, prompt_rows, seed)
+    return parameters.get("prompt.table")
 
 
 def test_uniform_is_left_to_the_model():
@@ -77,13 +78,13 @@ def test_labels_come_first_as_the_mean_of_their_pieces():
 def test_a_file_or_the_prompt_of_another_task(tmp_path):
     rows = np.random.default_rng(1).normal(size=(5, D)).astype(np.float32)
     np.save(tmp_path / "rows.npy", rows)
-    save_adapter(tmp_path / "task", Adapters(prompt_rows=5), {"prompt.table": rows}, {})
+    save_adapter(tmp_path / "task", Adapters.of(PromptTuning(5)), {"prompt.table": rows}, {})
     for name in ("rows.npy", "task"):
         np.testing.assert_array_equal(table(PromptInit("file", path=str(tmp_path / name))), rows)
-    identity = PromptInit("file", path=str(tmp_path / "task")).identity()
-    assert identity == PromptInit("file", path=str(tmp_path / "rows.npy")).identity()
+    identity = PromptInit("file", path=str(tmp_path / "task")).identity(prompt_rows)
+    assert identity == PromptInit("file", path=str(tmp_path / "rows.npy")).identity(prompt_rows)
     np.save(tmp_path / "rows.npy", rows + 1)
-    assert identity != PromptInit("file", path=str(tmp_path / "rows.npy")).identity()
+    assert identity != PromptInit("file", path=str(tmp_path / "rows.npy")).identity(prompt_rows)
 
 
 def test_what_is_refused(tmp_path):
@@ -105,15 +106,15 @@ def test_what_is_refused(tmp_path):
         with pytest.raises(UserError, match=f"length {length} and the width {width}; 5 .* {D} "):
             table(PromptInit("file", path=str(tmp_path / f"{name}.npy")))
     prefix = {"encoder.layers.attention.prefix.key": np.zeros((1, 2, 1, 1), np.float32)}
-    save_adapter(tmp_path / "prefix", Adapters(prefix_length=2), prefix, {})
+    save_adapter(tmp_path / "prefix", Adapters.of(PrefixTuning(2)), prefix, {})
     with pytest.raises(UserError, match="without a prompt"):
         table(PromptInit("file", path=str(tmp_path / "prefix")))
 
 
 def test_which_adapters_can_start_so():
-    PromptInit().check(Adapters(lora_rank=2))
-    PromptInit("phrase").check(Adapters(prompt_rows=2, prompt_encoder="residual"))
-    with pytest.raises(UserError, match=r"without\s+one"):
-        PromptInit("phrase").check(Adapters(lora_rank=2))
+    PromptInit().check(Adapters.of(LoRA(2)))
+    PromptInit("phrase").check(Adapters.of(PromptTuning(2, encoder="residual")))
+    with pytest.raises(UserError, match="the adapter lora2 has none"):
+        PromptInit("phrase").check(Adapters.of(LoRA(2)))
     with pytest.raises(UserError, match="encoder 'mlp' cannot start"):
-        PromptInit("phrase").check(Adapters(prompt_rows=2, prompt_encoder="mlp"))
+        PromptInit("phrase").check(Adapters.of(PromptTuning(2, encoder="mlp")))
