@@ -27,7 +27,7 @@ from mto_jax.models.config import T5Config
 # the peak of its resident memory in bytes (Linux counts in KiB).
 _CHILD = """
 import resource, sys
-from mto_jax.convert import convert
+from mto_jax.commands.convert import convert
 convert(source=sys.argv[1], to=sys.argv[2], output=sys.argv[3])
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)

@@ -91,18 +91,18 @@ def grid(model: str, method: str, folder: pathlib.Path) -> float:
 
 def peers(model: str, method: str, count: int, folder: pathlib.Path) -> float:
     """Seconds of a peer's process, the mean of `count`."""
-    from mto_jax.checkpoints.conversion import save
-    from mto_jax.checkpoints.pretrained import adopt_vocabulary, load_model, locate
+    from mto_jax import checkpoints
+    from mto_jax.checkpoints.export import save_huggingface
     from mto_jax.text2text.record_sets import Wanted, read
     from mto_jax.text2text.task import Task, tokenise
     from mto_jax.text2text.templates import TEMPLATES as KNOWN
     from mto_jax.text2text.templates import SoftPrompt
     from mto_jax.training import state
 
-    path = locate(model)
-    vocabulary = adopt_vocabulary(path)
-    t5 = load_model(path, vocabulary)
-    save(state.by_name(t5), t5.config, folder / "hf")
+    checkpoint = checkpoints.open(model)
+    vocabulary = checkpoint.adopt_vocabulary()
+    t5 = checkpoint.model(vocabulary)
+    save_huggingface(state.by_name(t5), t5.config, folder / "hf")
     wanted = [Wanted(TASKS[0], "train", 30), Wanted(TASKS[0], "test", None)]
     train, test = read(wanted)
     task = Task(TASKS[0], train.kind, train.wording, train.records, test.records)

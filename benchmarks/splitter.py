@@ -13,9 +13,9 @@ import argparse
 
 import gin
 
+from mto_jax import checkpoints
 from mto_jax.adaptation import pairs, teaching
 from mto_jax.adaptation.sentences import clean
-from mto_jax.checkpoints import pretrained
 from mto_jax.text2text import record_sets, templates
 from mto_jax.training.finetune import Tuning
 from mto_jax.training.optimizers import Optimizer
@@ -31,9 +31,9 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=8)
     arguments = parser.parse_args()
-    path = pretrained.locate(arguments.checkpoint)
+    checkpoint = checkpoints.open(arguments.checkpoint)
     with gin.unlock_config():
-        vocabulary = pretrained.adopt_vocabulary(path)
+        vocabulary = checkpoint.adopt_vocabulary()
     tasks = TASKS[arguments.facts]
     taught = record_sets.read([record_sets.Wanted(t, "train", arguments.each) for t in tasks])
     asked = record_sets.read([record_sets.Wanted(t, "validation", 12, 1) for t in tasks])
@@ -42,7 +42,7 @@ def main() -> None:
     examples = teaching.splitter_examples(lessons, vocabulary)
     optimizer = Optimizer("adamw", 1e-3, schedule="linear", warmup=0.1)
     splitter = Tuning(arguments.epochs, 20, optimizer)(
-        pretrained.load_model(path, vocabulary), examples, seed=0
+        checkpoint.model(vocabulary), examples, seed=0
     )
     facts = [fact for one in asked for fact in templates.pairs(one.records, one.wording)]
     sentences = [clean(pairs.restore(body, tail)) for body, tail in facts]

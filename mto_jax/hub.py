@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""`hf://org/name[@revision]`: files of the Hugging Face hub, in its standard cache on this machine."""
+"""`hf://org/name[@revision]`: files of the Hugging Face hub, in its cache on this machine."""
 
 import fnmatch
 import hashlib
@@ -50,8 +50,8 @@ def resolve(path: str | os.PathLike, *, allow_pickle: bool = False) -> pathlib.P
 
 def name_in_hub(path: pathlib.Path) -> str | None:
     """hf://org/name@revision of a folder in the cache; None for any other path."""
-    found = re.search(r"models--([\w.-]+?)--([\w.-]+)/snapshots/(\w+)$", path.as_posix())
-    return f"{PREFIX}{found[1]}/{found[2]}@{found[3]}" if found else None
+    match = re.search(r"models--([\w.-]+?)--([\w.-]+)/snapshots/(\w+)$", path.as_posix())
+    return f"{PREFIX}{match[1]}/{match[2]}@{match[3]}" if match else None
 
 
 def _download(
@@ -80,7 +80,7 @@ def _download(
 
 
 def _large_files(repository: str, revision: str | None) -> tuple[str, list]:
-    """The commit, and its files that have a SHA-256; ("", none) where the hub cannot be asked."""
+    """The commit, and its files with a SHA-256; ("", none) where the hub does not respond."""
     import huggingface_hub
 
     try:
@@ -93,9 +93,11 @@ def _large_files(repository: str, revision: str | None) -> tuple[str, list]:
 
 
 def _fetch(repository: str, commit: str, file) -> None:
-    """Put a large file into the cache, going on where an earlier process was broken off, and check its SHA-256.
+    """Put a large file into the cache, resuming a download that broke off, and check its SHA-256.
 
-    The client by itself would start the file anew, and trust what came.
+    The public functions of the client (2.4) remove what a broken download left and trust what came.
+    So this uses names that are not public: `file_download.http_get`, the limit beyond which the
+    client has other ways, and the layout of the cache. tests/test_hub.py says when they move.
     """
     import filelock
     import huggingface_hub

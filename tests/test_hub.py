@@ -4,6 +4,7 @@
 
 import hashlib
 import http.server
+import inspect
 import json
 import pathlib
 import threading
@@ -13,8 +14,6 @@ import huggingface_hub
 import numpy as np
 import pytest
 
-from mto_jax.checkpoints import conversion
-from mto_jax.checkpoints.conversion import Options
 from mto_jax.errors import UserError
 from tests.checkpoints import models
 
@@ -47,16 +46,15 @@ def test_offline_from_the_cache(cache, tmp_path):
     folder = models.saved(models.torch_model("t5"), tmp_path / "model")
     fill(cache, folder)
     for path in ("hf://org/name", "hf://org/name@main", f"hf://org/name@{COMMIT}"):
-        assert conversion.is_foreign(path)
-        config, parameters = conversion.load(path)
-        expected = conversion.load(folder)
+        config, parameters = models.load(path)
+        expected = models.load(folder)
         assert config == expected[0]
         np.testing.assert_array_equal(parameters["embedding"], expected[1]["embedding"])
 
 
 def test_offline_and_not_in_the_cache(cache):
     with pytest.raises(UserError, match=r"hf://org/absent .*give its path"):
-        conversion.load("hf://org/absent")
+        models.load("hf://org/absent")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +62,7 @@ def test_offline_and_not_in_the_cache(cache):
 )
 def test_names_of_no_repository(path):
     with pytest.raises(UserError, match="hf://"):
-        conversion.load(path)
+        models.load(path)
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -149,6 +147,27 @@ def hub(tmp_path, monkeypatch):
     server.shutdown()
 
 
+def test_the_names_that_are_not_public_are_where_they_were(hub, tmp_path):
+    client = huggingface_hub.file_download
+    assert hasattr(client, "http_get"), "mto_jax/hub.py calls huggingface_hub's http_get: it moved"
+    parameters = inspect.signature(client.http_get).parameters
+    wanted = {"resume_size", "headers", "expected_size", "displayed_filename"}
+    assert wanted <= set(parameters), (
+        "mto_jax/hub.py: http_get of huggingface_hub has other parameters"
+    )
+    assert hasattr(huggingface_hub.constants, "MAX_HTTP_DOWNLOAD_SIZE"), (
+        "mto_jax/hub.py: huggingface_hub has another limit for files that it downloads by HTTP"
+    )
+    digest = hashlib.sha256((hub.folder / "model.safetensors").read_bytes()).hexdigest()
+    folder = pathlib.Path(huggingface_hub.snapshot_download("org/name"))
+    blob = (folder / "model.safetensors").resolve()
+    assert blob == (tmp_path / "hub" / "models--org--name" / "blobs" / digest).resolve(), (
+        f"mto_jax/hub.py: huggingface_hub keeps files elsewhere in its cache ({blob})"
+    )
+    locks = {path.name for path in (tmp_path / "hub" / ".locks" / "models--org--name").iterdir()}
+    assert f"{digest}.lock" in locks, "mto_jax/hub.py: huggingface_hub has its locks elsewhere"
+
+
 def test_a_broken_download_goes_on_and_stays_in_the_cache(hub, tmp_path, monkeypatch):
     hub.cut = True
     size = (hub.folder / "model.safetensors").stat().st_size
@@ -158,37 +177,37 @@ def test_a_broken_download_goes_on_and_stays_in_the_cache(hub, tmp_path, monkeyp
 
     monkeypatch.setattr(huggingface_hub.file_download, "http_get", once)
     with pytest.raises(UserError, match=r"Cannot get hf://org/name .*goes on from there"):
-        conversion.load("hf://org/name")
+        models.load("hf://org/name")
     (partial,) = (tmp_path / "hub").rglob("*.incomplete")
     there = partial.stat().st_size
     assert 0 < there < size
 
     hub.cut = False
-    expected = conversion.load(hub.folder)
-    loaded = conversion.load("hf://org/name")
+    expected = models.load(hub.folder)
+    loaded = models.load("hf://org/name")
     assert hub.asked[-1] == f"bytes={there}-"
     assert loaded[0] == expected[0]
     np.testing.assert_array_equal(loaded[1]["embedding"], expected[1]["embedding"])
 
     count = len(hub.asked)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    conversion.load("hf://org/name@main")
+    models.load("hf://org/name@main")
     assert len(hub.asked) == count
 
 
 def test_damaged_downloads_are_removed(hub, tmp_path):
     hub.damaged = True
     with pytest.raises(UserError, match=r"model\.safetensors of org/name is damaged"):
-        conversion.load("hf://org/name")
+        models.load("hf://org/name")
     hub.damaged = False
-    conversion.load("hf://org/name")
+    models.load("hf://org/name")
     assert hub.asked == [None, None]
 
 
 def test_only_what_is_needed_is_downloaded(hub, tmp_path):
     for name in ("pytorch_model.bin", "tf_model.h5", "notes.md"):
         (hub.folder / name).write_bytes(b"not wanted")
-    conversion.load("hf://org/name", options=Options(allow_pickle=True))
+    models.load("hf://org/name", allow_pickle=True)
     names = {path.name for path in (tmp_path / "hub").rglob("snapshots/*/*")}
     assert names == {"config.json", "generation_config.json", "model.safetensors"}
 
@@ -203,8 +222,8 @@ def test_pickles_are_downloaded_only_when_allowed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(UserError, match="no weights"):
-        conversion.load("hf://org/name")
+        models.load("hf://org/name")
     assert len(asked) == 1
     with pytest.raises(UserError, match="no weights"):
-        conversion.load("hf://org/name", options=Options(allow_pickle=True))
+        models.load("hf://org/name", allow_pickle=True)
     assert "pytorch_model.bin" in asked[-1]

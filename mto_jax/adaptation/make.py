@@ -20,7 +20,7 @@ from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation import sentences as sentences_lib
 from mto_jax.adaptation.pairs import Cut, Pair
 from mto_jax.adaptation.report import Report
-from mto_jax.checkpoints import pretrained
+from mto_jax.checkpoints import Checkpoint
 from mto_jax.console import progress_bar
 from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
@@ -120,12 +120,12 @@ class PairConfig:
 
 
 def ensure(
-    config: PairConfig, folder: pathlib.Path, base: pathlib.Path
+    config: PairConfig, folder: pathlib.Path, base: Checkpoint
 ) -> tuple[pathlib.Path, Report]:
     """Return the file of pairs and its report, made unless `folder` has them already.
 
     Args:
-      base: located checkpoint that splitter and classifier start from (`pretrained.locate`).
+      base: checkpoint that splitter and classifier start from.
 
     Raises:
       UserError: what is wrong with the corpus or the facts; or fewer than two pairs came out: it
@@ -137,15 +137,15 @@ def ensure(
 
 
 def _ensure(
-    config: PairConfig, folder: pathlib.Path, model_path: pathlib.Path | None
+    config: PairConfig, folder: pathlib.Path, base: Checkpoint | None
 ) -> tuple[pathlib.Path, Report]:
-    request = _request(config, model_path)
+    request = _request(config, base)
     path, report_path = folder / "pairs.jsonl", folder / "report.json"
     if path.exists() and report_path.exists():
         known = json.loads(report_path.read_text())
         if known["request"] == request and known["pairs"] == manifest.digest(path.read_bytes()):
             return path, Report.from_json(known["report"])
-    pairs, report = make(config, folder, model_path)
+    pairs, report = make(config, folder, base)
     text = pairs_lib.to_jsonl(pairs)
     write_atomically(path, text)
     content = {
@@ -158,7 +158,7 @@ def _ensure(
 
 
 def make(
-    config: PairConfig, folder: pathlib.Path, model_path: pathlib.Path | None
+    config: PairConfig, folder: pathlib.Path, base: Checkpoint | None
 ) -> tuple[list[Pair], Report]:
     """Return the pairs of a corpus in random order, and a report on its sentences; see `ensure`."""
     report = Report()
@@ -183,7 +183,7 @@ def make(
             report.drop(held_out.DROPPED, sentence.text)
     sentences = [sentence for sentence in sentences if not heads.in_text(sentence.text)]
     texts = [sentence.text for sentence in sentences]
-    split, label = _methods(config, folder, model_path)
+    split, label = _methods(config, folder, base)
     kept: list[tuple[str, str, str]] = []
     for sentence, (cut, example) in zip(sentences, split(texts), strict=True):
         if isinstance(cut, str):
@@ -205,18 +205,19 @@ def make(
 
 
 def _methods(
-    config: PairConfig, folder: pathlib.Path, model_path: pathlib.Path | None
+    config: PairConfig, folder: pathlib.Path, base: Checkpoint | None
 ) -> tuple[Split, Label]:
     """The functions that cut sentences and that label pairs."""
     label: Label = teaching.by_length
-    if model_path is not None:
+    if base is not None:
         vocabulary = vocabularies.vocabulary()
-        model = pretrained.load_model(model_path, vocabulary)
+        model = base.model(vocabulary)
         facts = teaching.read_facts(config.facts, config.facts_per_task, config.module)
-        base = pretrained.digest(model_path)
 
         def tuning(name: str, how: Tuning | None) -> teaching.CachedTuning:
-            return teaching.CachedTuning(complete(how or Tuning()), folder / name, base, vocabulary)
+            return teaching.CachedTuning(
+                complete(how or Tuning()), folder / name, base.digest, vocabulary
+            )
 
         if config.groups == "classifier":
             label = teaching.by_classifier(
@@ -254,7 +255,7 @@ def _methods(
     return split, label
 
 
-def _request(config: PairConfig, model_path: pathlib.Path | None) -> Any:
+def _request(config: PairConfig, base: Checkpoint | None) -> Any:
     """Return what decides the pairs, as JSON; facts and held-out tasks count by name."""
     files, _ = sentences_lib.corpus_files(config.corpus, config.format)
     described = [manifest.describe_file(file) for file in files]
@@ -263,8 +264,8 @@ def _request(config: PairConfig, model_path: pathlib.Path | None) -> Any:
         "files": [entry.get("sha256", entry["mtime_ns"]) for entry in described],
         "style": gin.get_bindings("relation_phrase"),
     }
-    if model_path is not None:
-        request["model"] = pretrained.digest(model_path)
+    if base is not None:
+        request["model"] = base.digest
         request["tuning"] = [
             dataclasses.asdict(complete(how or Tuning()))
             for how in (config.splitter, config.classifier)

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from mto_jax import checkpoints
 from mto_jax.adaptation import classifier
 from mto_jax.adaptation.pairs import GAP, LABELS, restore, suffixes
 from mto_jax.adaptation.sentences import clean
 from mto_jax.checkpoints import runs
-from mto_jax.checkpoints.pretrained import load_model
 from mto_jax.console import progress_bar
 from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding, decode
@@ -92,7 +92,7 @@ class CachedTuning:
         mark = self.folder / "request.txt"
         saved = runs.steps(self.folder)
         if mark.exists() and mark.read_text() == request and saved and damage(saved[-1]) is None:
-            return load_model(saved[-1], self.vocabulary)
+            return checkpoints.open(saved[-1]).model(self.vocabulary)
         shutil.rmtree(self.folder, ignore_errors=True)
         steps = epochs(self.tuning.epochs, len(examples), self.tuning.batch_size)
         with progress_bar(f"training the {self.folder.name}", steps) as advance:

@@ -1,3 +1,25 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: ours, verified on restore; Hugging Face's, T5X's and PEFT's, read and written."""
+"""Checkpoints, ours and those of other programs: `open(path)` gives one as a `Checkpoint`."""
+
+from mto_jax.checkpoints.checkpoint import (
+    Checkpoint,
+    Run,
+    UnknownVocabulary,
+    base_checkpoint,
+    open,
+    open_all,
+    open_base,
+)
+from mto_jax.checkpoints.contents import Options
+
+__all__ = [
+    "Checkpoint",
+    "Options",
+    "Run",
+    "UnknownVocabulary",
+    "base_checkpoint",
+    "open",
+    "open_all",
+    "open_base",
+]

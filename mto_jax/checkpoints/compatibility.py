@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What `mto train` tells before any long work: that model, vocabulary, data and checkpoints fit together."""
+"""Checks before any long work that model, vocabulary, data and checkpoints fit together."""
 
 import dataclasses
 import json
@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mto_jax.checkpoints import conversion, pretrained
+from mto_jax import checkpoints, hub
+from mto_jax.checkpoints.checkpoint import Checkpoint
 from mto_jax.data import loader
 from mto_jax.data.manifest import Prepared
 from mto_jax.errors import UserError, unknown
@@ -21,22 +22,23 @@ from mto_jax.text2text.vocabulary import Vocabulary
 
 
 def check_vocabulary(model: T5Config, adapters: Adapters, vocabulary: Vocabulary) -> None:
-    """Every id of the vocabulary has a row in the embedding, and soft tokens begin right after them."""
+    """Raises a UserError unless each id has a row in the embedding, and soft tokens follow them."""
     if adapters.prompt_rows and model.vocab_size != vocabulary.padded_size:
         raise UserError(
-            f"A soft prompt needs T5Config.vocab_size = {vocabulary.padded_size}, the padded size of the "
-            f"vocabulary {vocabulary.path}, where soft tokens begin; it is {model.vocab_size}."
+            f"A soft prompt needs T5Config.vocab_size = {vocabulary.padded_size}, the padded size "
+            f"of the vocabulary {vocabulary.path}, where soft tokens begin; it is "
+            f"{model.vocab_size}."
         )
     if model.vocab_size < vocabulary.size:
         raise UserError(
-            f"The vocabulary {vocabulary.path} has {vocabulary.size} ids, but T5Config.vocab_size is "
-            f"{model.vocab_size}. Set T5Config.vocab_size = {vocabulary.padded_size}, or VOCABULARY to the "
-            "one that belongs to the model."
+            f"The vocabulary {vocabulary.path} has {vocabulary.size} ids, but T5Config.vocab_size "
+            f"is {model.vocab_size}. Set T5Config.vocab_size = {vocabulary.padded_size}, or "
+            "VOCABULARY to the one that belongs to the model."
         )
 
 
 def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
-    """MODEL_DIR is new, or of this very model, vocabulary, optimizer and trainable filter.
+    """Check that MODEL_DIR is new, or of this model, vocabulary, optimizer and trainable filter.
 
     Raises:
       UserError: it is of another; names the fields that differ.
@@ -61,14 +63,14 @@ def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
     ]
     if different:
         raise UserError(
-            f"MODEL_DIR {folder} holds another model: {'; '.join(different)}. Choose a new MODEL_DIR "
-            f"(with INITIAL_CHECKPOINT_PATH = '{folder}' to start from its parameters where the "
-            "model is the same), or give the configuration of that run."
+            f"MODEL_DIR {folder} holds another model: {'; '.join(different)}. Choose a new "
+            f"MODEL_DIR (with INITIAL_CHECKPOINT_PATH = '{folder}' to start from its parameters "
+            "where the model is the same), or give the configuration of that run."
         )
 
 
 def check_best_metric(name: str | None, dev_sets: Sequence[Prepared]) -> None:
-    """`train.best_metric` is one that the dev sets can have: told before training, as far as it is known."""
+    """Raises a UserError unless `train.best_metric` can be a metric of the dev sets."""
     tasks = {task.name: task for prepared in dev_sets for task in prepared.tasks}
     places = {**tasks, **{prepared.name: prepared for prepared in dev_sets}}
     known = [f"dev/{place}/{value}" for place in places for value in ("loss", "accuracy")]
@@ -79,39 +81,44 @@ def check_best_metric(name: str | None, dev_sets: Sequence[Prepared]) -> None:
         )
 
 
-def check_initial(path: str, model: T5Config, vocabulary: Vocabulary) -> None:
-    """INITIAL_CHECKPOINT_PATH is there and fits: told now and not after the data are prepared.
+def open_initial(path: str, model: T5Config, vocabulary: Vocabulary) -> Checkpoint:
+    """The checkpoint INITIAL_CHECKPOINT_PATH, checked before the data are prepared.
 
-    Who takes over a part by rules (load_checkpoint.assignment_map) may change the vocabulary.
+    A start from a part of it by rules (load_checkpoint.assignment_map) may change the vocabulary.
+
+    Raises:
+      UserError: it is not there, or is of another model or vocabulary.
     """
-    if not path.startswith(conversion.PREFIX) and not os.path.exists(path):
+    if not path.startswith(hub.PREFIX) and not os.path.exists(path):
         raise UserError(
-            f"INITIAL_CHECKPOINT_PATH {path} is not there. Give the directory of a run, a step folder of "
-            "one, a checkpoint of Hugging Face or T5X, hf://org/name, or None to start from scratch."
+            f"INITIAL_CHECKPOINT_PATH {path} is not there. Give the directory of a run, a step "
+            "folder of one, a checkpoint of Hugging Face or T5X, hf://org/name, or None to start "
+            "from scratch."
         )
-    found = pretrained.locate(path)
-    there = pretrained.config_of(found)
-    rules = conversion.Options().assignment_map
-    if not rules:
-        pretrained.check_vocabulary(found, there, vocabulary)
-    if conversion.is_foreign(found):
-        conversion.open_checkpoint(found, like=model).assign(model, rules)
-        return
+    checkpoint = checkpoints.open(path)
+    if not checkpoint.options.assignment_map:
+        checkpoint.check_vocabulary(vocabulary)
+    if checkpoint.step_dir is None:
+        checkpoint.assign(model)
+        return checkpoint
+    there = checkpoint.config
     different = [
-        f"{field.name} is {getattr(there, field.name)!r} there and {getattr(model, field.name)!r} here"
+        f"{field.name} is {getattr(there, field.name)!r} there and "
+        f"{getattr(model, field.name)!r} here"
         for field in dataclasses.fields(T5Config)
         if getattr(there, field.name) != getattr(model, field.name)
         and field.name not in RUNTIME_FIELDS
     ]
     if different:
         raise UserError(
-            f"INITIAL_CHECKPOINT_PATH {path} is of another model: {'; '.join(different)}. Give T5Config "
-            "those values (or include the gin file of that model)."
+            f"INITIAL_CHECKPOINT_PATH {path} is of another model: {'; '.join(different)}. Give "
+            "T5Config those values (or include the gin file of that model)."
         )
+    return checkpoint
 
 
 def check_soft_tokens(prepared: Prepared, model: T5Config, adapters: Adapters) -> None:
-    """The prompt has a row for each soft token of the tasks (as their first examples have them)."""
+    """Raises a UserError unless the prompt has a row for each soft token of the first examples."""
     for task in prepared.tasks:
         _, examples = next(loader.eval_batches(task, batch_size=1))
         row = (

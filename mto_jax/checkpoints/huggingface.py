@@ -1,19 +1,20 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face folders of T5, mT5 and umT5: config.json with safetensors (or PyTorch's pickles), in and out."""
+"""Folders of Hugging Face: config.json with safetensors (or PyTorch's pickles), in and out."""
 
 import json
+import math
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from mto_jax.checkpoints import parameter_names, safetensors
-from mto_jax.checkpoints.foreign import File
+from mto_jax.checkpoints.contents import File
 from mto_jax.checkpoints.lazy import Tensor
 from mto_jax.errors import UserError, unknown
 from mto_jax.models.config import T5Config
@@ -125,12 +126,13 @@ def _ties(settings: Mapping[str, Any]) -> bool:
 def _settle_head(
     settings: Mapping[str, Any], tensors: dict[str, Tensor], left: dict[str, str], notes: list[str]
 ) -> bool:
-    """Whether the head is the embedding and the decoder's output is scaled (T5Config.tie_embeddings).
+    """Whether the head is the embedding and the decoder's output scaled (T5Config.tie_embeddings).
 
-    A model that ties its head without the scale gets a copy of the embedding for a head here; a head of its own
-    with the scale is multiplied by it. Transformers 4 has both or neither, by `tie_word_embeddings`.
-    Transformers 5 always writes `true` there: `scale_decoder_outputs` says whether it scales (mT5 never does),
-    and a head with other values than the embedding is one of its own.
+    A model that ties its head without the scale gets a copy of the embedding for a head here; a
+    head of its own with the scale is multiplied by it. Transformers 4 has both or neither, by
+    `tie_word_embeddings`. Transformers 5 always writes `true` there: `scale_decoder_outputs` says
+    whether it scales (mT5 never does), and a head with other values than the embedding is one of
+    its own.
     """
     embedding = tensors.get(_EMBEDDING)
     scaled = settings.get("scale_decoder_outputs", _ties(settings))
@@ -165,9 +167,9 @@ def _tensors(folder: pathlib.Path, allow_pickle: bool) -> tuple[dict[str, Tensor
             continue
         if suffix == "bin" and not allow_pickle:
             raise UserError(
-                f"{folder} holds its weights as a pickle ({stem}.{suffix}), a format that can carry "
-                "programs. If you trust its author, allow it: load_checkpoint.allow_pickle = True "
-                "in gin, or mto convert --allow_pickle."
+                f"{folder} holds its weights as a pickle ({stem}.{suffix}), a format that can "
+                "carry programs. If you trust its author, allow it: load_checkpoint.allow_pickle = "
+                "True in gin, or mto convert --allow_pickle."
             )
         if single.is_file():
             return reader(single), kind
@@ -205,7 +207,8 @@ def _read_pickle(path: pathlib.Path) -> dict[str, Tensor]:
         import torch
     except ImportError as error:
         raise UserError(
-            f"{path} can only be read by PyTorch: pip install torch, or get the model as safetensors."
+            f"{path} can only be read by PyTorch: pip install torch, or get the model as "
+            "safetensors."
         ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
@@ -242,24 +245,28 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
 def write(
     folder: pathlib.Path, config: T5Config, tensors: Mapping[str, Tensor], dtype: str = "float32"
 ) -> None:
-    """config.json, generation_config.json and safetensors of our parameters, in several files above 5 GB.
+    """Write config.json, generation_config.json and safetensors, in several files above 5 GB.
 
     Args:
       folder: exists.
       tensors: by our name.
       dtype: "float32" or "bfloat16".
     """
+    import huggingface_hub
+
     if dtype not in DTYPES:
         raise unknown("type of tensors in a Hugging Face checkpoint called", dtype, DTYPES)
     there = parameter_names.disassemble(config, tensors, "hf")
-    files = _shards(there, DTYPES[dtype].itemsize)
-    for name, part in files.items():
-        safetensors.write(folder / name, part, DTYPES[dtype])
-    if len(files) > 1:
-        index = {
-            "metadata": {"total_size": sum(_bytes(there.values(), DTYPES[dtype].itemsize))},
-            "weight_map": {key: name for name, part in files.items() for key in part},
-        }
+    split = huggingface_hub.split_state_dict_into_shards_factory(
+        there,
+        get_storage_size=lambda tensor: math.prod(tensor.shape) * DTYPES[dtype].itemsize,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=LARGEST_FILE,
+    )
+    for name, keys in split.filename_to_tensors.items():
+        safetensors.write(folder / name, {key: there[key] for key in keys}, DTYPES[dtype])
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
         _write_json(folder / "model.safetensors.index.json", index)
     _write_json(folder / "config.json", settings(config, dtype))
     generation = {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
@@ -283,27 +290,6 @@ def settings(config: T5Config, dtype: str = "float32") -> dict[str, Any]:
         "dtype": dtype,
         "torch_dtype": dtype,
     }
-
-
-def _bytes(tensors: Iterable[Tensor], itemsize: int) -> Iterable[int]:
-    return (int(np.prod(tensor.shape)) * itemsize for tensor in tensors)
-
-
-def _shards(tensors: Mapping[str, Tensor], itemsize: int) -> dict[str, dict[str, Tensor]]:
-    """The tensors by file name, in order, no file above LARGEST_FILE unless one tensor is."""
-    parts: list[dict[str, Tensor]] = [{}]
-    filled = 0
-    for (name, tensor), size in zip(
-        tensors.items(), _bytes(tensors.values(), itemsize), strict=True
-    ):
-        if parts[-1] and filled + size > LARGEST_FILE:
-            parts.append({})
-            filled = 0
-        parts[-1][name] = tensor
-        filled += size
-    if len(parts) == 1:
-        return {"model.safetensors": parts[0]}
-    return {f"model-{i:05}-of-{len(parts):05}.safetensors": part for i, part in enumerate(parts, 1)}
 
 
 def _write_json(path: pathlib.Path, value: Any) -> None:

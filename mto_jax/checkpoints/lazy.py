@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors that stay on disk until a slice of them is wanted.
 
-A reader describes its file as lazy tensors; a mapping transposes, stacks and pads the descriptions; only when
-an array is built on the devices are bytes read, and only the slices that each device holds.
+A reader describes its file as lazy tensors; a mapping transposes, stacks and pads the descriptions.
+Bytes are read only when an array is built on the devices, and only the slices that each one holds.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ Index = tuple[slice, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """Shape and type of an array, and `read(index)`, which fetches a slice of it as a NumPy array."""
+    """Shape and type of an array, and `read(index)`, which fetches a slice of it for NumPy."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -36,11 +36,7 @@ class Tensor:
 
     def transposed(self) -> "Tensor":
         """The last two axes swapped."""
-
-        def read(index: Index) -> np.ndarray:
-            return self.read((*index[:-2], index[-1], index[-2])).swapaxes(-1, -2)
-
-        return Tensor((*self.shape[:-2], self.shape[-1], self.shape[-2]), self.dtype, read)
+        return self._swapped(-2, -1)
 
     def times(self, factor: float) -> "Tensor":
         """The values multiplied by `factor`, in float32."""
@@ -52,14 +48,21 @@ class Tensor:
 
     def layers_first(self) -> "Tensor":
         """Axis 1, over which T5X scans its layers, moved to the front."""
+        return self._swapped(0, 1)
+
+    def _swapped(self, a: int, b: int) -> "Tensor":
+        def swap(values: Sequence) -> tuple:
+            values = list(values)
+            values[a], values[b] = values[b], values[a]
+            return tuple(values)
 
         def read(index: Index) -> np.ndarray:
-            return self.read((index[1], index[0], *index[2:])).swapaxes(0, 1)
+            return self.read(swap(index)).swapaxes(a, b)
 
-        return Tensor((self.shape[1], self.shape[0], *self.shape[2:]), self.dtype, read)
+        return Tensor(swap(self.shape), self.dtype, read)
 
     def reshaped(self, shape: Sequence[int]) -> "Tensor":
-        """The same values in another shape; axes before the first difference are sliced while reading."""
+        """The same values in another shape; axes before the first change are read in slices."""
         pairs = zip(self.shape, shape, strict=False)
         common = next((i for i, (a, b) in enumerate(pairs) if a != b), len(shape))
         if common == len(self.shape) == len(shape):
@@ -114,9 +117,9 @@ def stacked(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def place(tensor: Tensor, sharding: jax.sharding.Sharding | None, dtype: Any) -> jax.Array:
-    """The array on its devices, or on the first one if `sharding` is None; each device's slice is read alone.
+    """The array on its devices, or on the first local one if `sharding` is None.
 
-    A slice that several devices hold is read once.
+    Each device's slice is read alone; a slice that several devices hold is read once.
     """
     if sharding is None:
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -130,6 +133,16 @@ def place(tensor: Tensor, sharding: jax.sharding.Sharding | None, dtype: Any) ->
         return slices[bounds]
 
     return jax.make_array_from_callback(tensor.shape, sharding, read)
+
+
+def place_all(
+    tensors: Mapping[str, Tensor], shardings: Mapping[str, jax.sharding.Sharding] | None = None
+) -> dict[str, jax.Array]:
+    """The tensors as float32 arrays, one after another, each read straight to its devices."""
+    return {
+        name: place(tensor, shardings and shardings[name], np.float32)
+        for name, tensor in tensors.items()
+    }
 
 
 def _all(shape: Sequence[int]) -> Index:

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The model card of an exported checkpoint: how to use it, and how it came to be, as far as the run tells."""
+"""The model card of an exported checkpoint: its use, and its training as far as the run says."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from typing import Any
 
 from mto_jax import __version__
 from mto_jax.checkpoints import runs
-from mto_jax.checkpoints.foreign import family
+from mto_jax.checkpoints.contents import family
 from mto_jax.models.config import T5Config
 
 
@@ -21,14 +21,16 @@ def text(config: T5Config, name: str, source: str, step_dir: pathlib.Path | None
       name: of the exported folder.
       source: the checkpoint that was exported; "" for a model in memory.
       step_dir: its folder RUN/checkpoints/STEP, if it is of a run; what RUN holds (the operative
-        configuration, metrics.jsonl, evaluation/STEP) is told.
+        configuration, metrics.jsonl, evaluation/STEP) goes into the card.
     """
     made = f"mto convert --from={source} --to=hf --output={name}\n" if source else ""
     parts = [
-        "---\nlibrary_name: transformers\npipeline_tag: text2text-generation\ntags:\n- t5\n- mto-jax\n---",
+        "---\nlibrary_name: transformers\npipeline_tag: text2text-generation\n"
+        "tags:\n- t5\n- mto-jax\n---",
         f"# {name}",
         f"An encoder-decoder of the family {family(config)} with {config.num_encoder_layers} + "
-        f"{config.num_decoder_layers} layers and d_model {config.d_model}, written by MTO-JAX {__version__}.",
+        f"{config.num_decoder_layers} layers and d_model {config.d_model}, written by MTO-JAX "
+        f"{__version__}.",
         "## Use",
         f"""```python
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -82,8 +84,8 @@ def _data(gin_text: str) -> list[Sequence[str]]:
     values = dict(re.findall(r"^([\w./]+) = (.+)$", whole, re.MULTILINE))
 
     def value(name: str) -> str:
-        found = values.get(name, "")
-        return values.get(found[1:], found) if found.startswith("%") else found
+        text = values.get(name, "")
+        return values.get(text[1:], text) if text.startswith("%") else text
 
     fields = ("mixture_or_task_name", "split", "task_feature_lengths")
     suffix = f"DatasetConfig.{fields[0]}"
@@ -111,9 +113,10 @@ def _results(entries: Sequence[Mapping[str, Any]]) -> list[Sequence[str]]:
     """A row for each metric of each task that `mto evaluate` has left."""
     rows = []
     for entry in entries:
-        for name, found in entry["metrics"].items():
-            bounds = "" if found["low"] is None else f" ({found['low']:.3f} to {found['high']:.3f})"
-            rows.append((entry["task"], entry["split"], name, f"{found['value']:.3f}{bounds}"))
+        for name, metric in entry["metrics"].items():
+            low, high = metric["low"], metric["high"]
+            bounds = "" if low is None else f" ({low:.3f} to {high:.3f})"
+            rows.append((entry["task"], entry["split"], name, f"{metric['value']:.3f}{bounds}"))
     return rows
 
 

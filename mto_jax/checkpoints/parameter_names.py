@@ -1,10 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What each parameter is called elsewhere: one table for Hugging Face and T5X, read in both directions.
+"""Names of the parameters in Hugging Face and T5X: one table, read in both directions.
 
 Layers are stacked [L, ...] here; there `{i}` counts them from 0. A name that ends in `.T` holds the
-transposed matrix: matrices are [inputs, outputs] here and in T5X, [outputs, inputs] in PyTorch, and the
-relative bias is [buckets, heads] here and in PyTorch, [heads, buckets] in T5X.
+transposed matrix: matrices are [inputs, outputs] here and in T5X, [outputs, inputs] in PyTorch, and
+the relative bias is [buckets, heads] here and in PyTorch, [heads, buckets] in T5X.
 """
 
 import dataclasses
@@ -16,48 +16,71 @@ import numpy as np
 
 from mto_jax.checkpoints.lazy import Index, Tensor, stacked
 from mto_jax.errors import UserError
+from mto_jax.models.adapters import NONE, Adapters
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training.state import blueprint
 
-# A parameter with two rows has the first where the layers of a stack share it, the second where each
-# layer has its own (T5Config.relative_bias_per_layer).
-_TABLE = """
-embedding                                  shared.weight                                                          token_embedder/embedding
-encoder.relative_bias                      encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight   encoder/relpos_bias/rel_embedding.T
-encoder.relative_bias                      encoder.block.{i}.layer.0.SelfAttention.relative_attention_bias.weight encoder/layers_{i}/relpos_bias/rel_embedding.T
-encoder.layers.attention_norm.scale        encoder.block.{i}.layer.0.layer_norm.weight                            encoder/layers_{i}/pre_attention_layer_norm/scale
-encoder.layers.attention.query             encoder.block.{i}.layer.0.SelfAttention.q.weight.T                     encoder/layers_{i}/attention/query/kernel
-encoder.layers.attention.key               encoder.block.{i}.layer.0.SelfAttention.k.weight.T                     encoder/layers_{i}/attention/key/kernel
-encoder.layers.attention.value             encoder.block.{i}.layer.0.SelfAttention.v.weight.T                     encoder/layers_{i}/attention/value/kernel
-encoder.layers.attention.out               encoder.block.{i}.layer.0.SelfAttention.o.weight.T                     encoder/layers_{i}/attention/out/kernel
-encoder.layers.mlp_norm.scale              encoder.block.{i}.layer.1.layer_norm.weight                            encoder/layers_{i}/pre_mlp_layer_norm/scale
-encoder.layers.mlp.wi                      encoder.block.{i}.layer.1.DenseReluDense.wi.weight.T                   encoder/layers_{i}/mlp/wi/kernel
-encoder.layers.mlp.wi_0                    encoder.block.{i}.layer.1.DenseReluDense.wi_0.weight.T                 encoder/layers_{i}/mlp/wi_0/kernel
-encoder.layers.mlp.wi_1                    encoder.block.{i}.layer.1.DenseReluDense.wi_1.weight.T                 encoder/layers_{i}/mlp/wi_1/kernel
-encoder.layers.mlp.wo                      encoder.block.{i}.layer.1.DenseReluDense.wo.weight.T                   encoder/layers_{i}/mlp/wo/kernel
-encoder.final_norm.scale                   encoder.final_layer_norm.weight                                        encoder/encoder_norm/scale
-decoder.relative_bias                      decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight   decoder/relpos_bias/rel_embedding.T
-decoder.relative_bias                      decoder.block.{i}.layer.0.SelfAttention.relative_attention_bias.weight decoder/layers_{i}/relpos_bias/rel_embedding.T
-decoder.layers.self_attention_norm.scale   decoder.block.{i}.layer.0.layer_norm.weight                            decoder/layers_{i}/pre_self_attention_layer_norm/scale
-decoder.layers.self_attention.query        decoder.block.{i}.layer.0.SelfAttention.q.weight.T                     decoder/layers_{i}/self_attention/query/kernel
-decoder.layers.self_attention.key          decoder.block.{i}.layer.0.SelfAttention.k.weight.T                     decoder/layers_{i}/self_attention/key/kernel
-decoder.layers.self_attention.value        decoder.block.{i}.layer.0.SelfAttention.v.weight.T                     decoder/layers_{i}/self_attention/value/kernel
-decoder.layers.self_attention.out          decoder.block.{i}.layer.0.SelfAttention.o.weight.T                     decoder/layers_{i}/self_attention/out/kernel
-decoder.layers.cross_attention_norm.scale  decoder.block.{i}.layer.1.layer_norm.weight                            decoder/layers_{i}/pre_cross_attention_layer_norm/scale
-decoder.layers.cross_attention.query       decoder.block.{i}.layer.1.EncDecAttention.q.weight.T                   decoder/layers_{i}/encoder_decoder_attention/query/kernel
-decoder.layers.cross_attention.key         decoder.block.{i}.layer.1.EncDecAttention.k.weight.T                   decoder/layers_{i}/encoder_decoder_attention/key/kernel
-decoder.layers.cross_attention.value       decoder.block.{i}.layer.1.EncDecAttention.v.weight.T                   decoder/layers_{i}/encoder_decoder_attention/value/kernel
-decoder.layers.cross_attention.out         decoder.block.{i}.layer.1.EncDecAttention.o.weight.T                   decoder/layers_{i}/encoder_decoder_attention/out/kernel
-decoder.layers.mlp_norm.scale              decoder.block.{i}.layer.2.layer_norm.weight                            decoder/layers_{i}/pre_mlp_layer_norm/scale
-decoder.layers.mlp.wi                      decoder.block.{i}.layer.2.DenseReluDense.wi.weight.T                   decoder/layers_{i}/mlp/wi/kernel
-decoder.layers.mlp.wi_0                    decoder.block.{i}.layer.2.DenseReluDense.wi_0.weight.T                 decoder/layers_{i}/mlp/wi_0/kernel
-decoder.layers.mlp.wi_1                    decoder.block.{i}.layer.2.DenseReluDense.wi_1.weight.T                 decoder/layers_{i}/mlp/wi_1/kernel
-decoder.layers.mlp.wo                      decoder.block.{i}.layer.2.DenseReluDense.wo.weight.T                   decoder/layers_{i}/mlp/wo/kernel
-decoder.final_norm.scale                   decoder.final_layer_norm.weight                                        decoder/decoder_norm/scale
-lm_head                                    lm_head.weight.T                                                       decoder/logits_dense/kernel
+# Our name, that of Hugging Face, that of T5X.
+_MODEL = """
+embedding  shared.weight    token_embedder/embedding
+lm_head    lm_head.weight.T decoder/logits_dense/kernel
 """
+# In either stack, after `encoder` or `decoder`. The relative bias has the first row where the
+# layers of a stack share it, the second where not (T5Config.relative_bias_per_layer).
+_HF_BIAS = "layer.0.SelfAttention.relative_attention_bias.weight"
+_STACK = f"""
+.relative_bias     .block.0.{_HF_BIAS}      /relpos_bias/rel_embedding.T
+.relative_bias     .block.{{i}}.{_HF_BIAS}  /layers_{{i}}/relpos_bias/rel_embedding.T
+.final_norm.scale  .final_layer_norm.weight /$_norm/scale
+"""
+# In a layer, after `STACK.layers.`, `STACK.block.{i}.` and `STACK/layers_{i}/`.
+_LAYER = {
+    "encoder": """
+attention_norm.scale       layer.0.layer_norm.weight            pre_attention_layer_norm/scale
+attention.query            layer.0.SelfAttention.q.weight.T     attention/query/kernel
+attention.key              layer.0.SelfAttention.k.weight.T     attention/key/kernel
+attention.value            layer.0.SelfAttention.v.weight.T     attention/value/kernel
+attention.out              layer.0.SelfAttention.o.weight.T     attention/out/kernel
+mlp_norm.scale             layer.1.layer_norm.weight            pre_mlp_layer_norm/scale
+mlp.wi                     layer.1.DenseReluDense.wi.weight.T   mlp/wi/kernel
+mlp.wi_0                   layer.1.DenseReluDense.wi_0.weight.T mlp/wi_0/kernel
+mlp.wi_1                   layer.1.DenseReluDense.wi_1.weight.T mlp/wi_1/kernel
+mlp.wo                     layer.1.DenseReluDense.wo.weight.T   mlp/wo/kernel
+""",
+    "decoder": """
+self_attention_norm.scale  layer.0.layer_norm.weight            pre_self_attention_layer_norm/scale
+self_attention.query       layer.0.SelfAttention.q.weight.T     self_attention/query/kernel
+self_attention.key         layer.0.SelfAttention.k.weight.T     self_attention/key/kernel
+self_attention.value       layer.0.SelfAttention.v.weight.T     self_attention/value/kernel
+self_attention.out         layer.0.SelfAttention.o.weight.T     self_attention/out/kernel
+cross_attention_norm.scale layer.1.layer_norm.weight            pre_cross_attention_layer_norm/scale
+cross_attention.query      layer.1.EncDecAttention.q.weight.T encoder_decoder_attention/query/kernel
+cross_attention.key        layer.1.EncDecAttention.k.weight.T encoder_decoder_attention/key/kernel
+cross_attention.value      layer.1.EncDecAttention.v.weight.T encoder_decoder_attention/value/kernel
+cross_attention.out        layer.1.EncDecAttention.o.weight.T encoder_decoder_attention/out/kernel
+mlp_norm.scale             layer.2.layer_norm.weight            pre_mlp_layer_norm/scale
+mlp.wi                     layer.2.DenseReluDense.wi.weight.T   mlp/wi/kernel
+mlp.wi_0                   layer.2.DenseReluDense.wi_0.weight.T mlp/wi_0/kernel
+mlp.wi_1                   layer.2.DenseReluDense.wi_1.weight.T mlp/wi_1/kernel
+mlp.wo                     layer.2.DenseReluDense.wo.weight.T   mlp/wo/kernel
+""",
+}
 _SIDES = ("ours", "hf", "t5x")
+
+
+def _rows() -> list[list[str]]:
+    """The whole table: (our name, that of Hugging Face, that of T5X) of each parameter."""
+    rows = [line.split() for line in _MODEL.split("\n")[1:-1]]
+    for stack, layer in _LAYER.items():
+        for line in _STACK.replace("$", stack).split("\n")[1:-1]:
+            rows.append([stack + cell for cell in line.split()])
+        prefixes = (f"{stack}.layers.", f"{stack}.block.{{i}}.", f"{stack}/layers_{{i}}/")
+        for line in layer.split("\n")[1:-1]:
+            rows.append(
+                [prefix + cell for prefix, cell in zip(prefixes, line.split(), strict=True)]
+            )
+    return rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,19 +110,20 @@ class Assembly:
     faults: Mapping[str, Sequence[str]]  # our name -> what is missing or misshapen
 
 
-def shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter of a T5, by its dotted name."""
-    plan = blueprint(lambda rngs: T5(config, rngs))
+def shapes(config: T5Config, adapters: Adapters = NONE) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter of a T5 and its adapters, by its dotted name."""
+    plan = blueprint(lambda rngs: T5(config, rngs, adapters))
     return {name: value.shape for name, value in plan.abstract.items()}
 
 
 def check_complete(config: T5Config, tensors: Mapping[str, Tensor]) -> None:
     """Raises a UserError unless `tensors` are the parameters of the model, all and no others."""
     expected = shapes(config)
+    stored = {name: list(tensor.shape) for name, tensor in tensors.items()}
     wrong = [
-        f"{name} is {list(tensors[name].shape) if name in tensors else 'missing'}, expected {list(shape)}"
+        f"{name} is {stored.get(name, 'missing')}, expected {list(shape)}"
         for name, shape in expected.items()
-        if name not in tensors or tensors[name].shape != shape
+        if stored.get(name) != list(shape)
     ]
     wrong += [f"{name} is not a parameter of a T5" for name in tensors if name not in expected]
     if wrong:
@@ -107,11 +131,10 @@ def check_complete(config: T5Config, tensors: Mapping[str, Tensor]) -> None:
 
 
 def table(side: str, *, relative_bias_per_layer: bool = False) -> dict[str, Name]:
-    """What any parameter of any T5 is called in files of `side`, "hf" or "t5x"."""
+    """The name that any parameter of any T5 has in files of `side`, "hf" or "t5x"."""
     column = _SIDES.index(side)
     result = {}
-    for line in _TABLE.strip().splitlines():
-        cells = line.split()
+    for cells in _rows():
         name = Name(cells[column].removesuffix(".T"), cells[column].endswith(".T"))
         if cells[0] not in result or relative_bias_per_layer:
             result[cells[0]] = name
@@ -119,7 +142,7 @@ def table(side: str, *, relative_bias_per_layer: bool = False) -> dict[str, Name
 
 
 def names(config: T5Config, side: str) -> dict[str, Name]:
-    """What the parameters of a T5 are called in files of `side`, "hf" or "t5x"."""
+    """The names that the parameters of a T5 have in files of `side`, "hf" or "t5x"."""
     known = table(side, relative_bias_per_layer=config.relative_bias_per_layer)
     return {name: known[name] for name in shapes(config)}
 
@@ -127,45 +150,31 @@ def names(config: T5Config, side: str) -> dict[str, Name]:
 def assemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> Assembly:
     """Our parameters out of the `tensors` of a file, nothing read yet.
 
-    A tensor named by a template with `{i}` in it holds all layers [L, ...]. T5X may keep heads apart
-    ([D, H, K] for our [D, H * K]).
+    A tensor named by a template with `{i}` in it holds all layers [L, ...]. T5X may keep heads
+    apart ([D, H, K] for our [D, H * K]).
     """
     ours, used, faults = {}, {}, {}
     expected = shapes(config)
     for name, there in names(config, side).items():
         shape = expected[name]
-        one = shape[1:] if there.per_layer else shape
-        one = (*one[:-2], one[-1], one[-2]) if there.transposed else one
-
-        def turned(tensor: Tensor, there: Name = there) -> Tensor:
-            return tensor.transposed() if there.transposed else tensor
-
-        if there.per_layer and there.template in tensors:
-            tensor = tensors[there.template]
-            used[name] = [there.template]
-            if (
-                not _fits(tensor.shape[1:], one)
-                or len(tensor.shape) < 2
-                or tensor.shape[0] != shape[0]
-            ):
-                faults[name] = [_misshapen(there.template, tensor, (shape[0], *one))]
-            else:
-                ours[name] = turned(tensor.reshaped((shape[0], *one)))
-            continue
-        wanted = there.of_layers(shape[0])
-        used[name] = [n for n in wanted if n in tensors]
+        is_stacked = there.per_layer and there.template in tensors
+        sources = [there.template] if is_stacked else there.of_layers(shape[0])
+        wanted = shape[1:] if there.per_layer and not is_stacked else shape
+        wanted = (*wanted[:-2], wanted[-1], wanted[-2]) if there.transposed else wanted
+        used[name] = [source for source in sources if source in tensors]
         wrong = [
-            _misshapen(n, tensors[n], one)
-            if n in tensors
-            else f"missing: {n}, expected {list(one)}"
-            for n in wanted
-            if n not in tensors or not _fits(tensors[n].shape, one)
+            f"misshapen: {source} is {list(tensors[source].shape)}, expected {list(wanted)}"
+            if source in tensors
+            else f"missing: {source}, expected {list(wanted)}"
+            for source in sources
+            if source not in tensors or not _fits(tensors[source].shape, wanted)
         ]
         if wrong:
             faults[name] = wrong
             continue
-        parts = [turned(tensors[n].reshaped(one)) for n in wanted]
-        ours[name] = stacked(parts) if there.per_layer else parts[0]
+        parts = [tensors[source].reshaped(wanted) for source in sources]
+        parts = [part.transposed() for part in parts] if there.transposed else parts
+        ours[name] = stacked(parts) if there.per_layer and not is_stacked else parts[0]
     return Assembly(ours, used, faults)
 
 
@@ -193,18 +202,14 @@ def _fits(stored: Sequence[int], wanted: Sequence[int]) -> bool:
     joined = [
         (*stored[:i], stored[i] * stored[i + 1], *stored[i + 2 :]) for i in range(len(stored) - 1)
     ]
-    return tuple(wanted) in (tuple(stored), *(joined if len(stored) == 3 else ()))
-
-
-def _misshapen(name: str, tensor: Tensor, wanted: Sequence[int]) -> str:
-    return f"misshapen: {name} is {list(tensor.shape)}, expected {list(wanted)}"
+    return tuple(wanted) in (tuple(stored), *(joined if len(wanted) > 1 else ()))
 
 
 def fit_vocabulary(tensors: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     """`tensors` with embedding [V, D] and head [D, V] cut or lengthened to V = `size`.
 
-    New places are copies of those of the pad token (id 0): a head that never trained to predict an id gives it
-    a low score, while zeros would beat every real token wherever all logits are negative.
+    New rows are copies of that of the pad token (id 0): a head that never trained to predict an id
+    gives it a low score, while zeros would beat every real token where all logits are negative.
     """
     result = dict(tensors)
     for name, axis in (("embedding", 0), ("lm_head", 1)):

@@ -26,7 +26,7 @@ import numpy as np
 
 from mto_jax import errors, fields, hub
 from mto_jax.checkpoints import peft_form, safetensors
-from mto_jax.checkpoints.foreign import columns
+from mto_jax.checkpoints.contents import columns
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.errors import UserError
 from mto_jax.models import adapters as adapters_lib

@@ -4,13 +4,13 @@
 
 A step lives in MODEL_DIR/checkpoints/STEP:
 
-  trainable/, frozen/, optimizer/   arrays (frozen/ only where something is frozen that is not `base`)
-  run/metadata                      JSON: the model, step, key, data position, metrics, array shapes, and
-                                    `base`: the path and fingerprints of the model whose frozen parameters
-                                    are not stored again
-  digest.json                       SHA-256 of all of these
+  trainable/, frozen/, optimizer/  arrays (frozen/ only for what is frozen and not in `base`)
+  run/metadata                     JSON: the model, step, key, data position, metrics, array shapes,
+                                   and `base`: the path and fingerprints of the model whose frozen
+                                   parameters are not stored again
+  digest.json                      SHA-256 of all of these
 
-The digest is written before Orbax renames the finished folder to its final name, so a step is either
+The digest is written before Orbax renames the finished folder to its final name: a step is either
 complete with its digest or not there. Orbax itself restores flipped bytes without a word; here a
 step that does not verify is reported, set aside, and the newest good one is used.
 """
@@ -25,7 +25,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -58,12 +58,8 @@ def newest_good(model_dir: str | os.PathLike, *, set_aside: bool = False) -> pat
     chosen = -1
     candidates = steps(model_dir)
     if jax.process_index() == 0:
-        for step_dir in reversed(candidates):
-            problem = damage(step_dir)
-            if problem is None:
-                chosen = int(step_dir.name)
-                break
-            print(f"checkpoint {step_dir} is damaged: {problem}", file=sys.stderr)
+        good = _first_good(reversed(candidates))
+        chosen = int(good.name) if good else -1
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -71,8 +67,8 @@ def newest_good(model_dir: str | os.PathLike, *, set_aside: bool = False) -> pat
     if candidates and chosen < 0:
         raise UserError(
             f"All checkpoints in {pathlib.Path(model_dir) / 'checkpoints'} are damaged "
-            f"({', '.join(path.name for path in candidates)}; reasons above). Restore the folder from a "
-            "copy, or remove it to start from the beginning."
+            f"({', '.join(path.name for path in candidates)}; reasons above). Restore the folder "
+            "from a copy, or remove it to start from the beginning."
         )
     newer = [path for path in candidates if int(path.name) > chosen]
     if newer:
@@ -89,16 +85,17 @@ def newest_good(model_dir: str | os.PathLike, *, set_aside: bool = False) -> pat
 
 def best(model_dir: str | os.PathLike) -> pathlib.Path | None:
     """The step with the best value of the run's `best_metric` that verifies; None without one."""
-    scored = []
-    for step_dir in steps(model_dir):
-        score = _score(step_dir)
-        if score is not None:
-            scored.append((score, step_dir))
+    scores = {step_dir: _score(step_dir) for step_dir in steps(model_dir)}
+    scored = [(score, step_dir) for step_dir, score in scores.items() if score is not None]
     # Of equals the newest, which a clean-up keeps.
-    order = sorted(scored, key=lambda one: (one[0], int(one[1].name)), reverse=True)
-    for _, step_dir in order:
-        problem = damage(step_dir)
-        if problem is None:
+    order = sorted(scored, key=lambda pair: (pair[0], int(pair[1].name)), reverse=True)
+    return _first_good(step_dir for _, step_dir in order)
+
+
+def _first_good(step_dirs: Iterable[pathlib.Path]) -> pathlib.Path | None:
+    """The first that verifies; damaged ones before it are reported on standard error."""
+    for step_dir in step_dirs:
+        if (problem := damage(step_dir)) is None:
             return step_dir
         print(f"checkpoint {step_dir} is damaged: {problem}", file=sys.stderr)
     return None
@@ -121,30 +118,19 @@ def resolve(path: str | os.PathLike, prefer: str = "newest") -> pathlib.Path:
                 f"{folder.parent}, or the run directory itself, which takes the newest good one."
             )
         return folder
-    found = (best(folder) if prefer == "best" else None) or newest_good(folder)
-    if found is None:
+    step_dir = (best(folder) if prefer == "best" else None) or newest_good(folder)
+    if step_dir is None:
         what = "is not there" if not folder.exists() else "holds no checkpoint"
         raise UserError(
-            f"{folder} {what}. Give the directory of a run (with a folder checkpoints/ in it) or one "
-            "step of it, such as runs/a/checkpoints/1000."
+            f"{folder} {what}. Give the directory of a run (with a folder checkpoints/ in it) or "
+            "one step of it, such as runs/a/checkpoints/1000."
         )
-    return found
+    return step_dir
 
 
 def description(step_dir: pathlib.Path) -> dict[str, Any]:
-    """What is known of a checkpoint besides its arrays (the JSON in run/metadata)."""
+    """The record of a step, all but its arrays (the JSON in run/metadata)."""
     return json.loads((step_dir / "run" / "metadata").read_text())
-
-
-def base_of(step_dir: pathlib.Path) -> dict[str, Any] | None:
-    """{"path", "fingerprints"} of the model that a step's frozen parameters are to be had from, if not here."""
-    return description(step_dir).get("base")
-
-
-def stored_names(step_dir: pathlib.Path) -> set[str]:
-    """The names of the parameters that a step stores."""
-    shapes = description(step_dir)["shapes"]
-    return {*shapes["trainable"], *shapes["frozen"]}
 
 
 def _score(step_dir: pathlib.Path) -> float | None:
@@ -183,8 +169,8 @@ class Checkpointer:
       keep: how many of the newest steps stay.
       keep_best: how many of the best by `best_metric` stay besides.
       best_metric: name of a dev metric; lower is better if it ends in "loss", else higher.
-      base: {"path", "fingerprints"} of the checkpoint that the frozen parameters came from, which then are
-        not stored; None stores them.
+      base: {"path", "fingerprints"} of the checkpoint that the frozen parameters came from, which
+        then are not stored; None stores them.
 
     Raises:
       UserError: the directory cannot be written, here or in any method; the disk is full.
@@ -303,15 +289,15 @@ class Checkpointer:
                     with contextlib.suppress(OSError):
                         free = f" ({shutil.disk_usage(self.directory).free / 1e9:.2f} GB free)"
                     raise UserError(
-                        f"A checkpoint could not be written to {self.directory}: {reason}{free}. Free "
-                        "some space, lower train.keep, or point MODEL_DIR elsewhere; the same command "
-                        "then goes on from the last complete checkpoint."
+                        f"A checkpoint could not be written to {self.directory}: {reason}{free}. "
+                        "Free some space, lower train.keep, or point MODEL_DIR elsewhere; the same "
+                        "command then goes on from the last complete checkpoint."
                     ) from error
             raise
 
 
 def check_space(model_dir: str | os.PathLike, target: TrainState) -> None:
-    """Raise a `UserError` if not even one checkpoint of `target` fits on the disk of `model_dir`."""
+    """Raises a `UserError` if no checkpoint of `target` fits on the disk of `model_dir`."""
     need = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(target))
     folder = pathlib.Path(model_dir).absolute()
     while not folder.exists():
@@ -319,8 +305,8 @@ def check_space(model_dir: str | os.PathLike, target: TrainState) -> None:
     free = shutil.disk_usage(folder).free
     if free < need:
         raise UserError(
-            f"One checkpoint of this run takes {need / 1e9:.2f} GB, but the disk of {model_dir} has "
-            f"only {free / 1e9:.2f} GB free. Free some space or point MODEL_DIR elsewhere."
+            f"One checkpoint of this run takes {need / 1e9:.2f} GB, but the disk of {model_dir} "
+            f"has only {free / 1e9:.2f} GB free. Free some space or point MODEL_DIR elsewhere."
         )
 
 
@@ -345,9 +331,9 @@ def restore(
     """The state and the place in the data, read from a verified step straight to the devices.
 
     Args:
-      base: the frozen parameters of a step that does not store them (see `base_of`).
-      target: shapes and shardings, from `state.abstract_state`; the mesh may differ from the one that
-        wrote the checkpoint.
+      base: the frozen parameters of a step that does not store them (`base` of its record).
+      target: shapes and shardings, from `state.abstract_state`; the mesh may differ from the one
+        that wrote the checkpoint.
 
     Raises:
       UserError: the checkpoint is of another model or optimizer.
@@ -368,25 +354,6 @@ def restore(
         key=jax.device_put(np.array(run["key"], np.uint32), target.key.sharding),
     )
     return state, run["data"]
-
-
-def restore_parameters(
-    path: str | os.PathLike, target: Mapping[str, jax.ShapeDtypeStruct]
-) -> Parameters:
-    """The parameters that a step stores, trained and frozen ones together, placed as `target` says.
-
-    Raises:
-      UserError: no good checkpoint at `path`, or it is of another model.
-    """
-    step_dir = resolve(path)
-    shapes = description(step_dir)["shapes"]
-    stored = {**shapes["trainable"], **shapes["frozen"]}
-    _check_fit(step_dir, "parameters", stored, target)
-    parameters = {}
-    for item in ("trainable", "frozen"):
-        part = {name: target[name] for name in shapes[item]}
-        parameters |= _read(step_dir, item, shapes[item], part)
-    return {name: parameters[name] for name in target}
 
 
 def _read(step_dir: pathlib.Path, item: str, stored: Mapping, target: Mapping) -> dict[str, Any]:
@@ -410,6 +377,6 @@ def _check_fit(step_dir: pathlib.Path, what: str, stored: Mapping, target: Mappi
     if different:
         more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
         raise UserError(
-            f"The {what} in {step_dir} do not fit this configuration: {different[0]}{more}. Use the "
-            "model, trainable filter and optimizer that wrote it, or another MODEL_DIR."
+            f"The {what} in {step_dir} do not fit this configuration: {different[0]}{more}. Use "
+            "the model, trainable filter and optimizer that wrote it, or another MODEL_DIR."
         )

@@ -1,9 +1,9 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The safetensors format: eight bytes of length, a JSON header of that length, then raw little-endian arrays.
+"""Files of safetensors as lazy tensors, and written from them.
 
-Both ways go tensor by tensor, so neither a file nor a model is in memory as a whole: a tensor is mapped into
-memory while it is read and unmapped after, and a file is written from lazy tensors.
+Both ways go tensor by tensor, so neither a file nor a model is in memory as a whole. The package of
+that name reads; its writer would want all arrays at once.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import safetensors
 
 from mto_jax.checkpoints.lazy import Index, Tensor
 from mto_jax.errors import UserError
@@ -26,7 +27,6 @@ DTYPES = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
-_LONGEST_HEADER = 100_000_000  # bytes, the limit that the format sets itself
 
 
 def read(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -36,41 +36,33 @@ def read(path: str | os.PathLike) -> dict[str, Tensor]:
       UserError: not a safetensors file, cut short, or a tensor of a type that no T5 has.
     """
     path = pathlib.Path(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(size - 8, _LONGEST_HEADER):
-            raise _damaged(path, "its header is longer than the file")
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            entries = {
-                name: (entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
-                for name, entry in header.items()
-            }
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _damaged(path, "its header is not the JSON that the format asks for") from error
     tensors = {}
-    for name, (code, shape, start, stop) in entries.items():
-        if code not in DTYPES:
-            raise UserError(
-                f"{path}: the tensor {name} has type {code}; a T5 is read from {', '.join(DTYPES)}."
-            )
-        dtype = DTYPES[code]
-        if start < 0 or stop - start != math.prod(shape) * dtype.itemsize:
-            raise _damaged(path, f"{name} does not have the bytes of {code} {list(shape)}")
-        if 8 + length + stop > size:
-            raise _damaged(path, f"it ends within {name} ({size:,} bytes)")
-        tensors[name] = _mapped(path, 8 + length + start, dtype, shape)
+    try:
+        with safetensors.safe_open(path, "np") as file:
+            for name in file.keys():  # noqa: SIM118
+                part = file.get_slice(name)
+                code = part.get_dtype()
+                if code not in DTYPES:
+                    raise UserError(
+                        f"{path}: the tensor {name} has type {code}; a T5 is read from "
+                        f"{', '.join(DTYPES)}."
+                    )
+                tensors[name] = _tensor(path, name, tuple(part.get_shape()), DTYPES[code])
+    except safetensors.SafetensorError as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file: {error}. Download or write it again."
+        ) from error
     return tensors
 
 
-def _mapped(path: pathlib.Path, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> Tensor:
+def _tensor(path: pathlib.Path, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Tensor:
     def read(index: Index) -> np.ndarray:
-        # One map per read: the pages of a map that lives on count as memory of the process.
-        count = math.prod(shape)
-        flat = np.memmap(path, np.uint8, "r", offset, (count * dtype.itemsize,)) if count else b""
-        return np.frombuffer(flat, dtype, count).reshape(shape)[index]
+        sizes = [part.stop - part.start for part in index]
+        if not math.prod(sizes):  # such slices the package refuses
+            return np.empty(sizes, dtype)
+        # Opened for each read: the pages of a map that lives on count as memory of the process.
+        with safetensors.safe_open(path, "np") as file:
+            return file.get_slice(name)[index]
 
     return Tensor(shape, dtype, read)
 
@@ -95,9 +87,3 @@ def write(path: str | os.PathLike, tensors: Mapping[str, Tensor], dtype: Any) ->
         for tensor in tensors.values():
             array = np.ascontiguousarray(tensor.whole(), dtype)
             file.write(array.view(np.uint8).reshape(-1).data)
-
-
-def _damaged(path: pathlib.Path, reason: str) -> UserError:
-    return UserError(
-        f"{path} is not a whole safetensors file: {reason}. Download or write it again."
-    )

@@ -1,9 +1,9 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""T5X checkpoints without T5X: zarr arrays with a msgpack `checkpoint` file, Orbax, and single msgpack files.
+"""T5X checkpoints without T5X: zarr with a msgpack `checkpoint` file, Orbax, single msgpack files.
 
-Layers may be apart (`encoder/layers_0/...`) or scanned into one array (`encoder/layers/...`, or in umT5
-`encoder/encoder/...`), with the layers on axis 1.
+Layers may be apart (`encoder/layers_0/...`) or scanned into one array (`encoder/layers/...`, or in
+umT5 `encoder/encoder/...`), with the layers on axis 1.
 """
 
 import os
@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 
 from mto_jax.checkpoints import tensorstore
-from mto_jax.checkpoints.foreign import File
+from mto_jax.checkpoints.contents import File
 from mto_jax.checkpoints.lazy import Tensor, in_memory
 from mto_jax.errors import UserError
 from mto_jax.models.config import T5Config
+
+# Of the activation the shapes say only whether it is gated.
+UNRECORDED = ("mlp", "max_distance", "norm_epsilon", "dropout_rate")
 
 _PLACEHOLDER = "PLACEHOLDER://"  # how Orbax's msgpack file says that an array lies in a folder
 _SCANNED = re.compile(r"^(encoder|decoder)/(?:layers|\1)/")
@@ -47,17 +50,16 @@ def read(path: str | os.PathLike) -> File:
         folder = _root(path)
         if folder is None:
             raise UserError(
-                f"{path} holds no checkpoint: neither config.json (Hugging Face), nor a file 'checkpoint' or "
-                f"'{tensorstore.METADATA}' (T5X, Orbax) or folders checkpoint_N with one, nor a folder "
-                "checkpoints/ (a run of this program)."
+                f"{path} holds no checkpoint: neither config.json (Hugging Face), nor a file "
+                f"'checkpoint' or '{tensorstore.METADATA}' (T5X, Orbax) or folders checkpoint_N "
+                "with one, nor a folder checkpoints/ (a run of this program)."
             )
         if (folder / "checkpoint").is_file():
             flat = dict(_flatten(_unpack(folder / "checkpoint")))
             orbax = any(str(leaf).startswith(_PLACEHOLDER) for leaf in flat.values())
             kind = "T5X, Orbax with a msgpack index" if orbax else "T5X, zarr with a msgpack index"
         else:
-            arrays, zarr3 = tensorstore.orbax_names(folder)
-            flat = {name: _Stored(array, zarr3=zarr3) for name, array in arrays.items()}
+            flat = tensorstore.orbax(folder)
             kind = "T5X, Orbax"
 
     tensors, left, step = {}, {}, None
@@ -82,62 +84,50 @@ def read(path: str | os.PathLike) -> File:
         left=left,
         step=step,
         layers="scanned" if scanned else "apart",
+        unrecorded=UNRECORDED,
     )
 
 
-def config(tensors: Mapping[str, Tensor], like: T5Config | None) -> T5Config:
-    """Sizes read off the shapes of the tensors.
+def config(tensors: Mapping[str, Tensor]) -> T5Config:
+    """The model, its sizes read off the shapes of the tensors.
 
-    The file does not tell the activation of the feed-forward layer, the reach of the relative bias
-    and the dropout rate: they are those of `like`, or what gin binds for T5Config, which by default
-    are those of T5 v1.1.
+    What the file does not record (`UNRECORDED`) is what gin binds for T5Config, by default that of
+    T5 v1.1.
 
     Raises:
       UserError: the tensors are not those of a T5.
     """
+    shapes, layers = {}, {"encoder": 0, "decoder": 0}
+    for name, tensor in tensors.items():
+        if (match := _LAYER.match(name)) is None:
+            shapes[name] = tensor.shape
+            continue
+        stack, place, rest = match.groups()
+        stacked = place == "{i}"
+        layers[stack] = max(layers[stack], tensor.shape[0] if stacked else 1 + int(place))
+        shapes[f"{stack}/layer/{rest}"] = tensor.shape[1:] if stacked else tensor.shape
 
     def shape(name: str) -> tuple[int, ...]:
-        """Of one layer's tensor, whichever way layers are kept."""
-        if (stack := name.replace("layers_0", "layers_{i}")) in tensors and stack != name:
-            return tensors[stack].shape[1:]
-        if name not in tensors:
+        if name not in shapes:
             some = ", ".join(list(tensors)[:5]) or "no parameters at all"
             raise UserError(f"There is no {name} in it, so it is not a T5 (it holds {some}).")
-        return tensors[name].shape
+        return shapes[name]
 
-    def layers(stack: str) -> int:
-        found = [_LAYER.match(name) for name in tensors]
-        found = [m for m in found if m and m[1] == stack]
-        if any(m[2] == "{i}" for m in found):
-            return next(
-                t.shape[0]
-                for name, t in tensors.items()
-                if name.startswith(f"{stack}/layers_{{i}}/")
-            )
-        return 1 + max((int(m[2]) for m in found), default=-1)
-
-    gated = (
-        "encoder/layers_0/mlp/wi_0/kernel" in tensors
-        or "encoder/layers_{i}/mlp/wi_0/kernel" in tensors
-    )
+    gated = "encoder/layer/mlp/wi_0/kernel" in shapes
     vocab_size, d_model = shape("token_embedder/embedding")
-    per_layer = "encoder/relpos_bias/rel_embedding" not in tensors
-    bias = (
-        "encoder/layers_0/relpos_bias/rel_embedding"
-        if per_layer
-        else "encoder/relpos_bias/rel_embedding"
-    )
-    num_heads, num_buckets = shape(bias)
-    joined = int(np.prod(shape("encoder/layers_0/attention/query/kernel"))) // d_model
-    known = like or T5Config()
+    per_layer = "encoder/relpos_bias/rel_embedding" not in shapes
+    stack = "encoder/layer" if per_layer else "encoder"
+    num_heads, num_buckets = shape(f"{stack}/relpos_bias/rel_embedding")
+    joined = int(np.prod(shape("encoder/layer/attention/query/kernel"))) // d_model
+    known = T5Config()
     fields = {
         "vocab_size": vocab_size,
         "d_model": d_model,
         "d_kv": joined // num_heads,
         "num_heads": num_heads,
-        "d_ff": shape("encoder/layers_0/mlp/wo/kernel")[0],
-        "num_encoder_layers": layers("encoder"),
-        "num_decoder_layers": layers("decoder"),
+        "d_ff": shape("encoder/layer/mlp/wo/kernel")[0],
+        "num_encoder_layers": layers["encoder"],
+        "num_decoder_layers": layers["decoder"],
         "num_buckets": num_buckets,
         "max_distance": known.max_distance,
         "relative_bias_per_layer": per_layer,
@@ -147,13 +137,6 @@ def config(tensors: Mapping[str, Tensor], like: T5Config | None) -> T5Config:
         "norm_epsilon": known.norm_epsilon,
     }
     return T5Config.from_dict(fields)
-
-
-class _Stored:
-    """An array of an Orbax checkpoint that has no msgpack file."""
-
-    def __init__(self, name: str, *, zarr3: bool):
-        self.name, self.zarr3 = name, zarr3
 
 
 def _root(path: pathlib.Path) -> pathlib.Path | None:
@@ -183,13 +166,13 @@ def _unpack(file: pathlib.Path) -> Any:
 
 def _not_t5x(file: pathlib.Path, reason: str) -> UserError:
     return UserError(
-        f"{file} is not a T5X checkpoint: {reason}. Of a model of Hugging Face, give the folder with its "
-        "config.json."
+        f"{file} is not a T5X checkpoint: {reason}. Of a model of Hugging Face, give the folder "
+        "with its config.json."
     )
 
 
 def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """("a/b", leaf) of a tree of dicts; the TensorStore spec of an array is a leaf, empty ones are none."""
+    """Yields ("a/b", leaf) of a tree of dicts; the TensorStore spec of an array is a leaf."""
     if isinstance(tree, dict) and not ("driver" in tree and "kvstore" in tree):
         for key, value in tree.items():
             yield from _flatten(value, f"{prefix}/{key}" if prefix else str(key))
@@ -198,11 +181,10 @@ def _flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _tensor(folder: pathlib.Path, leaf: Any) -> Tensor:
-    if isinstance(leaf, _Stored):
-        return tensorstore.array(folder, leaf.name, zarr3=leaf.zarr3)
-    if isinstance(
-        leaf, dict
-    ):  # The path in it is relative to the checkpoint, wherever that was then.
+    if isinstance(leaf, Tensor):
+        return leaf
+    if isinstance(leaf, dict):
+        # The path in it is relative to the checkpoint, wherever that was then.
         name = pathlib.PurePosixPath(leaf["kvstore"]["path"]).name
         known = {key: leaf[key] for key in ("metadata", "dtype") if key in leaf}
         return tensorstore.array(folder, name, metadata=known)

@@ -41,8 +41,8 @@ def array(
         }
     else:
         spec["kvstore"] = {"driver": "file", "path": f"{(folder / name).absolute()}/"}
-        # Without this a chunk that was lost reads as zeros. (Orbax leaves out chunks of zeros in its
-        # databases only when told to; those have checksums.)
+        # Without this a chunk that was lost reads as zeros. (Orbax leaves out chunks of zeros in
+        # its databases only on request; those have checksums.)
         spec["fill_missing_data_reads"] = False
         if metadata and not (folder / name / ".zarray").is_file():
             spec |= {**metadata, "assume_metadata": True}
@@ -62,50 +62,42 @@ def array(
     return Tensor(tuple(store.shape), np.dtype(store.dtype.numpy_dtype), read)
 
 
-def orbax_names(folder: pathlib.Path) -> tuple[dict[str, str], bool]:
-    """What an Orbax checkpoint holds: "a/b" (keys of the tree) -> array name; and whether it is zarr 3."""
+def orbax(folder: pathlib.Path) -> dict[str, Tensor]:
+    """The arrays of an Orbax checkpoint by "a/b", the keys of its tree."""
     tree = json.loads((folder / METADATA).read_text())
-    result = {}
+    tensors = {}
     for entry in tree["tree_metadata"].values():
         if not entry["value_metadata"]["skip_deserialize"]:
             keys = [str(key["key"]) for key in entry["key_metadata"]]
-            result["/".join(keys)] = ".".join(keys)
-    return result, bool(tree.get("use_zarr3"))
+            zarr3 = bool(tree.get("use_zarr3"))
+            tensors["/".join(keys)] = array(folder, ".".join(keys), zarr3=zarr3)
+    return tensors
 
 
 def write_orbax(folder: pathlib.Path, tensors: Mapping[str, Tensor]) -> None:
-    """An Orbax checkpoint of a flat dict of float32 arrays, written one layer of one tensor after another.
+    """Write an Orbax checkpoint of a flat dict of tensors in float32, one after another.
 
-    Orbax itself would hold the model twice; this way a model of any size is converted in little memory.
+    With arrays Orbax would hold all of them at once; a lazy tensor is read when its turn comes, so
+    a model of any size is converted in the memory of its largest tensor.
     """
-    import tensorstore as ts
+    import jax
+    import orbax.checkpoint as ocp
 
-    entries = {}
-    for name, tensor in tensors.items():
-        # Stacked layers are a chunk each.
-        chunk = (1, *tensor.shape[1:]) if len(tensor.shape) == 3 else tensor.shape
-        spec = {
-            "driver": "zarr",
-            "kvstore": {"driver": "file", "path": f"{(folder / name).absolute()}/"},
-            "metadata": {
-                "shape": tensor.shape,
-                "chunks": chunk,
-                "dtype": "<f4",
-                "compressor": None,  # weights are noise to a compressor
-            },
-            "create": True,
-            "store_data_equal_to_fill_value": True,
-        }
-        store = ts.open(spec).result()
-        for start in range(0, tensor.shape[0], chunk[0]):
-            index = (slice(start, start + chunk[0]), *(slice(0, n) for n in tensor.shape[1:]))
-            store[index].write(np.ascontiguousarray(tensor.read(index), np.float32)).result()
-        entries[str((name,))] = {
-            "key_metadata": [{"key": name, "key_type": 2}],  # 2: a key of a dict
-            "value_metadata": {"value_type": "jax.Array", "skip_deserialize": False},
-        }
-    tree = {"tree_metadata": entries, "use_ocdbt": False, "use_zarr3": False}
-    (folder / METADATA).write_text(json.dumps(tree))
+    class Handler(ocp.type_handlers.NumpyHandler):
+        async def serialize(self, values, infos, args=None):
+            for value, info, arg in zip(values, infos, args, strict=True):
+                content = np.ascontiguousarray(value.whole(), np.float32)
+                for written in await super().serialize([content], [info], [arg]):
+                    written.result()
+            return []
+
+    # Without a handler for JAX's arrays Orbax would warn that there is none.
+    registry = ocp.type_handlers.create_type_handler_registry(
+        (Tensor, Handler()), (jax.Array, ocp.type_handlers.ArrayHandler())
+    )
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+    with ocp.Checkpointer(handler) as writer:
+        writer.save(folder.absolute(), args=ocp.args.PyTreeSave(dict(tensors)))
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tokenizer files of Hugging Face for a vocabulary: SentencePiece (slow) and tokenizer.json (fast)."""
+"""Tokenizer files of Hugging Face for a vocabulary: spiece.model (slow), tokenizer.json (fast)."""
 
 import json
 import pathlib
@@ -14,11 +14,11 @@ _SPECIAL = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 
 def write(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
-    """spiece.model, tokenizer.json, tokenizer_config.json and special_tokens_map.json in `folder`.
+    """Write spiece.model, tokenizer.json and their configuration to `folder`.
 
-    The ids are those of `vocabulary`, beside sentinels too. (Transformers' own T5Tokenizer, from version 5 on,
-    and in version 4 unless legacy=False, puts a space behind each sentinel: its "<extra_id_0>." is three
-    tokens. So AutoTokenizer is told to take tokenizer.json as it stands.)
+    The ids are those of `vocabulary`, beside sentinels too. (Transformers' own T5Tokenizer, from
+    version 5 on, and in version 4 unless legacy=False, puts a space behind each sentinel: its
+    "<extra_id_0>." is three tokens. So AutoTokenizer takes tokenizer.json as it stands.)
 
     Raises:
       UserError: the SentencePiece model is of another type than unigram.
@@ -28,8 +28,8 @@ def write(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
     )
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
         raise UserError(
-            f"{vocabulary.path} is not a unigram model of SentencePiece, as those of T5 are: no tokenizer "
-            "for Transformers can be made of it."
+            f"{vocabulary.path} is not a unigram model of SentencePiece, as those of T5 are: no "
+            "tokenizer for Transformers can be made of it."
         )
     in_file = sum(piece.piece.startswith("▁<extra_id_") for piece in proto.pieces)
     sentinels = [f"<extra_id_{i}>" for i in range(vocabulary.added_ids or in_file)]

@@ -20,10 +20,11 @@ import gin
 import jax
 import rich.console
 
+from mto_jax import checkpoints
 from mto_jax.adaptation import make, tasks
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.make import PairConfig
-from mto_jax.checkpoints import pretrained
+from mto_jax.checkpoints import Checkpoint
 from mto_jax.commands import train as training
 from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
@@ -56,7 +57,7 @@ def adapt(
     Args:
       model_dir: the run directory.
       initial_checkpoint_path: run directory or step folder of the model to adapt, or any other
-        checkpoint (`pretrained.locate`); splitter and classifier start from it too.
+        checkpoint (`checkpoints.open`); splitter and classifier start from it too.
       objective: one of `objectives.pair_objectives`, or "none": nothing is trained, the base checkpoint
         is the result.
       pairs: how sentences become pairs.
@@ -88,8 +89,8 @@ def adapt(
     tasks.adaptation_pairs({}, replay, replay_share)  # checks the share before any work
 
     use_compilation_cache()
-    base = pretrained.locate(initial_checkpoint_path)
-    pretrained.adopt_vocabulary(base)
+    base = checkpoints.open(initial_checkpoint_path)
+    base.adopt_vocabulary()
     folder = pathlib.Path(model_dir)
     path = _pairs(pairs, pathlib.Path(pairs_dir) if pairs_dir else folder / "adaptation", base)
     count = len(tasks.split_pairs(pairs_lib.read(path))["train"])
@@ -97,7 +98,7 @@ def adapt(
     steps = train_steps or math.ceil(epochs * count / (1 - share) / batch_size)
     _claim(folder, {"objective": objective, "replay": replay, "replay_share": share}, path)
 
-    sizes = dataclasses.asdict(pretrained.config_of(base))
+    sizes = dataclasses.asdict(base.config)
     with gin.unlock_config():
         for name, value in {
             "adaptation_pairs.files": {NAME: str(path.absolute())},
@@ -117,7 +118,7 @@ def adapt(
     return training.train()
 
 
-def _pairs(config: PairConfig, folder: pathlib.Path, base: pathlib.Path) -> pathlib.Path:
+def _pairs(config: PairConfig, folder: pathlib.Path, base: Checkpoint) -> pathlib.Path:
     """The file of pairs, made by the first process while the others wait; prints the report."""
     if jax.process_index() == 0:
         path, report = make.ensure(config, folder, base)

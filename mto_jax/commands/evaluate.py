@@ -19,9 +19,8 @@ import rich.progress
 import rich.table
 
 import mto_jax
-from mto_jax import errors
-from mto_jax.checkpoints import conversion, pretrained
-from mto_jax.checkpoints import runs as checkpoints_lib
+from mto_jax import errors, hub
+from mto_jax.checkpoints import Checkpoint, open_all
 from mto_jax.console import progress_bar
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
@@ -29,7 +28,7 @@ from mto_jax.decoding.generation import Decoding
 from mto_jax.evaluation import report as report_lib
 from mto_jax.evaluation import results as results_lib
 from mto_jax.evaluation.evaluator import Result, check_vocabulary, evaluate_dataset
-from mto_jax.files import damage, write_atomically
+from mto_jax.files import write_atomically
 from mto_jax.models import t5
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training.performance import use_compilation_cache
@@ -63,8 +62,7 @@ def evaluate(
     data and decoding, is taken from there.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint
-        (`pretrained.locate`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint (`checkpoints.open`).
       datasets: what to evaluate on; a mixture is evaluated task by task.
       checkpoints: of a run directory: "best" (by the run's dev metric, else the newest), "newest",
         "all", "new" (those without results for all the data sets), or the number of a step.
@@ -87,18 +85,18 @@ def evaluate(
             "evaluate.datasets is empty: bind it to one or more data sets, for example "
             "evaluate.datasets = [@DatasetConfig()]."
         )
-    step_dirs = find_checkpoints(model_dir, checkpoints)
-    vocabulary = pretrained.adopt_vocabulary(step_dirs[-1])
+    chosen = open_all(model_dir, checkpoints)
+    vocabulary = chosen[-1].adopt_vocabulary()
     tasks = [task for dataset in datasets for task in loader.ensure(dataset).tasks]
     titles = [f"{task.name} ({task.split})" for task in tasks]
     for task in tasks:
         check_vocabulary(task, vocabulary)
     results: dict[int, list[Result]] = {}
     places = {}
-    for step_dir in step_dirs:
-        step = pretrained.step_of(step_dir)
-        folder = pathlib.Path(output_dir or _output_dir(step_dir), str(step))
-        digest = f"{pretrained.digest(step_dir)} {pretrained.config_of(step_dir).dtype}"
+    for checkpoint in chosen:
+        step = checkpoint.step
+        folder = pathlib.Path(output_dir or _output_dir(checkpoint), str(step))
+        digest = f"{checkpoint.digest} {checkpoint.config.dtype}"
         origins = [results_lib.origin(digest, task, decoding) for task in tasks]
         found = [results_lib.read(folder, *both) for both in zip(tasks, origins, strict=True)]
         missing = [i for i, result in enumerate(found) if result is None]
@@ -106,20 +104,20 @@ def evaluate(
             continue
         if len(missing) < len(tasks):
             print(f"{len(tasks) - len(missing)} of {len(tasks)} results are taken from {folder}")
-        model = pretrained.load_model(step_dir, vocabulary) if missing else None
+        model = checkpoint.model(vocabulary) if missing else None
         for i in missing:
             with progress_bar(titles[i], tasks[i].num_examples) as advance:
                 found[i] = evaluate_dataset(
                     model, tasks[i], vocabulary, decoding, batch_size=batch_size, progress=advance
                 )
-            results_lib.write(folder, pretrained.title(step_dir), step, found[i], origins[i])
+            results_lib.write(folder, checkpoint.title, step, found[i], origins[i])
         rich.console.Console().print(_table(f"{model_dir}, step {step}", found))
         print(f"predictions and metrics are in {folder}")
-        results[step], places[step] = found, (step_dir, folder)
+        results[step], places[step] = found, (checkpoint, folder)
     if not results:
-        print(f"nothing new in {model_dir}: {len(step_dirs)} checkpoints are evaluated already")
-    for step, (step_dir, folder) in places.items() if report else ():
-        facts = _facts(step_dir, step, results[step], vocabulary, decoding)
+        print(f"nothing new in {model_dir}: {len(chosen)} checkpoints are evaluated already")
+    for step, (checkpoint, folder) in places.items() if report else ():
+        facts = _facts(checkpoint, step, results[step], vocabulary, decoding)
         title = f"{model_dir}, step {step:,}"
         page = report_lib.page(title, facts, results[step], results, step, gin.config_str())
         write_atomically(folder / "report.html", page)
@@ -128,19 +126,19 @@ def evaluate(
 
 
 def _facts(
-    step_dir: pathlib.Path,
+    checkpoint: Checkpoint,
     step: int,
     found: Sequence[Result],
     vocabulary: Vocabulary,
     decoding: Decoding,
 ) -> dict[str, str]:
     """What a reader of the report wants to know first."""
-    config = pretrained.config_of(step_dir)
+    config = checkpoint.config
     size = sum(leaf.size for leaf in jax.tree.leaves(t5.abstract(config)[1]))
     layers = f"{config.num_encoder_layers} + {config.num_decoder_layers} layers"
     return {
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "model": f"{pretrained.title(step_dir)}, step {step:,}",
+        "model": f"{checkpoint.title}, step {step:,}",
         "size": f"{size / 1e6:,.1f} million parameters, {layers}, d_model {config.d_model}",
         "vocabulary": f"{vocabulary.path}, {vocabulary.size:,} ids",
         "data": ", ".join(f"{r.title}: {len(r.rows):,} examples" for r in found),
@@ -149,61 +147,12 @@ def _facts(
     }
 
 
-def find_checkpoint(model_dir: str, which: str | int) -> pathlib.Path:
-    """The one step folder that "best", "newest" or the number of a step means.
-
-    Raises:
-      UserError: there is no such checkpoint, or several are asked for.
-    """
-    if which in _SEVERAL:
-        raise errors.UserError(
-            f"The checkpoint is {which!r}, but it must be one: 'best', 'newest' or the number of a "
-            "step."
-        )
-    return find_checkpoints(model_dir, which)[-1]
-
-
-def find_checkpoints(model_dir: str, which: str | int) -> list[pathlib.Path]:
-    """The step folders that `evaluate.checkpoints` means; damaged ones are reported and left out.
-
-    An adapter folder or a checkpoint of another program is one, whichever is asked for but a step
-    by its number.
-
-    Raises:
-      UserError: there is no such checkpoint, or only damaged ones.
-    """
-    which = int(which) if str(which).isdigit() else which
-    if not pretrained.is_run(model_dir):
-        if which not in _CHOICES:
-            raise errors.UserError(
-                f"{model_dir} is no run directory, so it has no step {which}: name the checkpoint "
-                "itself."
-            )
-        return [pretrained.locate(model_dir)]
-    if isinstance(which, int):
-        steps = {int(path.name): path for path in checkpoints_lib.steps(model_dir)}
-        if which not in steps:
-            raise errors.unknown(f"checkpoint in {model_dir} of step", str(which), map(str, steps))
-        return [checkpoints_lib.resolve(steps[which])]
-    if which not in _CHOICES:
-        raise errors.unknown("choice of checkpoints", which, (*_CHOICES, "the number of a step"))
-    good = []
-    for step_dir in checkpoints_lib.steps(model_dir) if which in _SEVERAL else ():
-        problem = damage(step_dir)
-        if problem is None:
-            good.append(step_dir)
-        else:
-            print(f"checkpoint {step_dir} is damaged and left out: {problem}", file=sys.stderr)
-    prefer = "best" if which == "best" else "newest"
-    return good or [checkpoints_lib.resolve(model_dir, prefer)]
-
-
-def _output_dir(path: pathlib.Path) -> pathlib.Path:
-    """Beside the steps of a run; in the working directory for a foreign checkpoint."""
-    if not pretrained.is_run(path):
-        name = pretrained.title(path).removeprefix(conversion.PREFIX).partition("@")[0]
-        return pathlib.Path("evaluation", pathlib.Path(name).name)
-    return path.parent.parent / "evaluation"
+def _output_dir(checkpoint: Checkpoint) -> pathlib.Path:
+    """Beside the steps of a run; the results of other checkpoints stay in the working directory."""
+    if checkpoint.run_dir is not None:
+        return checkpoint.run_dir / "evaluation"
+    name = checkpoint.title.removeprefix(hub.PREFIX).partition("@")[0]
+    return pathlib.Path("evaluation", pathlib.Path(name).name)
 
 
 def _table(title: str, results: Sequence[Result]) -> rich.table.Table:

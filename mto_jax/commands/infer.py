@@ -23,9 +23,7 @@ from typing import Any, BinaryIO
 
 import gin
 
-from mto_jax import errors
-from mto_jax.checkpoints import pretrained
-from mto_jax.commands.evaluate import find_checkpoint
+from mto_jax import checkpoints, errors
 from mto_jax.console import progress_bar
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.evaluation.evaluator import answer
@@ -66,8 +64,7 @@ def infer(
     While a job runs, its rows are in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint
-        (`pretrained.locate`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint (`checkpoints.open`).
       input_file: one input a line, or .jsonl; "-" is standard input (one a line).
       output_file: "-" is standard output.
       checkpoint: of a run directory: "best", "newest" or the number of a step.
@@ -86,9 +83,9 @@ def infer(
     total = None if input_file == "-" else sum(1 for _ in read_inputs(input_file))
     if total == 0:
         raise errors.UserError(f"{input_file} is empty: it must hold one input a line.")
-    step_dir = find_checkpoint(model_dir, checkpoint)
-    vocabulary = pretrained.adopt_vocabulary(step_dir)
-    model = pretrained.load_model(step_dir, vocabulary)
+    opened = checkpoints.open(model_dir, checkpoint)
+    vocabulary = opened.adopt_vocabulary()
+    model = opened.model(vocabulary)
     soft, rows = templates.SoftPrompt(), model.adapters.prompt_rows
     soft_prefix = [vocabulary.soft_id(row) for row in soft.decoder_rows] if rows else []
     cut = prompted = 0
@@ -123,7 +120,7 @@ def infer(
 
     job = {
         "input": input_file if input_file == "-" else _digest(input_file),
-        "checkpoint": pretrained.digest(step_dir),
+        "checkpoint": opened.digest,
         "decoding": dataclasses.asdict(decoding),
         "input_length": input_length,
         "soft_prompt": dataclasses.asdict(soft),

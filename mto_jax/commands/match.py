@@ -20,9 +20,8 @@ from typing import Any
 
 import gin
 
-from mto_jax import sources
+from mto_jax import checkpoints, sources
 from mto_jax.adaptation import classifier as classifiers
-from mto_jax.checkpoints import pretrained
 from mto_jax.console import progress_bar, wide
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import metric_names
@@ -75,7 +74,7 @@ def match(
     Args:
       tasks: names of data sets without a template, e.g. ["atomic_xIntent", "commonsenseqa"].
       initial_checkpoint_path: the model: a run directory, a step folder, or any other checkpoint
-        (`pretrained.locate`).
+        (`checkpoints.open`).
       output_dir: where everything is written.
       task_feature_lengths: most tokens of inputs and targets.
       module: user module(s) that register tasks, comma-separated.
@@ -109,8 +108,8 @@ def match(
         if name not in SCORES:
             raise unknown("score (match.scores) called", name, SCORES)
     use_compilation_cache()
-    checkpoint = pretrained.locate(initial_checkpoint_path)
-    vocabulary = pretrained.adopt_vocabulary(checkpoint)
+    checkpoint = checkpoints.open(initial_checkpoint_path)
+    vocabulary = checkpoint.adopt_vocabulary()
     groups = _check_groups(classifier_groups) if "classifier" in scores else {}
     wanted = [Wanted(task, "train", max(shots * seeds, *examples, 1)) for task in tasks]
     wanted += [Wanted(task, "validation", heads, references) for task in tasks]
@@ -122,7 +121,7 @@ def match(
         found[2 * len(tasks) :],
     )
     todo = [Task.of(*both) for both in zip(train, held_out, strict=True)]
-    model = pretrained.load_model(checkpoint, vocabulary)
+    model = checkpoint.model(vocabulary)
     lengths = dict(task_feature_lengths)
     examples_tuning, probe_tuning, classifier_tuning = (
         complete(one or Tuning()) for one in (examples_tuning, probe_tuning, classifier_tuning)
@@ -200,8 +199,8 @@ def match(
     chosen = [(n, *s) for score in scores for n, s in methods[score].items()]
     folder = pathlib.Path(output_dir)
     identity = [
-        pretrained.digest(checkpoint),
-        pretrained.config_of(checkpoint).dtype,
+        checkpoint.digest,
+        checkpoint.config.dtype,
         vocabulary.digest,
         _source_digest(),
     ]
@@ -224,7 +223,7 @@ def match(
             f"No score of match.scores ({', '.join(scores)}) judges any of the tasks: add 'ranks' "
             "or 'probe'."
         )
-    _write(folder, pretrained.title(checkpoint), verdicts, decisions)
+    _write(folder, checkpoint.title, verdicts, decisions)
     return verdicts
 
 

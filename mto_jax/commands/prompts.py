@@ -26,8 +26,8 @@ import rich.table
 import rich.text
 import scipy.optimize
 
-from mto_jax import errors
-from mto_jax.checkpoints import conversion, peft, pretrained
+from mto_jax import checkpoints, errors
+from mto_jax.checkpoints import peft
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import Adapters
 from mto_jax.text2text.vocabulary import Vocabulary
@@ -196,7 +196,7 @@ def read(paths: Sequence[pathlib.Path]) -> list[Prompt]:
 def _nearest(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
     models: dict[str, tuple[np.ndarray, Vocabulary]] = {}
     for prompt in read(paths):
-        base = pretrained.base_checkpoint() or (prompt.description.get("base") or {}).get("path")
+        base = checkpoints.base_checkpoint() or (prompt.description.get("base") or {}).get("path")
         place = options["base"] or base
         if not place:
             raise UserError(
@@ -228,11 +228,9 @@ def _nearest(paths: Sequence[pathlib.Path], options, console: rich.console.Conso
 
 def _words(place: str) -> tuple[np.ndarray, Vocabulary]:
     """The embedding [V, D] of the ids that stand for something, and the vocabulary, of a model."""
-    path = pretrained.locate_base(place)
-    vocabulary = pretrained.own_vocabulary(path, pretrained.config_of(path))[1]
-    rules = conversion.Options().assignment_map
-    tensors = pretrained.plain_tensors(conversion.open_checkpoint(path), rules)[1]
-    return tensors["embedding"].whole()[: vocabulary.size], vocabulary
+    checkpoint = checkpoints.open_base(place)
+    vocabulary = checkpoint.find_vocabulary()[1]
+    return checkpoint.tensors()["embedding"].whole()[: vocabulary.size], vocabulary
 
 
 def nearest(

@@ -22,13 +22,14 @@ import gin
 import jax
 import numpy as np
 
-from mto_jax.checkpoints import compatibility, conversion, pretrained, runs
+from mto_jax import checkpoints
+from mto_jax.checkpoints import compatibility, runs
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.evaluation.during_training import Evaluator, means
 from mto_jax.files import write_atomically
 from mto_jax.models import flops
-from mto_jax.models.adapters import NONE, Adapters, Method, is_adapter
+from mto_jax.models.adapters import NONE, Adapters, Method
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import vocabulary as vocabularies
@@ -121,8 +122,9 @@ def train(
     if adapters != NONE:
         identity["adapters"] = adapters.as_dict()
     compatibility.check_identity(folder, identity)
+    initial = None
     if initial_checkpoint_path is not None and not runs.steps(model_dir):
-        compatibility.check_initial(initial_checkpoint_path, model, vocabulary)
+        initial = compatibility.open_initial(initial_checkpoint_path, model, vocabulary)
 
     # ------------------------------------------------------------------------ data
     prepared = loader.ensure(train_dataset)
@@ -165,21 +167,23 @@ def train(
     newest = runs.newest_good(model_dir, set_aside=True)
     if newest is not None:
         tell(f"resuming from {newest}")
-        base = runs.base_of(newest)
-        frozen = pretrained.base_parameters(base, target.frozen, initial_checkpoint_path)
+        run = checkpoints.Run(newest, base_path=initial_checkpoint_path)
+        base = run.record.get("base")
+        shardings = {name: value.sharding for name, value in target.frozen.items()}
+        frozen = run.parameters(shardings) if base else None
         state, place = runs.restore(newest, target, frozen)
         batches.set_state(place)
     else:
         parameters, base = {}, None
-        if initial_checkpoint_path is None:
+        if initial is None:
             tell(f"starting from scratch (seed {seed})")
         else:
             tell(f"starting from the parameters of {initial_checkpoint_path}")
-            parameters = initial_parameters(initial_checkpoint_path, model, target)
+            shardings = {n: v.sharding for n, v in (target.frozen | target.trainable).items()}
+            parameters = initial.parameters(shardings, model, adapters)
             if target.frozen and target.frozen.keys() <= parameters.keys():
                 frozen = {name: parameters[name] for name in target.frozen}
-                path = str(pretrained.locate(initial_checkpoint_path))
-                base = {"path": path, "fingerprints": states.fingerprints(frozen)}
+                base = {"path": str(initial.path), "fingerprints": states.fingerprints(frozen)}
         fresh = plan.abstract.keys() - parameters.keys()  # all, an adapter, or what rules leave out
         parameters |= plan.initialise(jax.random.key(seed), mesh, fresh)
         state = states.start(target, parameters, transformation, seed)
@@ -322,24 +326,6 @@ def line(measured: Mapping[str, float]) -> str:
     if "speed/peak_memory_gb" in measured:
         text += f"  peak {measured['speed/peak_memory_gb']:.2f} GB"
     return text
-
-
-def initial_parameters(path: str, model: T5Config, target: states.TrainState) -> states.Parameters:
-    """Parameters of a run directory or a step folder, of Hugging Face or T5X, placed for training.
-
-    Parameters of adapters are among them only where the checkpoint has them.
-
-    Raises:
-      UserError: no good checkpoint there, or it does not fit (see `checks.check_initial`).
-    """
-    wanted = {**target.frozen, **target.trainable}
-    found = pretrained.locate(path)
-    if conversion.is_foreign(found):
-        shardings = {name: value.sharding for name, value in wanted.items()}
-        return conversion.load(found, config=model, shardings=shardings)[1]
-    names = pretrained.names_of(found)
-    wanted = {n: v for n, v in wanted.items() if n in names or not is_adapter(n)}
-    return pretrained.parameters_of(found, wanted)
 
 
 def timed(function, *arguments) -> tuple[Any, float]:

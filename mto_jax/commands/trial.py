@@ -18,9 +18,7 @@ import rich.console
 import rich.table
 import rich.text
 
-from mto_jax import errors
-from mto_jax.checkpoints import pretrained
-from mto_jax.commands.evaluate import find_checkpoint
+from mto_jax import checkpoints, errors
 from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding
 from mto_jax.evaluation.evaluator import answer, choice_ids, predict, slots
@@ -98,8 +96,7 @@ def trial(
     Templates with a soft prompt are shown if the model has rows for it.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint
-        (`pretrained.locate`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint (`checkpoints.open`).
       relation: a relation of ATOMIC-2020, whose phrase needs no data. Give this or `task`.
       task: a registered data set of any kind, without a template; a few of its records are read to
         learn its kind and its words.
@@ -117,10 +114,10 @@ def trial(
             "Give either a relation of ATOMIC (--relation=xIntent) or a data set "
             "(--task=commonsenseqa)."
         )
-    step_dir = find_checkpoint(model_dir, checkpoint)
-    vocabulary = pretrained.adopt_vocabulary(step_dir)
+    opened = checkpoints.open(model_dir, checkpoint)
+    vocabulary = opened.adopt_vocabulary()
     subject = of_relation(relation) if relation else of_task(task, module)
-    model = pretrained.load_model(step_dir, vocabulary)
+    model = opened.model(vocabulary)
     decoding = decoding or Decoding()
 
     console = rich.console.Console(highlight=False)

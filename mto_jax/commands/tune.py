@@ -23,7 +23,8 @@ from typing import Any
 import gin
 import numpy as np
 
-from mto_jax.checkpoints import peft, pretrained
+from mto_jax import checkpoints
+from mto_jax.checkpoints import peft
 from mto_jax.checkpoints.compatibility import check_vocabulary
 from mto_jax.console import progress_bar, wide
 from mto_jax.data.loader import assemble
@@ -76,7 +77,7 @@ def tune(
     Args:
       tasks: names of data sets without a template, e.g. ["atomic_xIntent", "commonsenseqa"].
       templates: what their records wear; with soft tokens where an adapter has a prompt, without elsewhere.
-      initial_checkpoint_path: the frozen model, any checkpoint without adapters (`pretrained.locate`).
+      initial_checkpoint_path: the frozen model, any checkpoint without adapters (`checkpoints.open`).
       output_dir: where everything is written.
       task_feature_lengths: most tokens of inputs and targets.
       adapters: what is trained: a method, or a list of methods, or of lists of methods that train together.
@@ -167,7 +168,7 @@ def tune(
     baseline = {
         (run.task, run.template.name): frozen[run.task, runs.plain(run.template)] for run in wanted
     }
-    _write(folder, pretrained.title(base.checkpoint), found, baseline)
+    _write(folder, base.checkpoint.title, found, baseline)
     return found
 
 
@@ -175,21 +176,20 @@ class _Base:
     """The frozen model of all runs, loaded when it is first needed."""
 
     def __init__(self, path: str, adapters: Sequence[Adapters]):
-        self.path, self.checkpoint = path, pretrained.locate(path)
-        if pretrained.adapters_of(self.checkpoint) != NONE:
+        self.path, self.checkpoint = path, checkpoints.open(path)
+        if self.checkpoint.adapters != NONE:
             raise UserError(
                 f"{path} has adapters of its own. Write it as a plain model first: mto convert --from={path} "
                 "--to=native --output=..."
             )
-        self.vocabulary = pretrained.adopt_vocabulary(self.checkpoint)
+        self.vocabulary = self.checkpoint.adopt_vocabulary()
         for one in adapters:
-            check_vocabulary(pretrained.config_of(self.checkpoint), one, self.vocabulary)
-        digest = pretrained.digest(self.checkpoint)
-        self.settings = {"model": digest, "vocabulary": self.vocabulary.digest}
+            check_vocabulary(self.checkpoint.config, one, self.vocabulary)
+        self.settings = {"model": self.checkpoint.digest, "vocabulary": self.vocabulary.digest}
 
     @functools.cached_property
     def model(self) -> T5:
-        return pretrained.load_model(self.checkpoint, self.vocabulary)
+        return self.checkpoint.model(self.vocabulary)
 
     @functools.cached_property
     def embedding_VxD(self) -> np.ndarray:

@@ -25,8 +25,8 @@ from typing import Any
 import gin
 import jax
 
-from mto_jax import config
-from mto_jax.checkpoints import pretrained
+from mto_jax import checkpoints, config
+from mto_jax.checkpoints import Checkpoint
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import evaluate_records, metric_names, value_names
 from mto_jax.experiments.cache import once
@@ -55,7 +55,7 @@ class FewShot:
     """Computes cells; what is bound here and decides a result belongs to the cell's settings.
 
     Attributes:
-      models: the checkpoint of each name on the axis "model" (anything of `pretrained.locate`).
+      models: the checkpoint of each name on the axis "model" (anything of `checkpoints.open`).
       task_feature_lengths: most tokens of inputs and targets.
       stages_dir: where adapted models are kept, and the state of prompts in training; shared by grids.
       tuning: how "fine_tune" trains; None means `Tuning()`, as gin binds it.
@@ -100,8 +100,9 @@ class FewShot:
         """Templates fit methods and tasks, models are there, tasks can be read."""
         for cell in cells:
             self._check_cell(cell)
-        self._paths = {name: pretrained.locate(self.models[name]) for name in _each(cells, "model")}
-        vocabularies = {n: pretrained.adopt_vocabulary(path) for n, path in self._paths.items()}
+        names = _each(cells, "model")
+        self._checkpoints = {name: checkpoints.open(self.models[name]) for name in names}
+        vocabularies = {n: model.adopt_vocabulary() for n, model in self._checkpoints.items()}
         if len({vocabulary.digest for vocabulary in vocabularies.values()}) > 1:
             raise UserError(
                 f"The models {', '.join(vocabularies)} have different vocabularies; a grid has one. Make a grid "
@@ -116,7 +117,7 @@ class FewShot:
                     f"The template {cell.template} is not for {cell.task}, whose records are of the kind "
                     f"{kind}. Keep them apart with a constraint (Grid.constraints)."
                 )
-        self._model_digests = {n: pretrained.digest(path) for n, path in self._paths.items()}
+        self._model_digests = {n: model.digest for n, model in self._checkpoints.items()}
         self._data_digests = {name: _data_digest(task) for name, task in self._tasks.items()}
         self._teams = _teams(cells, self.at_once)
         use_compilation_cache()
@@ -176,7 +177,7 @@ class FewShot:
         found = []
         for name, objective in sorted({(c.model, c.objective) for c in cells}):
             if objective != "none" and not self._adapted_folder(name, objective).exists():
-                size = _parameter_bytes(pretrained.config_of(self._paths[name]))
+                size = _parameter_bytes(self._checkpoints[name].config)
                 # Two checkpoints, each with two moments for every parameter.
                 found.append(Stage(f"adapt {name}, {objective} (time not known)", 0.0, 6 * size))
         for method in _each(cells, "method"):
@@ -322,8 +323,9 @@ class FewShot:
     @functools.lru_cache(maxsize=1)  # noqa: B019
     def _model(self, name: str, objective: str) -> T5:
         """The model that cells start from; the last one is kept."""
-        path = self._paths[name] if objective == "none" else self._adapted(name, objective)
-        return pretrained.load_model(path, self._vocabulary)
+        plain = objective == "none"
+        checkpoint = self._checkpoints[name] if plain else self._adapted(name, objective)
+        return checkpoint.model(self._vocabulary)
 
     @functools.cached_property
     def _adaptation_digest(self) -> str:
@@ -333,7 +335,7 @@ class FewShot:
         digest = _digest([self._model_digests[name], self._adaptation_digest])[:12]
         return pathlib.Path(self.stages_dir, "adapted", f"{name}-{objective}-{digest}")
 
-    def _adapted(self, name: str, objective: str) -> pathlib.Path:
+    def _adapted(self, name: str, objective: str) -> Checkpoint:
         """The model after adaptation, made by `mto adapt` unless it is there."""
         folder = self._adapted_folder(name, objective)
 
@@ -357,11 +359,11 @@ class FewShot:
                 )
 
         with self._told_once(folder.name):
-            return pretrained.locate(once(folder.parent, folder.name, make))
+            return checkpoints.open(once(folder.parent, folder.name, make))
 
     def _flops(self, cell: Cell) -> float:
         """Of training and asking, both at full lengths."""
-        shape = pretrained.config_of(self._paths[cell.model])
+        shape = self._checkpoints[cell.model].config
         task = self._tasks[cell.task]
         forward = flops.train_flops(shape, 1, **self.task_feature_lengths) / 3
         asked = len(task.held_out) * forward

@@ -193,7 +193,7 @@ def vocabulary(name: str | None = None) -> Vocabulary:
         with HF_HUB_OFFLINE=1, from its cache alone);
         "demo", the small one in this package; "hf://org/model[@revision]"; the path of a SentencePiece `.model`
         file, or of a folder that holds `spiece.model`. None means "t5", but verbs that read a model
-        take that of the model (`pretrained.adopt_vocabulary`).
+        take that of the model (`Checkpoint.adopt_vocabulary`).
 
     Raises:
       UserError: no such name, file or repository, or the hub cannot be reached.

@@ -5,10 +5,9 @@
 import numpy as np
 import pytest
 
+from mto_jax import checkpoints
 from mto_jax.adaptation import classifier
 from mto_jax.adaptation.classifier import FILLING, MAPPING
-from mto_jax.checkpoints import runs
-from mto_jax.checkpoints.pretrained import load_model
 from mto_jax.training.finetune import Tuning
 from mto_jax.training.optimizers import Optimizer
 from tests.matching.common import USES, VOCABULARY, model
@@ -34,7 +33,7 @@ def test_it_learns_to_tell_words_from_phrases(trained):
 
 def test_it_is_the_same_after_it_was_saved(trained, tmp_path):
     classifier.save(trained, tmp_path / "run", VOCABULARY)
-    again = load_model(runs.resolve(tmp_path / "run"), VOCABULARY)
+    again = checkpoints.open(tmp_path / "run").model(VOCABULARY)
     np.testing.assert_array_equal(
         classifier.margins(again, GROUPS[FILLING], VOCABULARY),
         classifier.margins(trained, GROUPS[FILLING], VOCABULARY),

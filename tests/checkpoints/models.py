@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import transformers
 
+from mto_jax import checkpoints
 from mto_jax.models import t5
 from mto_jax.training.state import blueprint
 
@@ -112,3 +113,9 @@ def _forward(config):
 
 def our_logits(config, parameters, source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array(_forward(config)(dict(parameters), source, target))
+
+
+def load(path, config=None, shardings=None, **options):
+    """(model, parameters) of a checkpoint, opened with `checkpoints.Options(**options)`."""
+    checkpoint = checkpoints.open(path, options=checkpoints.Options(**options))
+    return config or checkpoint.config, checkpoint.parameters(shardings, config)

@@ -18,8 +18,8 @@ import torch
 import transformers
 from sentencepiece import sentencepiece_model_pb2
 
-from mto_jax.checkpoints import conversion, huggingface, parameter_names, tokenizer
-from mto_jax.checkpoints.conversion import Options
+from mto_jax import checkpoints
+from mto_jax.checkpoints import export, huggingface, parameter_names, tokenizer
 from mto_jax.errors import UserError
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
@@ -60,11 +60,11 @@ def test_logits_of_every_family_in_and_out(family, tmp_path):
     source, target = models.tokens(reference.config.vocab_size)
     expected = models.torch_logits(reference, source, target)
 
-    config, parameters = conversion.load(models.saved(reference, tmp_path / "in"))
+    config, parameters = models.load(models.saved(reference, tmp_path / "in"))
     logits = models.our_logits(config, parameters, source, target)
     np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-4)
 
-    conversion.save(parameters, config, tmp_path / "out")
+    export.save_huggingface(parameters, config, tmp_path / "out")
     again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
     exported = models.torch_logits(again, source, target)
     np.testing.assert_allclose(exported, expected, atol=1e-4, rtol=1e-4)
@@ -90,15 +90,15 @@ def test_the_head_as_the_configuration_says(kind, own, scaled, stored, tmp_path)
     source, target = models.tokens(reference.config.vocab_size)
     expected = models.torch_logits(reference, source, target)
 
-    config, parameters = conversion.load(folder)
+    config, parameters = models.load(folder)
     logits = models.our_logits(config, parameters, source, target)
     np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-4)
 
-    conversion.save(parameters, config, tmp_path / "out")
+    export.save_huggingface(parameters, config, tmp_path / "out")
     again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
     exported = models.torch_logits(again, source, target)
     np.testing.assert_allclose(exported, expected, atol=1e-4, rtol=1e-4)
-    second, back = conversion.load(tmp_path / "out")
+    second, back = models.load(tmp_path / "out")
     assert second == config
     assert all(np.array_equal(back[name], value) for name, value in parameters.items())
 
@@ -107,10 +107,10 @@ def test_the_head_as_the_configuration_says(kind, own, scaled, stored, tmp_path)
 @pytest.mark.parametrize("preset", models.PRESETS)
 def test_round_trips_are_exact(family, preset, tmp_path):
     model = models.torch_model(family, **models.PRESETS[preset])
-    first, parameters = conversion.load(models.saved(model, tmp_path / "in"))
+    first, parameters = models.load(models.saved(model, tmp_path / "in"))
     for dtype in ("float32", "bfloat16"):
-        conversion.save(parameters, first, tmp_path / dtype, dtype=dtype)
-        second, again = conversion.load(tmp_path / dtype)
+        export.save_huggingface(parameters, first, tmp_path / dtype, dtype=dtype)
+        second, again = models.load(tmp_path / dtype)
         assert second == first
         assert list(again) == list(parameters)
         for name, value in parameters.items():
@@ -125,12 +125,12 @@ def test_round_trips_are_exact(family, preset, tmp_path):
 
 def test_bfloat16_models_come_in(tmp_path):
     model = models.torch_model("t5_v1_1").to(torch.bfloat16)
-    config, parameters = conversion.load(models.saved(model, tmp_path / "in"))
+    config, parameters = models.load(models.saved(model, tmp_path / "in"))
     assert parameters["embedding"].dtype == np.float32
     np.testing.assert_array_equal(
         parameters["embedding"], model.shared.weight.detach().float().numpy()
     )
-    conversion.save(parameters, config, tmp_path / "out", dtype="bfloat16")
+    export.save_huggingface(parameters, config, tmp_path / "out", dtype="bfloat16")
     again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out")
     assert again.dtype == torch.bfloat16
     assert torch.equal(again.lm_head.weight, model.lm_head.weight)
@@ -152,8 +152,8 @@ def test_same_text_by_greedy_decoding_and_the_same_tokens(tmp_path):
     vocabulary = Vocabulary(tmp_path / "spiece.model")
     # `generate` of transformers 5.23 fails where the decoder is deeper than the encoder.
     model = models.torch_model("t5_v1_1", vocab_size=vocabulary.padded_size, num_decoder_layers=2)
-    config, parameters = conversion.load(models.saved(model, tmp_path / "in"))
-    conversion.save(parameters, config, tmp_path / "out", vocabulary=vocabulary)
+    config, parameters = models.load(models.saved(model, tmp_path / "in"))
+    export.save_huggingface(parameters, config, tmp_path / "out", vocabulary=vocabulary)
 
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names >= {"spiece.model", "tokenizer.json", "tokenizer_config.json", "README.md"}
@@ -179,23 +179,22 @@ def test_same_text_by_greedy_decoding_and_the_same_tokens(tmp_path):
 # ------------------------------------------------------------------------------------ sharding
 
 
-def test_each_device_reads_its_slices_only(v1_1, monkeypatch):
-    config, expected = conversion.load(v1_1)
+def test_each_device_reads_its_slices_only(v1_1):
+    config, expected = models.load(v1_1)
     mesh = sharding.mesh(fsdp=2, tensor=2)
     shardings = blueprint(lambda rngs: T5(config, rngs)).shardings(mesh)
 
-    checkpoint = conversion.open_checkpoint(v1_1)
+    checkpoint = checkpoints.open(v1_1)
     fetched = {}
-    for name, tensor in checkpoint.tensors.items():
+    for name, tensor in checkpoint.contents.tensors.items():
 
         def read(index, name=name, tensor=tensor):
             part = tensor.read(index)
             fetched.setdefault(name, []).append(part.size)
             return part
 
-        checkpoint.tensors[name] = dataclasses.replace(tensor, read=read)
-    monkeypatch.setattr(conversion, "open_checkpoint", lambda *_, **__: checkpoint)
-    _, parameters = conversion.load(v1_1, shardings=shardings)
+        checkpoint.contents.tensors[name] = dataclasses.replace(tensor, read=read)
+    parameters = checkpoint.parameters(shardings)
     for name, value in parameters.items():
         assert value.sharding == shardings[name]
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
@@ -211,10 +210,10 @@ def test_each_device_reads_its_slices_only(v1_1, monkeypatch):
 
 def test_several_files_in_and_out(tmp_path, monkeypatch):
     model = models.torch_model("t5_v1_1")
-    config, expected = conversion.load(models.saved(model, tmp_path / "in", max_shard_size="20KB"))
+    config, expected = models.load(models.saved(model, tmp_path / "in", max_shard_size="20KB"))
     assert len(list((tmp_path / "in").glob("model-*.safetensors"))) > 2
     monkeypatch.setattr(huggingface, "LARGEST_FILE", 20_000)
-    conversion.save(expected, config, tmp_path / "out")
+    export.save_huggingface(expected, config, tmp_path / "out")
     files = sorted(path.name for path in (tmp_path / "out").glob("*.safetensors"))
     assert len(files) > 2
     assert files[0] == f"model-00001-of-{len(files):05}.safetensors"
@@ -225,18 +224,18 @@ def test_several_files_in_and_out(tmp_path, monkeypatch):
 
     (tmp_path / "out" / files[1]).unlink()
     with pytest.raises(UserError, match=files[1]):
-        conversion.load(tmp_path / "out")
+        models.load(tmp_path / "out")
 
 
 @pytest.mark.parametrize("modern", [True, False])
 def test_pickles_only_when_allowed(v1_1, tmp_path, modern):
-    config, expected = conversion.load(v1_1)
+    config, expected = models.load(v1_1)
     shutil.copy(v1_1 / "config.json", tmp_path)
     state = models.torch_model("t5_v1_1").state_dict()
     torch.save(state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=modern)
     with pytest.raises(UserError, match="allow_pickle"):
-        conversion.load(tmp_path)
-    found, parameters = conversion.load(tmp_path, options=Options(allow_pickle=True))
+        models.load(tmp_path)
+    found, parameters = models.load(tmp_path, allow_pickle=True)
     assert found == config
     assert all(np.array_equal(parameters[name], expected[name]) for name in expected)
 
@@ -253,11 +252,11 @@ def test_pickles_in_several_files_allowed_by_gin(v1_1, tmp_path):
     index = {"weight_map": {key: name for name, part in parts.items() for key in part}}
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="allow_pickle"):
-        conversion.inspect(tmp_path)
+        checkpoints.open(tmp_path).describe()
     gin.bind_parameter("load_checkpoint.allow_pickle", True)
-    assert "pickle, in several files" in conversion.inspect(tmp_path)
-    _, expected = conversion.load(v1_1)
-    _, parameters = conversion.load(tmp_path)
+    assert "pickle, in several files" in checkpoints.open(tmp_path).describe()
+    _, expected = models.load(v1_1)
+    _, parameters = models.load(tmp_path)
     assert all(np.array_equal(parameters[name], expected[name]) for name in expected)
 
 
@@ -269,7 +268,7 @@ def test_a_pickle_that_carries_a_program_is_refused_even_then(v1_1, tmp_path):
     shutil.copy(v1_1 / "config.json", tmp_path)
     torch.save({"shared.weight": Program()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="does not read as tensors"):
-        conversion.load(tmp_path, options=Options(allow_pickle=True))
+        models.load(tmp_path, allow_pickle=True)
 
 
 def test_copies_of_the_embedding_and_old_leftovers_are_left(tmp_path):
@@ -282,7 +281,7 @@ def test_copies_of_the_embedding_and_old_leftovers_are_left(tmp_path):
     unused = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
     tensors[unused] = np.ones((8, 3), np.float32)
     rewrite(folder, tensors)
-    checkpoint = conversion.open_checkpoint(folder)
+    checkpoint = checkpoints.open(folder).contents
     assert checkpoint.config.tie_embeddings
     assert set(checkpoint.file.left) == {"decoder.embed_tokens.weight", "lm_head.weight", unused}
     np.testing.assert_array_equal(checkpoint.tensors["embedding"].whole(), shared)
@@ -301,22 +300,22 @@ def test_missing_extra_and_misshapen_tensors_are_listed(copy):
     tensors["classifier.weight"] = np.zeros((2, 20), np.float32)
     rewrite(folder, tensors)
     with pytest.raises(UserError) as caught:
-        conversion.load(folder)
+        models.load(folder)
     text = str(caught.value)
     assert f"missing: {missing}, expected [18, 20]" in text
     assert f"misshapen: {wrong} is [28, 21], expected [28, 20]" in text
     assert "extra: classifier.weight [2, 20]" in text
-    assert "classifier.weight" in conversion.inspect(folder)
+    assert "classifier.weight" in checkpoints.open(folder).describe()
 
 
 def test_another_model_is_told_field_by_field(v1_1):
-    config, _ = conversion.load(v1_1)
+    config, _ = models.load(v1_1)
     with pytest.raises(UserError, match="num_buckets = 8 there, 16 here"):
-        conversion.load(v1_1, config=dataclasses.replace(config, num_buckets=16, max_distance=20))
+        models.load(v1_1, config=dataclasses.replace(config, num_buckets=16, max_distance=20))
     with pytest.raises(UserError, match="max_distance = 12 there, 20 here"):
-        conversion.load(v1_1, config=dataclasses.replace(config, max_distance=20))
+        models.load(v1_1, config=dataclasses.replace(config, max_distance=20))
     other = dataclasses.replace(config, dropout_rate=0.3, dtype="bfloat16", remat="full")
-    assert conversion.load(v1_1, config=other)[0] == other
+    assert models.load(v1_1, config=other)[0] == other
 
 
 @pytest.mark.parametrize(
@@ -330,7 +329,7 @@ def test_models_that_are_no_t5(copy, change, match):
     folder, tensors, settings = copy
     rewrite(folder, tensors, settings | change)
     with pytest.raises(UserError, match=match):
-        conversion.load(folder)
+        models.load(folder)
 
 
 def test_no_weights_and_no_sizes(copy):
@@ -338,27 +337,27 @@ def test_no_weights_and_no_sizes(copy):
     del settings["d_kv"]
     rewrite(folder, tensors, settings)
     with pytest.raises(UserError, match=r"does not tell d_kv"):
-        conversion.load(folder)
+        models.load(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="no weights"):
-        conversion.load(folder)
+        models.load(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"Cannot read .*config\.json"):
-        conversion.load(folder)
+        models.load(folder)
 
 
 def test_saving_checks_names_shapes_and_place(v1_1, tmp_path):
-    config, parameters = conversion.load(v1_1)
+    config, parameters = models.load(v1_1)
     wrong = {name: value for name, value in parameters.items() if name != "lm_head"}
     wrong["prompt"] = parameters["lm_head"]
     with pytest.raises(UserError, match=r"lm_head is missing.*prompt is not a parameter"):
-        conversion.save(wrong, config, tmp_path / "out")
+        export.save_huggingface(wrong, config, tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(UserError, match="not empty"):
-        conversion.save(parameters, config, tmp_path / "full")
+        export.save_huggingface(parameters, config, tmp_path / "full")
     with pytest.raises(UserError, match="float32"):
-        conversion.save(parameters, config, tmp_path / "out", dtype="float31")
+        export.save_huggingface(parameters, config, tmp_path / "out", dtype="float31")
 
 
 # ------------------------------------------------------------------------------------ vocabulary
@@ -367,7 +366,7 @@ def test_saving_checks_names_shapes_and_place(v1_1, tmp_path):
 def test_a_vocabulary_that_is_no_multiple_of_128(tmp_path, capsys):
     model = models.torch_model("t5_v1_1", vocab_size=100)
     folder = models.saved(model, tmp_path / "in")
-    config, parameters = conversion.load(folder)
+    config, parameters = models.load(folder)
     assert config.vocab_size == 128
     assert "100 rows there, 128 here" in capsys.readouterr().err
     source, target = models.tokens(100)
@@ -380,21 +379,23 @@ def test_a_vocabulary_that_is_no_multiple_of_128(tmp_path, capsys):
     assert (logits.argmax(-1) < 100).all()
 
     exact = dataclasses.replace(config, vocab_size=100)
-    config, cut = conversion.load(folder, config=exact)
+    config, cut = models.load(folder, config=exact)
     np.testing.assert_array_equal(cut["embedding"], parameters["embedding"][:100])
-    conversion.save(parameters, dataclasses.replace(config, vocab_size=128), tmp_path / "out")
-    _, cut = conversion.load(tmp_path / "out", config=exact)
+    export.save_huggingface(
+        parameters, dataclasses.replace(config, vocab_size=128), tmp_path / "out"
+    )
+    _, cut = models.load(tmp_path / "out", config=exact)
     np.testing.assert_array_equal(cut["lm_head"], model.lm_head.weight.detach().numpy().T)
     with pytest.raises(UserError, match=r"embedding is \[100, 20\], expected \[256, 20\]"):
-        conversion.load(folder, config=dataclasses.replace(config, vocab_size=256))
+        models.load(folder, config=dataclasses.replace(config, vocab_size=256))
 
 
 def test_padded_vocabulary_is_read_in_slices(tmp_path):
     folder = models.saved(models.torch_model("t5_v1_1", vocab_size=100), tmp_path / "in")
-    config, expected = conversion.load(folder)
+    config, expected = models.load(folder)
     mesh = sharding.mesh(tensor=8)
     shardings = blueprint(lambda rngs: T5(config, rngs)).shardings(mesh)
-    _, parameters = conversion.load(folder, shardings=shardings)
+    _, parameters = models.load(folder, shardings=shardings)
     for name in ("embedding", "lm_head"):
         assert not parameters[name].is_fully_replicated
         np.testing.assert_array_equal(parameters[name], expected[name])
@@ -404,20 +405,18 @@ def test_padded_vocabulary_is_read_in_slices(tmp_path):
 
 
 def test_assignment_map(v1_1, tmp_path, capsys):
-    config, everything = conversion.load(v1_1)
+    config, everything = models.load(v1_1)
     capsys.readouterr()
-    _, parameters = conversion.load(
+    _, parameters = models.load(
         v1_1,
         config=config,
-        options=Options(
-            assignment_map=[
-                (r"lm_head", None),
-                (
-                    r"decoder\.layers\.self_attention\.(key|value)",
-                    r"decoder.layers.cross_attention.\1",
-                ),
-            ]
-        ),
+        assignment_map=[
+            (r"lm_head", None),
+            (
+                r"decoder\.layers\.self_attention\.(key|value)",
+                r"decoder.layers.cross_attention.\1",
+            ),
+        ],
     )
     report = capsys.readouterr().err
     assert set(everything) - set(parameters) == {"lm_head"}
@@ -435,22 +434,18 @@ def test_assignment_map(v1_1, tmp_path, capsys):
 
     tied = dataclasses.replace(config, tie_embeddings=True)
     with pytest.raises(UserError, match="extra: lm_head"):
-        conversion.load(v1_1, config=tied)
-    _, parameters = conversion.load(
-        v1_1, config=tied, options=Options(assignment_map=[("lm_head", None)])
-    )
+        models.load(v1_1, config=tied)
+    _, parameters = models.load(v1_1, config=tied, assignment_map=[("lm_head", None)])
     assert "lm_head" not in parameters
     with pytest.raises(UserError, match=r"missing: encoder\.layers\.nothing"):
-        conversion.load(
-            v1_1, options=Options(assignment_map=[("lm_head", "encoder.layers.nothing")])
-        )
+        models.load(v1_1, assignment_map=[("lm_head", "encoder.layers.nothing")])
 
 
 def test_rules_leave_out_what_a_t5_does_not_have(copy, capsys):
     folder, tensors, _ = copy
     tensors["classifier.weight"] = np.zeros((2, 20), np.float32)
     rewrite(folder, tensors)
-    conversion.load(folder, options=Options(assignment_map=[(r"classifier\..*", None)]))
+    models.load(folder, assignment_map=[(r"classifier\..*", None)])
     assert "classifier.weight [2, 20] is left unread" in capsys.readouterr().err
 
 
@@ -468,10 +463,10 @@ def test_every_parameter_has_one_name_of_its_own(side, per_layer):
 
 
 def test_jax_arrays_of_several_devices_go_out(v1_1, tmp_path):
-    config, expected = conversion.load(v1_1)
+    config, expected = models.load(v1_1)
     shardings = blueprint(lambda rngs: T5(config, rngs)).shardings(sharding.mesh(fsdp=2, tensor=2))
     parameters = jax.device_put(dict(expected), shardings)
-    conversion.save(parameters, config, tmp_path / "out")
+    export.save_huggingface(parameters, config, tmp_path / "out")
     first = safetensors.numpy.load_file(v1_1 / "model.safetensors")
     second = safetensors.numpy.load_file(tmp_path / "out" / "model.safetensors")
     assert all(np.array_equal(first[name], second[name]) for name in first)

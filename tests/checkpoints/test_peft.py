@@ -14,7 +14,7 @@ import pytest
 import torch
 from flax import nnx
 
-from mto_jax.checkpoints import conversion, peft
+from mto_jax.checkpoints import peft
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.checkpoints.merge import merge
 from mto_jax.errors import UserError
@@ -58,7 +58,7 @@ def base(bases):
 
 
 def plain(folder) -> T5:
-    config, parameters = conversion.load(folder)
+    config, parameters = models.load(folder)
     config = dataclasses.replace(config, scan_unroll=1)  # compiles faster
     return state.blueprint(lambda rngs: T5(config, rngs)).merge(parameters)
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from mto_jax import files
+from mto_jax import checkpoints, files
 from mto_jax.checkpoints import runs
 from mto_jax.errors import UserError
 from mto_jax.training import sharding, state
@@ -164,7 +164,7 @@ def test_a_metric_that_is_no_loss_is_better_when_higher(tmp_path, small):
 def test_parameters_load_from_a_run_and_from_a_step(tmp_path, small):
     written = write(tmp_path, small, [1, 2])
     for path, step in ((tmp_path, 2), (tmp_path / "checkpoints" / "1", 1)):
-        found = runs.restore_parameters(path, {**small.target.trainable, **small.target.frozen})
+        found = checkpoints.open(path).parameters()
         assert_equal(
             dict(sorted(found.items())),
             dict(sorted({**written[step].frozen, **written[step].trainable}.items())),
@@ -173,13 +173,13 @@ def test_parameters_load_from_a_run_and_from_a_step(tmp_path, small):
 
 def test_paths_that_hold_nothing_say_what_to_give(tmp_path, small):
     with pytest.raises(UserError, match="nowhere is not there. Give the directory of a run"):
-        runs.restore_parameters(tmp_path / "nowhere", {})
+        checkpoints.open(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no checkpoint"):
-        runs.restore_parameters(tmp_path, {})
+        checkpoints.open(tmp_path)
     write(tmp_path, small, [1])
     flip(data_file(tmp_path / "checkpoints" / "1"))
     with pytest.raises(UserError, match="is damaged: the content of .* Name another step"):
-        runs.restore_parameters(tmp_path / "checkpoints" / "1", {})
+        checkpoints.open(tmp_path / "checkpoints" / "1")
 
 
 def test_another_model_or_optimizer_is_told(tmp_path, small):

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Our reader and writer of safetensors against the package of that name."""
+"""Lazy tensors out of files of the package safetensors, and files that it reads."""
 
 import json
 
@@ -65,12 +65,12 @@ def test_the_package_reads_what_we_write(file, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
-        (lambda data: data[:-1], "ends within"),
-        (lambda data: data[:4], "longer than the file"),
-        (lambda data: b"\xff" * 8 + data[8:], "longer than the file"),
-        (lambda data: data[:8] + b"[" + data[9:], "not the JSON"),
+        (lambda data: data[:-1], "is not a whole safetensors file"),
+        (lambda data: data[:4], "is not a whole safetensors file"),
+        (lambda data: b"\xff" * 8 + data[8:], "is not a whole safetensors file"),
+        (lambda data: data[:8] + b"[" + data[9:], "is not a whole safetensors file"),
         (lambda data: data.replace(b'"F32"', b'"I32"'), "type I32"),
-        (lambda data: data.replace(b"[3,5]", b"[3,6]"), "does not have the bytes"),
+        (lambda data: data.replace(b"[3,5]", b"[3,6]"), "is not a whole safetensors file"),
     ],
 )
 def test_damaged_files_are_told(file, spoil, match):

@@ -11,8 +11,8 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import serialization, traverse_util
 
-from mto_jax.checkpoints import conversion, parameter_names
-from mto_jax.checkpoints.conversion import Options
+from mto_jax import checkpoints
+from mto_jax.checkpoints import export, parameter_names
 from mto_jax.errors import UserError
 from mto_jax.models.config import T5Config
 from tests.checkpoints import models, numpy_t5
@@ -27,7 +27,7 @@ REAL = {
 def test_real_checkpoints(name, data_dir):
     path = data_dir / "t5x_fixtures" / name
     raw = numpy_t5.raw_arrays(path)
-    checkpoint = conversion.open_checkpoint(path)
+    checkpoint = checkpoints.open(path).contents
     kind, step = REAL[name]
     assert kind in checkpoint.file.format
     assert checkpoint.file.step == step
@@ -43,7 +43,7 @@ def test_real_checkpoints(name, data_dir):
         "optimizer/state/step",
     }
 
-    config, parameters = conversion.load(path)
+    config, parameters = models.load(path)
     np.testing.assert_array_equal(parameters["embedding"], raw["token_embedder/embedding"])
     np.testing.assert_array_equal(
         parameters["decoder.layers.mlp.wo"][1], raw["decoder/layers_1/mlp/wo/kernel"]
@@ -59,8 +59,8 @@ def test_real_checkpoint_through_a_run_folder_and_out_to_transformers(data_dir, 
     import transformers
 
     path = data_dir / "t5x_fixtures" / "prompt_tuning_test_t5_1_1_tiny"
-    config, parameters = conversion.load(path)
-    conversion.save(parameters, config, tmp_path / "out")
+    config, parameters = models.load(path)
+    export.save_huggingface(parameters, config, tmp_path / "out")
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
     source, target = models.tokens(config.vocab_size)
     source[source == 0] = 5
@@ -72,16 +72,16 @@ def test_real_checkpoint_through_a_run_folder_and_out_to_transformers(data_dir, 
 @pytest.mark.parametrize("name", ["t5x_tiny_t5/checkpoint_1", "t5x_tiny_orbax/1"])
 def test_real_checkpoints_without_a_model(name, data_dir):
     path = data_dir / "t5x_fixtures" / name
-    text = conversion.inspect(path)
+    text = checkpoints.open(path).describe()
     assert "not a T5" in text
     assert "param_states/kernel" in text
     with pytest.raises(UserError, match="no parameters at all"):
-        conversion.load(path)
+        models.load(path)
 
 
 def test_mesh_tensorflow_is_told(data_dir):
     with pytest.raises(UserError, match="Mesh TensorFlow"):
-        conversion.inspect(data_dir / "t5x_fixtures" / "mtf_tiny_t5_partial")
+        checkpoints.open(data_dir / "t5x_fixtures" / "mtf_tiny_t5_partial").describe()
 
 
 # ------------------------------------------------------------------------------------ made ones
@@ -149,7 +149,7 @@ def write_orbax(path, target, **options):
 
 def check(path, config, parameters):
     like = dataclasses.replace(config, vocab_size=128)
-    found, loaded = conversion.load(path, config=like)
+    found, loaded = models.load(path, config=like)
     assert found == like
     assert set(loaded) == set(parameters)
     for name, value in parameters.items():
@@ -165,7 +165,7 @@ def test_layouts(kind, scan, heads_apart, tmp_path):
     tree = t5x_tree(config, parameters, scan=scan, heads_apart=heads_apart)
     path = write_msgpack(tmp_path / "checkpoint_7", tree)
     check(path, config, parameters)
-    text = conversion.inspect(path)
+    text = checkpoints.open(path).describe()
     assert ("scanned" in text) == bool(scan)
     assert "step           7" in text
 
@@ -178,7 +178,7 @@ def test_orbax(scan, ocdbt, tmp_path):
     folder = write_orbax(tmp_path / "checkpoint_7" / "state", tree, use_ocdbt=ocdbt)
     check(folder, CONFIG, parameters)
     check(tmp_path, CONFIG, parameters)  # the run's folder
-    assert conversion.open_checkpoint(folder).file.step == 7
+    assert checkpoints.open(folder).contents.file.step == 7
     (tmp_path / "checkpoint_7").rename(tmp_path / "7")  # as Orbax's own manager calls it
     check(tmp_path, CONFIG, parameters)
 
@@ -207,8 +207,8 @@ def test_what_the_file_does_not_tell_comes_from_the_model(tmp_path):
     parameters = random_parameters(CONFIG)
     path = write_msgpack(tmp_path / "checkpoint_7", t5x_tree(CONFIG, parameters))
     wider = dataclasses.replace(CONFIG, max_distance=64, dropout_rate=0.1)
-    assert conversion.load(path, config=wider)[0] == wider
-    assert conversion.load(path)[0] == CONFIG
+    assert models.load(path, config=wider)[0] == wider
+    assert models.load(path)[0] == CONFIG
 
 
 def test_bfloat16(tmp_path):
@@ -225,8 +225,8 @@ def test_prompts_are_left_by_rule(tmp_path, capsys):
     tree["encoder"]["prompt"] = {"prompt": {"prompt": np.zeros((5, 20), np.float32)}}
     path = write_msgpack(tmp_path / "checkpoint_7", tree)
     with pytest.raises(UserError, match=r"extra: encoder/prompt/prompt/prompt \[5, 20\]"):
-        conversion.load(path)
-    conversion.load(path, options=Options(assignment_map=[(r".*prompt.*", None)]))
+        models.load(path)
+    models.load(path, assignment_map=[(r".*prompt.*", None)])
     assert "encoder/prompt/prompt/prompt [5, 20] is left unread" in capsys.readouterr().err
 
 
@@ -235,7 +235,7 @@ def test_missing_and_misshapen_tensors_are_listed(tmp_path):
     del tree["decoder"]["layers_1"]["mlp"]["wo"]
     tree["encoder"]["layers_0"]["attention"]["key"]["kernel"] = np.zeros((20, 17), np.float32)
     with pytest.raises(UserError) as caught:
-        conversion.load(write_msgpack(tmp_path / "checkpoint_7", tree))
+        models.load(write_msgpack(tmp_path / "checkpoint_7", tree))
     assert "missing: decoder/layers_1/mlp/wo/kernel, expected [28, 20]" in str(caught.value)
     assert "misshapen: encoder/layers_0/attention/key/kernel is [20, 17], expected [20, 18]" in str(
         caught.value
@@ -249,25 +249,25 @@ def test_a_lost_chunk_is_no_row_of_zeros(data_dir, tmp_path):
     lost.parent.chmod(0o755)
     lost.unlink()
     with pytest.raises(UserError, match=r"target\.token_embedder\.embedding"):
-        conversion.load(tmp_path / "run")
+        models.load(tmp_path / "run")
 
 
 def test_lost_zarray_files_are_replaced_by_the_index(data_dir, tmp_path):
     source = data_dir / "t5x_fixtures" / "prompt_tuning_test_t5_1_1_tiny" / "checkpoint_3"
-    expected = conversion.load(source)[1]
+    expected = models.load(source)[1]
     hidden = shutil.ignore_patterns(".zarray")  # `cp *` and many web tools lose them
     shutil.copytree(source, tmp_path / "c", ignore=hidden, copy_function=shutil.copyfile)
-    loaded = conversion.load(tmp_path / "c")[1]
+    loaded = models.load(tmp_path / "c")[1]
     assert all(np.array_equal(loaded[name], expected[name]) for name in expected)
 
 
 def test_foreign_bytes(tmp_path):
     (tmp_path / "file").write_bytes(b"\xff\x00 no msgpack")
     with pytest.raises(UserError, match="not a T5X checkpoint"):
-        conversion.load(tmp_path / "file")
+        models.load(tmp_path / "file")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no checkpoint"):
-        conversion.load(tmp_path / "empty")
+        models.load(tmp_path / "empty")
     (tmp_path / "model.safetensors").write_bytes(b"\x10" + bytes(40))
     with pytest.raises(UserError, match=r"give the folder with its config\.json"):
-        conversion.load(tmp_path / "model.safetensors")
+        models.load(tmp_path / "model.safetensors")

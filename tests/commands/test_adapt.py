@@ -7,10 +7,9 @@ import json
 import gin
 import pytest
 
-from mto_jax import config
+from mto_jax import checkpoints, config
 from mto_jax.adaptation import pairs
 from mto_jax.checkpoints import runs
-from mto_jax.checkpoints.pretrained import load_model
 from mto_jax.commands import adapt as adapting
 from mto_jax.commands.convert import convert
 from mto_jax.errors import UserError
@@ -78,7 +77,7 @@ def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
     assert report["kept"] == len(rows) == 40
     # 39 pairs to train on, as many replayed, 8 a step
     assert runs.newest_good(run).name == "10"
-    model = load_model(runs.resolve(run), vocabulary.vocabulary())
+    model = checkpoints.open(run).model(vocabulary.vocabulary())
     assert model.config.d_model == tiny.CONFIG.d_model
     assert model.config.dropout_rate == 0.1
     assert "in_place_denoising" in (run / "config.gin").read_text()

@@ -10,8 +10,8 @@ import pytest
 import safetensors.numpy
 import sentencepiece
 
-from mto_jax import errors
-from mto_jax.checkpoints import conversion, pretrained
+from mto_jax import checkpoints, errors
+from mto_jax.checkpoints import export
 from mto_jax.commands.convert import convert
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training import state
@@ -35,19 +35,19 @@ def foreign(tmp_path_factory):
     )
     vocabulary = Vocabulary(folder / "spiece.model")
     model = models.torch_model("t5_v1_1", vocab_size=vocabulary.padded_size)
-    config, parameters = conversion.load(models.saved(model, folder / "raw"))
-    conversion.save(parameters, config, folder / "hf", vocabulary=vocabulary)
+    config, parameters = models.load(models.saved(model, folder / "raw"))
+    export.save_huggingface(parameters, config, folder / "hf", vocabulary=vocabulary)
     return folder / "hf"
 
 
 def test_there_and_back(foreign, tmp_path, capsys):
     convert(source=str(foreign), to="native", output=str(tmp_path / "run"))
     assert "INITIAL_CHECKPOINT_PATH" in capsys.readouterr().out
-    config, expected = conversion.load(foreign)
+    config, expected = models.load(foreign)
 
     # Our own reader of checkpoints (Orbax) takes it.
-    step_dir = pretrained.locate(tmp_path / "run")
-    model = pretrained.load_model(step_dir, Vocabulary(foreign / "spiece.model"))
+    checkpoint = checkpoints.open(tmp_path / "run")
+    model = checkpoint.model(Vocabulary(foreign / "spiece.model"))
     assert model.config == config
     flat = state.by_name(model)
     assert set(flat) == set(expected)
@@ -55,7 +55,7 @@ def test_there_and_back(foreign, tmp_path, capsys):
         np.testing.assert_array_equal(flat[name], value, err_msg=name)
     identity = json.loads((tmp_path / "run" / "model.json").read_text())
     assert identity["vocabulary"]["digest"] == Vocabulary(foreign / "spiece.model").digest
-    assert conversion.open_checkpoint(tmp_path / "run").config == config
+    assert checkpoints.open(tmp_path / "run").contents.config == config
 
     (tmp_path / "run" / "config.gin").write_text("SEED = 5\n")  # goes into the model card
     convert(source=str(tmp_path / "run"), to="hf", output=str(tmp_path / "back"))
@@ -91,7 +91,8 @@ def test_inspect(foreign, tmp_path, capsys):
 
 def test_a_damaged_run_is_told(foreign, tmp_path):
     convert(source=str(foreign), to="native", output=str(tmp_path / "run"))
-    victim = next((tmp_path / "run").rglob("decoder.layers.mlp.wo/*"))
+    files = (tmp_path / "run" / "checkpoints" / "0" / "trainable").rglob("*")
+    victim = max((path for path in files if path.is_file()), key=lambda path: path.stat().st_size)
     victim.write_bytes(b"\0" + victim.read_bytes()[1:])
     with pytest.raises(errors.UserError, match="damaged"):
         convert(source=str(tmp_path / "run"), to="hf", output=str(tmp_path / "out"))

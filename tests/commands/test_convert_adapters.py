@@ -13,7 +13,8 @@ import pytest
 import transformers
 from flax import nnx
 
-from mto_jax.checkpoints import conversion, native, peft, pretrained
+from mto_jax import checkpoints
+from mto_jax.checkpoints import export, peft
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.commands.convert import convert
 from mto_jax.errors import UserError
@@ -47,7 +48,7 @@ def folder(tmp_path_factory):
     """A base model of ours, adapters of it as folders, and a run that trained a prompt and LoRA on it."""
     folder = tmp_path_factory.mktemp("adapters")
     tensors = {name: in_memory(value) for name, value in base_parameters().items()}
-    native.write(folder / "base", SMALL, tensors, vocabulary=DEMO, vocabulary_name="demo")
+    export.save_run(folder / "base", SMALL, tensors, vocabulary=DEMO, vocabulary_name="demo")
     fingerprint = peft.one_fingerprint(state.fingerprints(base_parameters()))
     about = {
         "base": {"path": str(folder / "base"), "fingerprint": fingerprint},
@@ -100,9 +101,9 @@ def test_lora_and_ia3_are_merged(folder, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
     assert (tmp_path / "hf" / "spiece.model").is_file()
     convert(source=str(folder / "lora"), to="native", output=str(tmp_path / "run"))
-    _, merged = conversion.load(tmp_path / "run")
+    _, merged = models.load(tmp_path / "run")
     assert merged.keys() == base_parameters().keys()
-    _, again = conversion.load(tmp_path / "hf")
+    _, again = models.load(tmp_path / "hf")
     for name, value in merged.items():
         np.testing.assert_array_equal(again[name], value, err_msg=name)
 
@@ -123,7 +124,7 @@ def test_a_prompt_lies_beside_the_model(folder, tmp_path, capsys):
 
 def test_a_bare_prompt_becomes_a_folder_of_peft(folder, tmp_path):
     source = str(folder / "prompt" / "prompt.npy")
-    with pytest.raises(UserError, match=r"does not tell on which model .* base_checkpoint\.path"):
+    with pytest.raises(UserError, match=r"does not say what model .* base_checkpoint\.path"):
         convert(source=source, to="peft", output=str(tmp_path / "prompt"))
     gin.bind_parameter("base_checkpoint.path", str(folder / "base"))
     convert(source=source, to="peft", output=str(tmp_path / "prompt"))
@@ -136,7 +137,7 @@ def test_a_bare_prompt_becomes_a_folder_of_peft(folder, tmp_path):
 
 def test_a_run_with_adapters(folder, tmp_path, capsys):
     """What was trained comes out by itself, or with the model that it was trained on."""
-    trained = pretrained.load_model(pretrained.locate(folder / "run"), DEMO)
+    trained = checkpoints.open(folder / "run").model(DEMO)
     expected = our_logits(trained, soft=3)
     convert(source=str(folder / "run"), to="hf", output=str(tmp_path / "hf"))
     model = hf_peft.PeftModel.from_pretrained(theirs(tmp_path / "hf"), tmp_path / "hf" / "prompt")
@@ -160,7 +161,7 @@ def test_a_run_with_adapters(folder, tmp_path, capsys):
 
 def test_another_model_is_refused(folder, tmp_path):
     other = {name: in_memory(value * 2) for name, value in base_parameters().items()}
-    native.write(tmp_path / "other", SMALL, other, vocabulary=DEMO, vocabulary_name="demo")
+    export.save_run(tmp_path / "other", SMALL, other, vocabulary=DEMO, vocabulary_name="demo")
     gin.bind_parameter("base_checkpoint.path", str(tmp_path / "other"))
     for source in ("lora", "run"):
         with pytest.raises(UserError, match="was trained on .*other"):
@@ -172,7 +173,7 @@ def test_another_model_is_refused(folder, tmp_path):
     narrow = dataclasses.replace(SMALL, d_model=8)
     parameters = state.by_name(T5(narrow, nnx.Rngs(0)))
     tensors = {name: in_memory(value) for name, value in parameters.items()}
-    native.write(tmp_path / "narrow", narrow, tensors, vocabulary=DEMO, vocabulary_name="demo")
+    export.save_run(tmp_path / "narrow", narrow, tensors, vocabulary=DEMO, vocabulary_name="demo")
     with gin.unlock_config():
         gin.bind_parameter("base_checkpoint.path", str(tmp_path / "narrow"))
     with pytest.raises(UserError, match=r"does not fit the model .*prompt.table is \[3, 16\]"):

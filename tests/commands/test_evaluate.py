@@ -8,6 +8,7 @@ import shutil
 import gin
 import pytest
 
+from mto_jax import checkpoints
 from mto_jax.commands import evaluate as verb
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
@@ -112,7 +113,7 @@ def lose_metrics(folder, monkeypatch):
 
 
 def other_checkpoint(folder, monkeypatch):
-    monkeypatch.setattr(verb.pretrained, "digest", lambda path: "another")
+    monkeypatch.setattr(checkpoints.Run, "digest", "another")
 
 
 @pytest.mark.parametrize(
@@ -177,9 +178,9 @@ def test_all_newest_and_one_step(run_dir, tmp_path):
     assert list(run(run_dir, checkpoints="all", output_dir=str(tmp_path / "out"))) == [1, 2, 3]
     assert (tmp_path / "out" / "3" / "metrics.json").exists()
     for which, step in (("newest", 3), (1, 1), ("1", 1)):
-        assert [p.name for p in verb.find_checkpoints(str(run_dir), which)] == [str(step)]
+        assert [c.path.name for c in checkpoints.open_all(str(run_dir), which)] == [str(step)]
     step_dir = run_dir / "checkpoints" / "1"
-    assert verb.find_checkpoints(str(step_dir), "best") == [step_dir]
+    assert [c.path for c in checkpoints.open_all(str(step_dir), "best")] == [step_dir]
 
 
 def test_damaged_checkpoints_are_left_out(run_dir, capsys):
@@ -187,19 +188,19 @@ def test_damaged_checkpoints_are_left_out(run_dir, capsys):
         p for p in (run_dir / "checkpoints" / "3" / "trainable").rglob("*") if p.is_file()
     )
     victim.write_bytes(b"")
-    assert [p.name for p in verb.find_checkpoints(str(run_dir), "all")] == ["1", "2"]
+    assert [c.path.name for c in checkpoints.open_all(str(run_dir), "all")] == ["1", "2"]
     assert "3 is damaged" in capsys.readouterr().err
     with pytest.raises(UserError, match="damaged"):
-        verb.find_checkpoints(str(run_dir), 3)
+        checkpoints.open_all(str(run_dir), 3)
 
 
 def test_errors(run_dir, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="Did you mean 'newest'"):
-        verb.find_checkpoints(str(run_dir), "newst")
+        checkpoints.open_all(str(run_dir), "newst")
     with pytest.raises(UserError, match="step '7'"):
-        verb.find_checkpoints(str(run_dir), 7)
+        checkpoints.open_all(str(run_dir), 7)
     with pytest.raises(UserError, match="is not there"):
-        verb.find_checkpoints(str(tmp_path / "nothing"), "best")
+        checkpoints.open_all(str(tmp_path / "nothing"), "best")
     with pytest.raises(UserError, match=r"evaluate\.datasets is empty"):
         verb.evaluate(model_dir=str(run_dir), datasets=[])
 

@@ -11,6 +11,7 @@ import types
 import gin
 import pytest
 
+from mto_jax import checkpoints
 from mto_jax.commands import infer as verb
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError
@@ -194,7 +195,7 @@ assert "tensorflow" not in sys.modules and "seqio" not in sys.modules
 
 
 def test_a_soft_prompt_stands_where_the_input_says(run_dir, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(verb.pretrained, "load_model", lambda *any: tiny.prompted(rows=3))
+    monkeypatch.setattr(checkpoints.Checkpoint, "model", lambda *_: tiny.prompted(rows=3))
     gin.bind_parameter("SoftPrompt.length", 2)
     gin.bind_parameter("SoftPrompt.decoder_length", 1)
     source = tmp_path / "in.txt"

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from mto_jax import cli
-from mto_jax.checkpoints import native, peft
+from mto_jax.checkpoints import export, peft
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.commands import prompts
 from mto_jax.errors import UserError
@@ -40,7 +40,7 @@ def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     parameters = state.by_name(T5(SMALL, nnx.Rngs(0)))
     tensors = {name: in_memory(value) for name, value in parameters.items()}
-    native.write(folder / "base", SMALL, tensors, vocabulary=DEMO, vocabulary_name="demo")
+    export.save_run(folder / "base", SMALL, tensors, vocabulary=DEMO, vocabulary_name="demo")
     embedding = np.asarray(parameters["embedding"])
     about = {"base": {"path": str(folder / "base")}, "vocabulary": DEMO.digest}
     for task, words in WORDS.items():

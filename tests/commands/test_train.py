@@ -19,6 +19,7 @@ from tensorboard.compat.proto import event_pb2
 from tensorboard.compat.tensorflow_stub import errors
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
+from mto_jax import checkpoints
 from mto_jax.checkpoints import compatibility, runs
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
@@ -163,12 +164,11 @@ def test_a_best_metric_that_no_dev_set_has_is_told_before_any_work(data, tmp_pat
 
 
 def test_the_dev_loss_is_that_of_the_plain_logits(finished, data):
-    from mto_jax.checkpoints import pretrained
     from mto_jax.data import loader, manifest
 
     folder, metrics = finished
-    path = pretrained.locate(folder)
-    model = pretrained.load_model(path, pretrained.adopt_vocabulary(path))
+    checkpoint = checkpoints.open(folder)
+    model = checkpoint.model(checkpoint.adopt_vocabulary())
     [(batch, _)] = loader.eval_batches(manifest.read(data / "dev"), batch_size=10)
     logits_BxTxV = np.asarray(model(batch), np.float64)
     log_z_BxT = np.log(np.exp(logits_BxTxV).sum(axis=-1))
@@ -312,4 +312,4 @@ def test_killed_and_stopped_and_resumed_is_bit_for_bit_left_alone(data, tmp_path
 def test_a_missing_initial_checkpoint_is_told_before_any_work():
     demo = vocabularies.vocabulary("demo")
     with pytest.raises(UserError, match="INITIAL_CHECKPOINT_PATH runs/nowhere is not there"):
-        compatibility.check_initial("runs/nowhere", MODEL, demo)
+        compatibility.open_initial("runs/nowhere", MODEL, demo)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mto_jax.checkpoints import compatibility, peft, pretrained, runs
+from mto_jax import checkpoints
+from mto_jax.checkpoints import compatibility, peft, runs
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.checkpoints.merge import merge
 from mto_jax.commands.convert import convert
@@ -62,7 +63,7 @@ def tuned(data, base, tmp_path_factory):
 
 def parameters(folder, vocabulary=None):
     vocabulary = vocabulary or vocabularies.vocabulary("demo")
-    model = pretrained.load_model(pretrained.locate(folder), vocabulary)
+    model = checkpoints.open(folder).model(vocabulary)
     return jax.device_get(state.by_name(model))
 
 
@@ -73,7 +74,7 @@ def test_only_what_trains_is_stored_and_the_base_is_named(base, tuned):
     assert {"prompt.table", "encoder.layers.attention.lora.query_a"} < set(stored["trainable"])
     assert not any(name.startswith("embedding") for name in stored["trainable"])
     assert not any("embedding" in name for name in stored["optimizer"])
-    assert runs.base_of(step)["path"].startswith(str(base))
+    assert runs.description(step)["base"]["path"].startswith(str(base))
 
 
 def test_the_model_is_the_base_with_the_adapter_folded(base, tuned):
@@ -203,14 +204,14 @@ def test_a_method_of_a_users_module_trains_decodes_and_is_kept(data, base, tmp_p
     options = {"model": SMALL, "initial_checkpoint_path": str(base)}
     run(data, model_dir=str(tmp_path / "run"), adapters=OutputScale("wo"), **options)
     gin.clear_config()
-    path = pretrained.locate(tmp_path / "run")
-    assert set(runs.description(path)["shapes"]["trainable"]) == {
+    checkpoint = checkpoints.open(tmp_path / "run")
+    assert set(runs.description(checkpoint.path)["shapes"]["trainable"]) == {
         f"{stack}.layers.mlp.output_scale.scale" for stack in ("encoder", "decoder")
     }
-    assert pretrained.adapters_of(path) == Adapters.of(OutputScale("wo"))
+    assert checkpoint.adapters == Adapters.of(OutputScale("wo"))
 
     vocabulary = vocabularies.vocabulary("demo")
-    model = pretrained.load_model(path, vocabulary)
+    model = checkpoint.model(vocabulary)
     tokens, ones = np.array([[0, 5, 7]], np.int32), np.ones((1, 3), np.int32)
     arrays = {"encoder_input_tokens": tokens + 4, "decoder_input_tokens": tokens}
     segments = dict.fromkeys(("encoder_segment_ids", "decoder_segment_ids"), ones)

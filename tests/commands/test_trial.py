@@ -10,7 +10,7 @@ import gin
 import numpy as np
 import pytest
 
-from mto_jax.checkpoints import pretrained
+from mto_jax import checkpoints
 from mto_jax.commands import trial
 from mto_jax.decoding import generation, scoring, search
 from mto_jax.decoding.generation import Decoding
@@ -50,7 +50,7 @@ def run_dir(tmp_path_factory, demo):
 
 @pytest.fixture(scope="module")
 def model(run_dir, demo):
-    return pretrained.load_model(run_dir / "checkpoints" / "1", demo)
+    return checkpoints.open(run_dir / "checkpoints" / "1").model(demo)
 
 
 @pytest.mark.parametrize("kind", records.KINDS)

@@ -10,9 +10,9 @@ import gin
 import numpy as np
 import pytest
 
-from mto_jax import config
+from mto_jax import checkpoints, config
 from mto_jax.adaptation import classifier
-from mto_jax.checkpoints import peft, pretrained
+from mto_jax.checkpoints import peft
 from mto_jax.commands import tune as tune_lib
 from mto_jax.errors import UserError
 from mto_jax.evaluation import evaluator
@@ -118,7 +118,7 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
     assert (description["task"], description["template"]) == ("places", "MaskedPrePT")
     assert description["vocabulary"] == VOCABULARY.digest
     assert description["base"]["path"] == checkpoint
-    base = pretrained.load_model(pretrained.locate(checkpoint), VOCABULARY)
+    base = checkpoints.open(checkpoint).model(VOCABULARY)
     task = dataclasses.replace(
         QUESTIONS,
         name="places",

@@ -413,7 +413,7 @@ def test_an_example_without_free_fields_is_named(vocab):
 
 
 def test_table_in_the_docs_is_up_to_date():
-    path = pathlib.Path(__file__).parent.parent / "docs" / "templates.md"
+    path = pathlib.Path(__file__).parents[2] / "docs" / "templates.md"
     assert path.read_text() == templates.table()
 
 

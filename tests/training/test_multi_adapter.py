@@ -87,8 +87,8 @@ def test_groups_of_candidates_give_the_same(model, monkeypatch):
     monkeypatch.setattr(cores, "count", lambda: 1)
     shapes = []
     for tokens in (2 * 2 * (16 + 8), 10**6):  # two candidates of each device at a time, and all
-        monkeypatch.setattr(multi_adapter.many_step, "CORE_TOKENS", tokens)
-        multi_adapter.many_step.program.cache_clear()
+        monkeypatch.setattr(multi_adapter.multi_adapter_step, "CORE_TOKENS", tokens)
+        multi_adapter.multi_adapter_step.program.cache_clear()
         shapes.append(tune_many(model, PROMPT, chosen, tuning, lengths=LENGTHS))
     for one, other in zip(*shapes, strict=True):
         np.testing.assert_allclose(one.dev_losses, other.dev_losses, rtol=1e-5)
@@ -102,10 +102,12 @@ def test_devices_that_are_left_over_share_the_examples(model, monkeypatch):
     found = []
     for devices in (everything, everything[:1]):
         monkeypatch.setattr(cores, "for_rows", lambda size, devices=devices: devices)
-        multi_adapter.many_step.program.cache_clear()
+        multi_adapter.multi_adapter_step.program.cache_clear()
         found += tune_many(model, PROMPT, [candidate], tuning, lengths=LENGTHS)
-        shape = multi_adapter.many_step.Shape(TINY, PROMPT, 1, 4, 16, 8, tuning.optimizer)
-        assert multi_adapter.many_step.program(shape).tokens.mesh.size == min(4, len(devices))
+        shape = multi_adapter.multi_adapter_step.Shape(TINY, PROMPT, 1, 4, 16, 8, tuning.optimizer)
+        assert multi_adapter.multi_adapter_step.program(shape).tokens.mesh.size == min(
+            4, len(devices)
+        )
     np.testing.assert_allclose(found[0].dev_losses, found[1].dev_losses, rtol=1e-5)
     tables = [tuned.parameters["prompt.table"] for tuned in found]
     np.testing.assert_allclose(*tables, atol=1e-5)
@@ -261,7 +263,7 @@ def test_bad_candidates_are_told_before_anything_is_trained(model, changed, mess
 
 def test_too_many_for_the_memory_says_how_many_fit(model, monkeypatch):
     monkeypatch.setattr(
-        multi_adapter.many_step.performance, "available_memory", lambda device: 400_000
+        multi_adapter.multi_adapter_step.performance, "available_memory", lambda device: 400_000
     )
     tuning = ManyTuning(batch_size=5, optimizer=Optimizer("adamw"))
     with pytest.raises(UserError, match="3 adapters at once need .* about [0-2] fit"):

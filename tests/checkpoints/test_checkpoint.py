@@ -15,7 +15,8 @@ import pytest
 from flax import serialization, traverse_util
 from sentencepiece import sentencepiece_model_pb2
 
-from mto_jax.checkpoints import conversion, parameter_names, peft, pretrained
+from mto_jax import checkpoints
+from mto_jax.checkpoints import parameter_names, peft
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.commands import evaluate, infer
 from mto_jax.commands.convert import convert
@@ -47,11 +48,11 @@ def write_t5x(path: pathlib.Path, config, parameters) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The same model for the demo's vocabulary as Hugging Face's folder, T5X's file and our run."""
-    folder = tmp_path_factory.mktemp("pretrained")
+    folder = tmp_path_factory.mktemp("checkpoints")
     sizes = {"vocab_size": DEMO.padded_size, "relative_attention_max_distance": 128}
     models.saved(models.torch_model("t5_v1_1", **sizes), folder / "hf")
     DEMO.save(folder / "hf")
-    write_t5x(folder / "t5x", *conversion.load(folder / "hf"))
+    write_t5x(folder / "t5x", *models.load(folder / "hf"))
     gin.clear_config()
     convert(source=str(folder / "hf"), to="native", output=str(folder / "run"))
     return folder
@@ -68,12 +69,12 @@ def logits(model) -> np.ndarray:
 def test_every_kind_is_the_same_model_with_its_vocabulary(folder, kind):
     if kind == "t5x":
         gin.bind_parameter("vocabulary.name", "demo")
-    path = pretrained.locate(str(folder / kind))
-    vocabulary = pretrained.adopt_vocabulary(path)
+    checkpoint = checkpoints.open(str(folder / kind))
+    vocabulary = checkpoint.adopt_vocabulary()
     assert vocabulary.digest == DEMO.digest == vocabularies.vocabulary().digest
-    assert pretrained.step_of(path) == (7 if kind == "t5x" else 0)
-    model = pretrained.load_model(path, vocabulary)
-    assert model.config == pretrained.config_of(path)
+    assert checkpoint.step == (7 if kind == "t5x" else 0)
+    model = checkpoint.model(vocabulary)
+    assert model.config == checkpoint.config
     reference = models.torch_model(
         "t5_v1_1", vocab_size=DEMO.padded_size, relative_attention_max_distance=128
     )
@@ -85,7 +86,7 @@ def test_every_kind_is_the_same_model_with_its_vocabulary(folder, kind):
 def test_gin_says_how_a_model_computes(folder, kind):
     gin.bind_parameter("T5Config.dtype", "bfloat16")
     gin.bind_parameter("T5Config.d_model", 4)  # what it is, it says itself
-    model = pretrained.load_model(pretrained.locate(folder / kind), DEMO)
+    model = checkpoints.open(folder / kind).model(DEMO)
     assert (model.config.dtype, model.config.d_model) == ("bfloat16", 20)
 
 
@@ -125,16 +126,16 @@ def test_a_model_of_the_hub(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     fill(tmp_path / "hub", folder / "hf")
-    path = pretrained.locate("hf://org/name")
-    assert pretrained.title(path).startswith("hf://org/name@0123")
-    vocabulary = pretrained.adopt_vocabulary(path)
+    checkpoint = checkpoints.open("hf://org/name")
+    assert checkpoint.title.startswith("hf://org/name@0123")
+    vocabulary = checkpoint.adopt_vocabulary()
     assert vocabulary.digest == DEMO.digest
-    expected = logits(pretrained.load_model(folder / "hf", DEMO))
-    np.testing.assert_array_equal(logits(pretrained.load_model(path, vocabulary)), expected)
+    expected = logits(checkpoints.open(folder / "hf").model(DEMO))
+    np.testing.assert_array_equal(logits(checkpoint.model(vocabulary)), expected)
     # Another host that has downloaded the same commit at another time knows it by the same digest.
     fill(tmp_path / "other", folder / "hf")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "other"))
-    assert pretrained.digest(pretrained.locate("hf://org/name")) == pretrained.digest(path)
+    assert checkpoints.open("hf://org/name").digest == checkpoint.digest
 
 
 # ---------------------------------------------------------------------------------- vocabulary
@@ -148,23 +149,21 @@ def run(folder, tmp_path):
 
 
 def test_a_run_that_was_moved_brings_its_vocabulary(run):
-    path = pretrained.locate(run)
-    assert pretrained.adopt_vocabulary(path).path == str(run / "spiece.model")
+    checkpoint = checkpoints.open(run)
+    assert checkpoint.adopt_vocabulary().path == str(run / "spiece.model")
 
 
 @pytest.mark.parametrize("content", [None, "another vocabulary"])
-def test_the_vocabulary_on_record_is_lost(run, content, monkeypatch):
-    path = pretrained.locate(run)
-    record = pretrained.checkpoints.description(path)
-    record["vocabulary"]["name"] = "nowhere/spiece.model"
-    monkeypatch.setattr(pretrained.checkpoints, "description", lambda path: record)
+def test_the_vocabulary_on_record_is_lost(run, content):
+    checkpoint = checkpoints.open(run)
+    checkpoint.record["vocabulary"]["name"] = "nowhere/spiece.model"
     (run / "spiece.model").unlink()
     if content:
         (run / "spiece.model").write_text(content)
     with pytest.raises(UserError, match=r"not known.* nowhere/spiece\.model.*Set VOCABULARY"):
-        pretrained.adopt_vocabulary(path)
+        checkpoint.adopt_vocabulary()
     gin.bind_parameter("vocabulary.name", "demo")
-    assert pretrained.adopt_vocabulary(path).path == DEMO.path
+    assert checkpoint.adopt_vocabulary().path == DEMO.path
 
 
 @pytest.mark.parametrize("kind", ["hf", "run"])
@@ -173,24 +172,24 @@ def test_gin_names_another_vocabulary(folder, kind, tmp_path):
     other.pieces.add(piece="other", score=-9.0)
     (tmp_path / "other.model").write_bytes(other.SerializeToString())
     gin.bind_parameter("vocabulary.name", str(tmp_path / "other.model"))
-    path = pretrained.locate(folder / kind)
+    checkpoint = checkpoints.open(folder / kind)
     with pytest.raises(UserError, match=r"was trained with .* gives another, .*other\.model"):
-        pretrained.adopt_vocabulary(path)
+        checkpoint.adopt_vocabulary()
     with pytest.raises(UserError, match=r"was trained with .* gives another, .*other\.model"):
-        pretrained.load_model(path, vocabularies.vocabulary())
+        checkpoint.model(vocabularies.vocabulary())
 
 
 def test_t5x_tells_no_vocabulary(folder, tmp_path, monkeypatch, capsys):
-    path = pretrained.locate(folder / "t5x")
+    checkpoint = checkpoints.open(folder / "t5x")
     with pytest.raises(UserError, match=r"not known\. Set VOCABULARY"):
-        pretrained.adopt_vocabulary(path)
+        checkpoint.adopt_vocabulary()
     # With T5's number of rows it is taken for T5's, and that is told.
-    config = dataclasses.replace(pretrained.config_of(path), vocab_size=32128)
-    monkeypatch.setattr(pretrained, "config_of", lambda path: config)
+    config = dataclasses.replace(checkpoint.config, vocab_size=32128)
+    monkeypatch.setattr(checkpoints.Checkpoint, "config", config)
     (tmp_path / "vocab").mkdir()
     shutil.copy(DEMO.path, tmp_path / "vocab" / "t5_sentencepiece.model")
     monkeypatch.setenv("MTO_DATA_DIR", str(tmp_path))
-    assert pretrained.adopt_vocabulary(path).digest == DEMO.digest
+    assert checkpoint.adopt_vocabulary().digest == DEMO.digest
     assert "T5's is taken" in capsys.readouterr().err
 
 
@@ -199,7 +198,7 @@ def test_too_few_rows(folder):
         size = 99_999
 
     with pytest.raises(UserError, match="99999 ids: it belongs to another model"):
-        pretrained.load_model(folder / "t5x", Larger(DEMO.path))
+        checkpoints.open(folder / "t5x").model(Larger(DEMO.path))
 
 
 # ---------------------------------------------------------------------------------- the rest
@@ -207,30 +206,30 @@ def test_too_few_rows(folder):
 
 def test_digests_tell_contents_apart(folder, tmp_path):
     for kind in ("hf", "t5x", "run"):
-        path = pretrained.locate(folder / kind)
-        assert pretrained.digest(path) == pretrained.digest(path)
+        checkpoint = checkpoints.open(folder / kind)
+        assert checkpoint.digest == checkpoints.open(folder / kind).digest
     shutil.copytree(folder / "hf", tmp_path / "hf")
-    before = pretrained.digest(tmp_path / "hf")
+    before = checkpoints.open(tmp_path / "hf").digest
     os.utime(tmp_path / "hf" / "model.safetensors", ns=(0, 1))
-    assert pretrained.digest(tmp_path / "hf") != before
+    assert checkpoints.open(tmp_path / "hf").digest != before
 
 
 def test_a_part_is_no_model(folder):
     gin.bind_parameter("load_checkpoint.assignment_map", [("lm_head", None)])
     with pytest.raises(UserError, match="leaves out lm_head"):
-        pretrained.load_model(folder / "hf", DEMO)
+        checkpoints.open(folder / "hf").model(DEMO)
 
 
 @pytest.mark.parametrize("path", ["no/such/folder", "hf://name", ""])
 def test_nothing_there(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"hf://|run"):
-        pretrained.locate(path)
+        checkpoints.open(path)
 
 
 def test_an_adapter_folder_is_its_base_with_the_adapter_on(folder, tmp_path):
     run_dir = folder / "run"
-    base = pretrained.load_model(pretrained.locate(run_dir), DEMO)
+    base = checkpoints.open(run_dir).model(DEMO)
     adapters = Adapters.of(LoRA(2))
     (found,) = tune_many(
         base,
@@ -241,16 +240,16 @@ def test_an_adapter_folder_is_its_base_with_the_adapter_on(folder, tmp_path):
     fingerprint = peft.one_fingerprint(state.fingerprints(state.by_name(base)))
     description = {"base": {"path": str(run_dir), "fingerprint": fingerprint}}
     peft.save_adapter(tmp_path / "lora", adapters, found.parameters, description)
-    path = pretrained.locate(tmp_path / "lora")
-    assert pretrained.config_of(path) == base.config
-    model = pretrained.load_model(path, pretrained.adopt_vocabulary(path))
+    checkpoint = checkpoints.open(tmp_path / "lora")
+    assert checkpoint.config == base.config
+    model = checkpoint.model(checkpoint.adopt_vocabulary())
     expected = state.by_name(attach(base, adapters, found.parameters))
     for name, value in state.by_name(model).items():
         np.testing.assert_allclose(value, expected[name], atol=1e-7, err_msg=name)
     description["base"]["fingerprint"] = "0" * 32
     peft.save_adapter(tmp_path / "other", adapters, found.parameters, description)
     with pytest.raises(UserError, match="trained on another model than"):
-        pretrained.load_model(pretrained.locate(tmp_path / "other"), DEMO)
+        checkpoints.open(tmp_path / "other").model(DEMO)
     peft.save_adapter(tmp_path / "homeless", adapters, found.parameters, {})
     with pytest.raises(UserError, match=r"does not say what model .* base_checkpoint\.path"):
-        pretrained.config_of(pretrained.locate(tmp_path / "homeless"))
+        checkpoints.open(tmp_path / "homeless").config

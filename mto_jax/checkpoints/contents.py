@@ -1,19 +1,20 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""An opened checkpoint: what it holds, what of it is used, and the step from there to arrays on devices."""
+"""What a checkpoint holds, and what of it each parameter of a model gets."""
 
 import collections
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import gin
-import jax
 import numpy as np
 
 from mto_jax.checkpoints import parameter_names
-from mto_jax.checkpoints.lazy import Tensor, place
+from mto_jax.checkpoints.lazy import Tensor
 from mto_jax.errors import UserError
+from mto_jax.models.adapters import NONE, Adapters, is_adapter
 from mto_jax.models.config import T5Config
 
 # Fields of T5Config that say what a model is; the others say how it is computed or trained.
@@ -23,19 +24,19 @@ _IDENTITY = (
     "norm_epsilon",
 )
 
-# (pattern, replacement) as in T5X: see `Checkpoint.assign`.
+# (pattern, replacement) as in T5X: see `Contents.assign`.
 Rules = Sequence[tuple[str, str | None]]
 
 
 @gin.configurable("load_checkpoint")
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a user may say about the checkpoints that are read.
+    """What a user says about the checkpoints that are read.
 
     Attributes:
-      assignment_map: rules for a partial restore, see `Checkpoint.assign`.
-      allow_pickle: read `pytorch_model.bin` (by PyTorch, which must be installed, and nothing but tensors
-        of it) where there are no safetensors.
+      assignment_map: rules for a partial restore, see `Contents.assign`.
+      allow_pickle: read `pytorch_model.bin` (by PyTorch, which must be installed, and nothing but
+        tensors of it) where there are no safetensors.
     """
 
     assignment_map: Rules = ()
@@ -44,7 +45,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """What a reader finds: lazy tensors under the names that the file gives them."""
+    """Lazy tensors under the names that a file gives them."""
 
     path: str
     format: str
@@ -54,10 +55,11 @@ class File:
     notes: Sequence[str] = ()
     step: int | None = None
     layers: str = "apart"  # or "scanned"
+    unrecorded: Sequence[str] = ()  # fields of T5Config that the format does not record
 
 
 @dataclasses.dataclass(frozen=True)
-class Checkpoint:
+class Contents:
     """A T5 in a file: our parameters as lazy tensors, and an account of every tensor in it."""
 
     file: File
@@ -67,38 +69,53 @@ class Checkpoint:
     faults: Mapping[str, Sequence[str]]  # our name -> what is missing or misshapen
     extra: Mapping[str, Tensor]  # by the file's name: parameters that a T5 does not have
 
+    @classmethod
+    def of(cls, file: File, config: T5Config) -> Self:
+        """The account of a file that holds the model `config`."""
+        if file.side == "ours":
+            expected = parameter_names.shapes(config)
+            used = {name: [name] for name in file.tensors if name in expected}
+            built = parameter_names.Assembly(file.tensors, used, {})
+        else:
+            built = parameter_names.assemble(config, file.tensors, file.side)
+        names = {name for names in built.used.values() for name in names}
+        extra = {name: tensor for name, tensor in file.tensors.items() if name not in names}
+        return cls(file, config, built.tensors, built.used, built.faults, extra)
+
     @property
     def model(self) -> T5Config:
-        """The model to fill if none is asked for; a foreign vocabulary is rounded up to a multiple of 128."""
+        """The model to fill by default; a foreign vocabulary is padded to a multiple of 128."""
         rows = self.config.vocab_size
         rows = rows if self.file.side == "ours" else parameter_names.padded(rows)
         return dataclasses.replace(self.config, vocab_size=rows)
 
     def assign(
-        self, config: T5Config | None = None, rules: Rules = ()
-    ) -> tuple[T5Config, dict[str, Tensor], list[str]]:
-        """Which tensor each parameter of a model gets: (model, tensors by our name, report).
+        self, config: T5Config | None = None, rules: Rules = (), adapters: Adapters = NONE
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Which tensor each parameter of a model gets: (tensors by our name, report).
 
         Args:
           config: the model to fill; None takes `model`.
-          rules: (pattern, replacement) pairs for a partial restore; the first pattern that matches the
-            whole name of a parameter decides. A replacement (with \\1 for groups) names the
-            parameter of the checkpoint to take instead; None leaves the parameter out, so that
-            it keeps its fresh value. A None rule that matches a tensor of the file (or
-            parameter of the checkpoint) which the model has no place for leaves it unread.
+          rules: (pattern, replacement) pairs for a partial restore; the first pattern that matches
+            the whole name of a parameter decides. A replacement (with \\1 for groups) names the
+            parameter of the checkpoint to take instead; None leaves the parameter out, so that it
+            keeps its fresh value. A None rule that matches a tensor of the file (or parameter of
+            the checkpoint) which the model has no place for leaves it unread.
+          adapters: of the model; those that the checkpoint lacks are left out.
 
         Raises:
           UserError: lists each tensor that is missing, misshapen or extra, and what was expected.
         """
         target = config or self.model
         tensors, report = self._fit_vocabulary(target.vocab_size)
+        report = [*self.file.notes, *report]
         problems = []
         chosen, taken = {}, set()
-        for name, shape in parameter_names.shapes(target).items():
+        for name, shape in parameter_names.shapes(target, adapters).items():
             source = _source(name, rules)
             if source != name:
                 report.append(f"{name} <- {source or 'fresh'}")
-            if source is None:
+            if source is None or (is_adapter(source) and source not in tensors):
                 continue
             taken.add(source)
             if source in self.faults:
@@ -110,8 +127,10 @@ class Checkpoint:
                 problems.append(f"misshapen: {source} is {there}, expected {list(shape)}")
             else:
                 chosen[name] = tensors[source]
-        spare = {n: t.shape for n, t in tensors.items() if n not in taken}
-        for name, shape in {**spare, **{n: t.shape for n, t in self.extra.items()}}.items():
+        spare = {
+            name: t.shape for name, t in {**tensors, **self.extra}.items() if name not in taken
+        }
+        for name, shape in spare.items():
             if any(to is None and re.fullmatch(pattern, name) for pattern, to in rules):
                 report.append(f"{name} {list(shape)} is left unread")
             elif name not in self.extra and rules:
@@ -123,14 +142,15 @@ class Checkpoint:
                 f"another model: {field} = {getattr(self.config, field)!r} there, "
                 f"{getattr(target, field)!r} here"
                 for field in _IDENTITY
-                if getattr(self.config, field) != getattr(target, field)
+                if field not in self.file.unrecorded
+                and getattr(self.config, field) != getattr(target, field)
             ]
         if problems:
             raise self._misfit(problems)
-        return target, chosen, report
+        return chosen, report
 
     def _fit_vocabulary(self, size: int) -> tuple[Mapping[str, Tensor], list[str]]:
-        """The tensors for a vocabulary of `size`, if it differs in padding only; and what was done."""
+        """The tensors for a vocabulary that differs in padding only, and what was done."""
         stored = self.config.vocab_size
         if size == stored or parameter_names.padded(size) != parameter_names.padded(stored):
             return self.tensors, []
@@ -145,11 +165,11 @@ class Checkpoint:
         return UserError(
             f"{self.file.path} ({self.file.format}) does not fit the model:\n"
             + "\n".join(shown)
-            + "\nChange the model, or say by load_checkpoint.assignment_map which parameters to take: a "
-            "pair (pattern, other name) renames, (pattern, None) leaves out."
+            + "\nChange the model, or say by load_checkpoint.assignment_map which parameters to "
+            "take: a pair (pattern, other name) renames, (pattern, None) leaves out."
         )
 
-    def description(self) -> str:
+    def describe(self) -> str:
         """What the checkpoint is, for a person."""
         config, counts = self.config, collections.Counter()
         for tensor in {**self.tensors, **self.extra}.values():
@@ -179,25 +199,15 @@ class Checkpoint:
 
 
 def _source(name: str, rules: Rules) -> str | None:
-    """The parameter of the checkpoint that `name` takes, by the first rule that matches; None for none."""
+    """The parameter of the checkpoint that `name` takes by the first rule that matches, or None."""
     for pattern, replacement in rules:
         if match := re.fullmatch(pattern, name):
             return None if replacement is None else match.expand(replacement)
     return name
 
 
-def place_all(
-    tensors: Mapping[str, Tensor], shardings: Mapping[str, jax.sharding.Sharding] | None
-) -> dict[str, jax.Array]:
-    """The tensors as float32 arrays, one after another, each read straight to the devices that hold it."""
-    return {
-        name: place(tensor, shardings and shardings[name], np.float32)
-        for name, tensor in tensors.items()
-    }
-
-
 def family(config: T5Config) -> str:
-    """The published models of this build, as far as sizes and options tell."""
+    """The name of the published models of this build, as far as sizes and options say."""
     if config.relative_bias_per_layer:
         return "umT5"
     if config.mlp == "relu":
@@ -209,7 +219,7 @@ def family(config: T5Config) -> str:
 
 
 def describe_file(file: File, reason: str) -> str:
-    """What can be said of a checkpoint that is no T5."""
+    """What a checkpoint is that is no T5, for a person."""
     tensors = [("holds", f"{name} {list(t.shape)} {t.dtype}") for name, t in file.tensors.items()]
     return columns([*_header(file), ("not a T5", reason), *tensors[:20], *_footer(file)])
 
@@ -231,6 +241,6 @@ def _footer(file: File) -> list[tuple[str, str]]:
 
 
 def columns(rows: Sequence[tuple[str, str]]) -> str:
-    """Titles and texts, a line each."""
+    """Titles and texts in two columns, a line each."""
     width = max(len(title) for title, _ in rows)
     return "\n".join(f"{title:<{width}}  {text}" for title, text in rows)

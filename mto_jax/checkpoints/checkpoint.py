@@ -1,0 +1,608 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint of any kind as one object, from its path to a model on the device.
+
+>>> checkpoint = checkpoints.open("hf://google/flan-t5-small")  # or runs/a, or a folder of T5X
+>>> vocabulary = checkpoint.adopt_vocabulary()
+>>> model = checkpoint.model(vocabulary)
+"""
+
+import abc
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+import jax
+
+from mto_jax import hub
+from mto_jax.checkpoints import huggingface, peft, runs, t5x, tensorstore
+from mto_jax.checkpoints.contents import Contents, File, Options, describe_file
+from mto_jax.checkpoints.lazy import Tensor, in_memory, place_all
+from mto_jax.data import manifest
+from mto_jax.errors import UserError, unknown
+from mto_jax.files import DIGEST, damage
+from mto_jax.models import t5
+from mto_jax.models.adapters import NONE, Adapters, fold, is_adapter
+from mto_jax.models.config import RUNTIME_FIELDS, T5Config
+from mto_jax.text2text import vocabulary as vocabularies
+from mto_jax.text2text.vocabulary import Vocabulary
+from mto_jax.training.state import Parameters, blueprint, fingerprints
+
+_SEVERAL = ("all", "new")
+_CHOICES = ("best", "newest", *_SEVERAL)
+
+Shardings = Mapping[str, jax.sharding.Sharding]
+
+
+class UnknownVocabulary(UserError):
+    """Neither a checkpoint nor gin says which vocabulary the model has."""
+
+
+@gin.configurable
+def base_checkpoint(path: str | None = None) -> str | None:
+    """Where the frozen model of an adapter is, if it is not where it was in training."""
+    return path
+
+
+# ------------------------------------------------------------------------------------- opening
+
+
+def open(
+    path: str | os.PathLike, prefer: str | int = "newest", *, options: Options | None = None
+) -> "Checkpoint":
+    """The checkpoint at a path; its arrays are not read yet.
+
+    Args:
+      path: a run directory or a step folder of one; a folder of Hugging Face or T5X, a file of T5X,
+        or hf://org/name[@revision], which is downloaded unless it is in the cache; or an adapter
+        (`mto tune`, PEFT, a prompt in a .npy file), which stands for its base with the adapter on.
+      prefer: of a run directory, "newest", "best" or the number of a step.
+      options: None means `Options()`, as gin binds it (load_checkpoint).
+
+    Raises:
+      UserError: nothing there, damaged, or the hub does not give it.
+    """
+    if prefer in _SEVERAL:
+        raise UserError(
+            f"The checkpoint is {prefer}, but it must be one: 'best', 'newest' or the number of a "
+            "step."
+        )
+    return open_all(path, prefer, options=options)[-1]
+
+
+def open_all(
+    path: str | os.PathLike, which: str | int, *, options: Options | None = None
+) -> list["Checkpoint"]:
+    """The checkpoints of a path; of a run directory those that `which` names.
+
+    Args:
+      which: "best" (by the run's dev metric, else the newest), "newest", the number of a step, or
+        "all" (also called "new"), of which damaged ones are reported and left out.
+
+    Raises:
+      UserError: there is no such checkpoint, or only damaged ones.
+    """
+    which = int(which) if str(which).isdigit() else which
+    options = options or Options()
+    kind = _kind(path)
+    if kind is not Run:
+        if which not in _CHOICES:
+            raise UserError(
+                f"{path} is no run directory, so it has no step {which}: name the checkpoint "
+                "itself."
+            )
+        if kind is Adapted:
+            return [Adapted(pathlib.Path(path), options)]
+        return [Foreign(hub.resolve(path, allow_pickle=options.allow_pickle), options)]
+    if isinstance(which, int):
+        steps = {int(step_dir.name): step_dir for step_dir in runs.steps(path)}
+        if which not in steps:
+            raise unknown(f"checkpoint in {path} of step", str(which), map(str, steps))
+        return [Run(runs.resolve(steps[which]), options)]
+    if which not in _CHOICES:
+        raise unknown("choice of checkpoints", which, (*_CHOICES, "the number of a step"))
+    good = []
+    for step_dir in runs.steps(path) if which in _SEVERAL else ():
+        if (problem := damage(step_dir)) is None:
+            good.append(Run(step_dir, options))
+        else:
+            print(f"checkpoint {step_dir} is damaged and left out: {problem}", file=sys.stderr)
+    prefer = "best" if which == "best" else "newest"
+    return good or [Run(runs.resolve(path, prefer), options)]
+
+
+def open_base(path: str, options: Options | None = None) -> "Checkpoint":
+    """`open` for the model that an adapter or a run was trained on."""
+    try:
+        return open(path, options=options)
+    except UserError as error:
+        raise UserError(
+            f"The frozen parameters of this checkpoint are those of {path}, which is not to be "
+            f"had: {error} If it has moved, bind base_checkpoint.path (in training, "
+            "INITIAL_CHECKPOINT_PATH)."
+        ) from error
+
+
+def _kind(path: str | os.PathLike) -> type["Checkpoint"]:
+    if os.fspath(path).startswith(hub.PREFIX):
+        return Foreign
+    place = pathlib.Path(path).expanduser()
+    if peft.is_adapter(place) or (place.suffix == ".npy" and place.is_file()):
+        return Adapted
+    ours = (place / "run").is_dir() or (place / "checkpoints").is_dir()
+    kinds = (huggingface.is_checkpoint, t5x.is_checkpoint, _is_mesh_tensorflow)
+    return Foreign if not ours and any(kind(place) for kind in kinds) else Run
+
+
+def _is_mesh_tensorflow(path: pathlib.Path) -> bool:
+    return any(path.glob("*.ckpt-*.index"))
+
+
+# ----------------------------------------------------------------------------------- every kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint(abc.ABC):
+    """A T5 on disk, with its adapters if it has any.
+
+    Attributes:
+      path: the local folder or file.
+      options: what the user says about reading it.
+      run_dir: the run directory that it is in; None unless it is a step of one.
+      step_dir: the step folder with the record of how the T5 was trained, if there is one.
+      step: how many steps it was trained, as far as it says; else 0.
+      adapters: what it adds to the T5, as in training.
+    """
+
+    path: pathlib.Path
+    options: Options = dataclasses.field(default_factory=Options)
+
+    run_dir = step_dir = None
+    step = 0
+    adapters = NONE
+
+    @property
+    def title(self) -> str:
+        """The name for a person: hf://org/name@revision for a folder of the hub's cache."""
+        return hub.name_in_hub(self.path) or str(self.path)
+
+    @property
+    def config(self) -> T5Config:
+        """The model, as `model` makes it.
+
+        Its vocabulary is padded to a multiple of 128, and the fields that say how it computes
+        (`RUNTIME_FIELDS`, such as dtype) are those that gin binds, else the checkpoint's.
+        """
+        bound = gin.get_bindings("T5Config")
+        fields = {name: bound[name] for name in RUNTIME_FIELDS if name in bound}
+        return dataclasses.replace(self._stored_config, **fields)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Changes when the content does.
+
+        A checkpoint in the hub's cache is known by its commit. Other files may be too large to be
+        read for that: their names, sizes and times stand for them.
+        """
+        if name := hub.name_in_hub(self.path):  # the same on every host
+            return manifest.digest(name.encode())
+        files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
+        entries = [
+            (str(file.relative_to(self.path.parent)), file.stat().st_size, file.stat().st_mtime_ns)
+            for file in files
+            if file.is_file()
+        ]
+        return manifest.digest(json.dumps(entries).encode())
+
+    def describe(self) -> str:
+        """The checkpoint in words, for a person."""
+        return self.contents.describe()
+
+    # ---- Parameters
+
+    def parameters(
+        self,
+        shardings: Shardings | None = None,
+        config: T5Config | None = None,
+        adapters: Adapters | None = None,
+    ) -> Parameters:
+        """The parameters in float32 by name, each read straight to its devices.
+
+        What is not taken over as it is (rows added to the vocabulary, rules applied) is said on
+        standard error.
+
+        Args:
+          shardings: where each parameter lives, such as `Blueprint.shardings(mesh)`; others are not
+            read. None means all, whole, on the first local device.
+          config, adapters: the model that they must fit; None means the checkpoint's own. Adapters
+            that the checkpoint lacks, and what a rule leaves out, are not in the result.
+
+        Raises:
+          UserError: not a T5, or it does not fit: every missing, extra or misshapen tensor is
+            listed with what was expected; or its base is not there or has changed.
+        """
+        tensors, report = self.assign(config, adapters)
+        self._print(report)
+        if shardings is not None:
+            tensors = {name: tensor for name, tensor in tensors.items() if name in shardings}
+        arrays = place_all(tensors, shardings)
+        if base := {name: value for name, value in arrays.items() if self._from_base(name)}:
+            self._check_base(fingerprints(base))
+        return arrays
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters by name, still on disk; those from a base were read once for a check.
+
+        Raises:
+          UserError: see `parameters`.
+        """
+        tensors, report = self.assign()
+        self._print(report)
+        if base := {name: tensor for name, tensor in tensors.items() if self._from_base(name)}:
+            self._check_base(tensor_fingerprints(base))
+        return tensors
+
+    def model(self, vocabulary: Vocabulary) -> t5.T5:
+        """The model, whole, on the first local device, the encoder of its prompt folded away.
+
+        Raises:
+          UserError: see `parameters`; or it is only a part of a model, or was trained with another
+            vocabulary.
+        """
+        config = self.config
+        self.check_vocabulary(vocabulary)
+        plan = blueprint(functools.partial(t5.T5, config, adapters=self.adapters.folded))
+        parameters = fold(self.parameters(config=config), self.adapters)
+        missing = [name for name in plan.abstract if name not in parameters]
+        if missing:
+            raise UserError(
+                f"load_checkpoint.assignment_map leaves out {', '.join(missing)}: a part of a "
+                "model can be trained on, but not used as it is."
+            )
+        return plan.merge(parameters)
+
+    @abc.abstractmethod
+    def assign(
+        self, config: T5Config | None = None, adapters: Adapters | None = None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """The tensor on disk for each parameter of a model, and a report; see `parameters`."""
+
+    @property
+    @abc.abstractmethod
+    def _stored_config(self) -> T5Config: ...
+
+    def _print(self, report: Sequence[str]) -> None:
+        for line in report if jax.process_index() == 0 else ():
+            print(f"{self.title}: {line}", file=sys.stderr)
+
+    def _from_base(self, name: str) -> bool:
+        """Whether a parameter is read from the checkpoint that this one was trained on."""
+        return False
+
+    def _check_base(self, present: Mapping[str, str]) -> None:
+        """Raises a UserError if the fingerprints `present` are not those of the base."""
+        raise NotImplementedError(f"{type(self).__name__} has no base")
+
+    # ---- Vocabulary
+
+    def adopt_vocabulary(self) -> Vocabulary:
+        """The vocabulary, which becomes that of this process: `vocabulary.name` in gin.
+
+        Raises:
+          UserError: gin binds another one, or none is known.
+        """
+        name, vocabulary = self.find_vocabulary()
+        if gin.get_bindings("vocabulary").get("name") is None:
+            with gin.unlock_config():
+                gin.bind_parameter("vocabulary.name", name)
+        return vocabulary
+
+    def find_vocabulary(self) -> tuple[str, Vocabulary]:
+        """(`vocabulary.name`, the vocabulary).
+
+        It is spiece.model beside the checkpoint (in the folder of Hugging Face or the run
+        directory), or the one that a run has on record. Where a checkpoint says nothing (T5X), it
+        is the one that gin binds, or T5's for 32 128 rows, which is said on standard error.
+
+        Raises:
+          UserError: gin binds another one.
+          UnknownVocabulary: none is known.
+        """
+        bound = gin.get_bindings("vocabulary").get("name")
+        recorded, digest = self._recorded_vocabulary
+        file = self._vocabulary_file
+        names = [str(file.absolute())] if file.is_file() else []
+        names += [name for name in (recorded, bound) if name]
+        guessed = not names and self.config.vocab_size == 32128
+        if guessed:
+            names = [vocabularies.DEFAULT]
+        reasons = []
+        for name in names:
+            try:
+                vocabulary = vocabularies.vocabulary(name)
+                if vocabulary.digest == (digest or vocabulary.digest):
+                    break
+                reasons.append(f"{name!r} is another.")
+            except UserError as error:
+                reasons.append(str(error).splitlines()[0])
+        else:
+            raise UnknownVocabulary(
+                f"The vocabulary of {self.title} is not known. {' '.join([*reasons, ''])}Set "
+                "VOCABULARY (vocabulary.name) to it: a SentencePiece file, a folder with "
+                "spiece.model, or hf://org/model."
+            )
+        if guessed:
+            print(f"{self.title} has no vocabulary with it: T5's is taken", file=sys.stderr)
+        if bound is not None:
+            self._check_same(name, vocabulary.digest, vocabularies.vocabulary(bound))
+        return name, vocabulary
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Raises a UserError if the checkpoint belongs to another vocabulary."""
+        name, digest = self._recorded_vocabulary
+        if digest:
+            self._check_same(name, digest, vocabulary)
+        rows = self.config.vocab_size
+        if rows < vocabulary.size:
+            raise UserError(
+                f"The model {self.title} has {rows} rows for tokens, but the vocabulary "
+                f"{vocabulary.path!r} {vocabulary.size} ids: it belongs to another model. Set "
+                "VOCABULARY (vocabulary.name) to the model's."
+            )
+
+    @property
+    def _recorded_vocabulary(self) -> tuple[str, str]:
+        """What the checkpoint says of its vocabulary: name and digest, each "" if it does not."""
+        file = self._vocabulary_file
+        return (str(file), vocabularies.load(str(file)).digest) if file.is_file() else ("", "")
+
+    @property
+    def _vocabulary_file(self) -> pathlib.Path:
+        """Where a vocabulary that belongs to the checkpoint lies, if it has one."""
+        return (self.run_dir or self.path) / vocabularies.MODEL_FILE
+
+    def _check_same(self, name: str, digest: str, vocabulary: Vocabulary) -> None:
+        if digest != vocabulary.digest:
+            raise UserError(
+                f"The model {self.title} was trained with the vocabulary {name!r}, but VOCABULARY "
+                f"(vocabulary.name) gives another, {vocabulary.path!r} with {vocabulary.size} ids. "
+                "Leave VOCABULARY out, which takes the model's, or set it to that."
+            )
+
+
+def tensor_fingerprints(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """`state.fingerprints` of tensors on disk, of which one at a time is in memory."""
+    numbers = {}
+    for name, tensor in tensors.items():
+        numbers |= fingerprints(place_all({name: tensor}))
+    return numbers
+
+
+# ------------------------------------------------------------------------------- the three kinds
+
+
+class Foreign(Checkpoint):
+    """A checkpoint of another program: Hugging Face or T5X."""
+
+    @functools.cached_property
+    def _read(self) -> tuple[File, T5Config | UserError]:
+        """The file, and the model in it or the reason why it is none."""
+        if huggingface.is_checkpoint(self.path):
+            return huggingface.read(self.path, allow_pickle=self.options.allow_pickle)
+        if _is_mesh_tensorflow(self.path):
+            raise UserError(
+                f"{self.path} is a checkpoint of Mesh TensorFlow, which this program does not "
+                "read. The same models are published for T5X "
+                "(gs://t5-data/pretrained_models/t5x) and on the Hugging Face hub."
+            )
+        file = t5x.read(self.path)
+        try:
+            return file, t5x.config(file.tensors)
+        except UserError as error:
+            return file, error
+
+    @functools.cached_property
+    def contents(self) -> Contents:
+        """What of the files makes up the model, and what does not."""
+        file, config = self._read
+        if isinstance(config, UserError):
+            raise UserError(f"{file.path} ({file.format}) is not a T5: {config}") from config
+        return Contents.of(file, config)
+
+    @property
+    def step(self) -> int:
+        return self.contents.file.step or 0
+
+    @property
+    def _stored_config(self) -> T5Config:
+        return self.contents.model
+
+    def assign(
+        self, config: T5Config | None = None, adapters: Adapters | None = None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        return self.contents.assign(config, self.options.assignment_map)
+
+    def describe(self) -> str:
+        file, config = self._read
+        if isinstance(config, UserError):
+            return describe_file(file, str(config))
+        return super().describe()
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Checkpoint):
+    """A step of a run of ours; its frozen parameters may be in the base that it started from.
+
+    Attributes:
+      base_path: where that base is, if it is not where the step says.
+    """
+
+    base_path: str | None = None
+
+    @functools.cached_property
+    def record(self) -> dict[str, Any]:
+        """What is known of the step besides its arrays: see `runs`."""
+        return runs.description(self.path)
+
+    @property
+    def step(self) -> int:
+        return self.record["step"]
+
+    @property
+    def run_dir(self) -> pathlib.Path:
+        return self.path.parent.parent
+
+    @property
+    def step_dir(self) -> pathlib.Path:
+        return self.path
+
+    @property
+    def adapters(self) -> Adapters:
+        return Adapters.from_dict(self.record.get("adapters", {}))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        return manifest.digest((self.path / DIGEST).read_bytes())
+
+    @property
+    def _stored_config(self) -> T5Config:
+        return T5Config.from_dict(self.record["model"])
+
+    @property
+    def _recorded_vocabulary(self) -> tuple[str, str]:
+        record = self.record.get("vocabulary", {})
+        return record.get("name", ""), record.get("digest", "")
+
+    @functools.cached_property
+    def contents(self) -> Contents:
+        """The parameters that the step itself stores."""
+        tensors = {}
+        for item in ("trainable", "frozen"):
+            if (self.path / item).is_dir():
+                tensors |= tensorstore.orbax(self.path / item)
+        file = File(
+            path=str(self.path),
+            format="MTO-JAX",
+            side="ours",
+            tensors=tensors,
+            step=self.step,
+            layers="scanned",
+        )
+        return Contents.of(file, self._stored_config)
+
+    def assign(
+        self, config: T5Config | None = None, adapters: Adapters | None = None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        contents, report = self.contents, []
+        if self.record.get("base"):
+            there, report = open_base(self._base_place, self.options).assign()
+            there = {name: tensor for name, tensor in there.items() if self._from_base(name)}
+            contents = dataclasses.replace(contents, tensors={**there, **contents.tensors})
+        adapters = self.adapters if adapters is None else adapters
+        tensors, more = contents.assign(config, adapters=adapters)
+        return tensors, [*report, *more]
+
+    @property
+    def _base_place(self) -> str:
+        return self.base_path or base_checkpoint() or self.record["base"]["path"]
+
+    def _from_base(self, name: str) -> bool:
+        base = self.record.get("base")
+        return (
+            bool(base) and name in base["fingerprints"] and name not in self.contents.file.tensors
+        )
+
+    def _check_base(self, present: Mapping[str, str]) -> None:
+        base = self.record.get("base")
+        different = [name for name in present if present[name] != base["fingerprints"][name]]
+        if different:
+            raise UserError(
+                f"This checkpoint was trained on the frozen parameters of {base['path']}, but "
+                f"{self._base_place} has others: {', '.join(different[:3])}"
+                f"{' and more' if len(different) > 3 else ''} differ. Name the base that it "
+                "belongs to (base_checkpoint.path; in training, INITIAL_CHECKPOINT_PATH)."
+            )
+
+    def adapter_description(self) -> dict[str, Any]:
+        """What is known of the adapters, for `peft.save_adapter`."""
+        base = {"path": str(self.path)}
+        if self.record.get("base") and all(map(is_adapter, self.contents.tensors)):
+            numbers = self.record["base"]["fingerprints"]
+            base = {"path": self._base_place, "fingerprint": peft.one_fingerprint(numbers)}
+        description = {"base": base, "info": {"run": str(self.run_dir), "step": self.step}}
+        if "vocabulary" in self.record:
+            description["vocabulary"] = self.record["vocabulary"]["digest"]
+        return description
+
+
+class Adapted(Checkpoint):
+    """An adapter folder, ours or PEFT's, or a bare prompt: its base with the adapter on it."""
+
+    @functools.cached_property
+    def _content(self) -> tuple[Adapters, Mapping[str, Any], Mapping[str, Any]]:
+        return peft.load_adapter(self.path)
+
+    @property
+    def adapters(self) -> Adapters:
+        return self._content[0]
+
+    @functools.cached_property
+    def base(self) -> Checkpoint:
+        """The model that the adapter was trained on."""
+        if not self._base_place:
+            raise UserError(
+                f"The adapter {self.path} does not say what model it is for: bind "
+                "base_checkpoint.path to that."
+            )
+        return open_base(self._base_place, self.options)
+
+    @property
+    def _base_place(self) -> str | None:
+        return base_checkpoint() or self._content[2].get("base", {}).get("path")
+
+    @property
+    def step_dir(self) -> pathlib.Path | None:
+        return self.base.step_dir
+
+    @property
+    def _stored_config(self) -> T5Config:
+        return self.base._stored_config
+
+    def describe(self) -> str:
+        return peft.inspect(self.path)
+
+    def find_vocabulary(self) -> tuple[str, Vocabulary]:
+        return self.base.find_vocabulary()
+
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        self.base.check_vocabulary(vocabulary)
+
+    def assign(
+        self, config: T5Config | None = None, adapters: Adapters | None = None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        own = self._content[1]
+        wanted = self.adapters if adapters is None else adapters.folded
+        peft.check_fits(wanted, own, config or self.config, str(self.path))
+        tensors, report = self.base.assign(config)
+        return {**tensors, **{name: in_memory(value) for name, value in own.items()}}, report
+
+    def _from_base(self, name: str) -> bool:
+        return "fingerprint" in self._content[2].get("base", {}) and not is_adapter(name)
+
+    def _check_base(self, present: Mapping[str, str]) -> None:
+        if peft.one_fingerprint(present) != self._content[2]["base"]["fingerprint"]:
+            raise UserError(
+                f"The adapter {self.path} was trained on another model than {self.base.title}, or "
+                "that has changed since. Name the one that it belongs to with base_checkpoint.path."
+            )
+
+    def adapter_description(self) -> dict[str, Any]:
+        """What is known of the adapter, for `peft.save_adapter`."""
+        description = self._content[2]
+        return {**description, "base": {**description.get("base", {}), "path": self._base_place}}

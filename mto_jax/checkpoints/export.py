@@ -1,0 +1,121 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Models written for others: a folder that Transformers loads, or a run directory of ours.
+
+>>> save_huggingface(parameters, config, "exported", vocabulary=vocabulary())
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from mto_jax.checkpoints import huggingface, model_card, parameter_names, tensorstore, tokenizer
+from mto_jax.checkpoints.lazy import Tensor, in_memory
+from mto_jax.errors import UserError
+from mto_jax.files import write_atomically, write_digest
+from mto_jax.models.config import T5Config
+from mto_jax.text2text.vocabulary import Vocabulary
+
+
+def save_huggingface(
+    parameters: Mapping[str, Any],
+    config: T5Config,
+    folder: str | os.PathLike,
+    *,
+    vocabulary: Vocabulary | None = None,
+    dtype: str = "float32",
+    source: str = "",
+    step_dir: pathlib.Path | None = None,
+) -> None:
+    """Write a folder that Transformers loads: weights, configs, tokenizer and model card.
+
+    Args:
+      parameters: arrays or lazy tensors by name. One after another is fetched and written.
+      folder: is made; must be empty if it exists.
+      vocabulary: None leaves the tokenizer out.
+      dtype: "float32" or "bfloat16".
+      source, step_dir: for the model card, see `model_card.text`.
+
+    Raises:
+      UserError: the folder is not empty, or parameters are missing or misshapen.
+    """
+    folder = _new_folder(folder)
+    tensors = {n: v if isinstance(v, Tensor) else in_memory(v) for n, v in parameters.items()}
+    parameter_names.check_complete(config, tensors)
+    if vocabulary is not None and vocabulary.size > config.vocab_size:
+        raise UserError(
+            f"The vocabulary {vocabulary.path} has {vocabulary.size} ids, but the model "
+            f"{config.vocab_size}: it belongs to another model. Set vocabulary.name (macro "
+            "VOCABULARY) to that of the model."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    if vocabulary is not None:
+        tokenizer.write(partial, vocabulary)
+    huggingface.write(partial, config, tensors, dtype)
+    (partial / "README.md").write_text(model_card.text(config, folder.name, source, step_dir))
+    if folder.exists():
+        folder.rmdir()
+    partial.rename(folder)
+
+
+def save_run(
+    folder: str | os.PathLike,
+    config: T5Config,
+    tensors: Mapping[str, Tensor],
+    *,
+    vocabulary: Vocabulary | None = None,
+    vocabulary_name: str = "",
+    origin: str = "",
+) -> None:
+    """Write a run directory with these parameters as step 0: a model to start from or to evaluate.
+
+    The files are those of `runs.Checkpointer`, written tensor by tensor.
+
+    Args:
+      vocabulary: goes into the folder, and its digest into the checkpoint; None leaves it open.
+      vocabulary_name: what `vocabulary.name` was, for the record.
+      origin: where the parameters come from, for the record.
+
+    Raises:
+      UserError: the folder is not empty, or parameters are missing or misshapen.
+    """
+    folder = _new_folder(folder)
+    parameter_names.check_complete(config, tensors)
+    identity: dict[str, Any] = {"model": dataclasses.asdict(config)}
+    if vocabulary is not None:
+        identity["vocabulary"] = {"name": vocabulary_name, "digest": vocabulary.digest}
+    shapes = {name: ["float32", *tensor.shape] for name, tensor in tensors.items()}
+    record = {
+        **identity,
+        "origin": origin,
+        "step": 0,
+        "key": [],
+        "data": [],
+        "metrics": {},
+        "score": None,
+        "shapes": {"trainable": shapes, "frozen": {}, "optimizer": {}},
+    }
+    step_dir = folder / "checkpoints" / "0"
+    partial = folder / "checkpoints" / ".partial"
+    (partial / "run").mkdir(parents=True)
+    tensorstore.write_orbax(partial / "trainable", tensors)
+    (partial / "run" / "metadata").write_text(json.dumps(record))
+    write_digest(partial)
+    partial.rename(step_dir)
+    if vocabulary is not None:
+        vocabulary.save(folder)
+    write_atomically(folder / "model.json", json.dumps(identity, indent=2) + "\n")
+
+
+def _new_folder(folder: str | os.PathLike) -> pathlib.Path:
+    folder = pathlib.Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not empty: name another output folder.")
+    return folder
