@@ -42,7 +42,7 @@ setup(
         "transformers>=5,<6",
         "huggingface_hub>=1.5,<3",
         "tokenizers>=0.22,<0.24",
-        "filelock>=3.16,<5",
+        "filelock>=3.30,<5",
         # Configuration, metrics, reports.
         "gin-config>=0.5,<0.6",
         "numpy>=2,<3",

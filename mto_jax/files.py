@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A digest of the files of a folder: what was written is what is read, or the reader is told."""
+"""Files: atomic writes, digests, locks and leases between processes, and a store of finished
+work."""
 
 import concurrent.futures
 import hashlib
@@ -8,37 +9,17 @@ import json
 import os
 import pathlib
 import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import filelock
+
+from mto_jax.errors import UserError
 
 DIGEST = "digest.json"
 # Orbax rewrites these two while it commits, after the digest; restoring needs neither.
 _AFTER_DIGEST = ("_CHECKPOINT_METADATA", "commit_success.txt")
-
-
-def write_digest(folder: pathlib.Path) -> None:
-    """Write the SHA-256 of every file in `folder` to its `digest.json`."""
-    skipped = {folder / name for name in (DIGEST, *_AFTER_DIGEST)}
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p not in skipped)
-    names = [path.relative_to(folder).as_posix() for path in files]
-    digests = dict(zip(names, _sha256s(files), strict=True))
-    write_atomically(folder / DIGEST, json.dumps({"sha256": digests}, indent=1))
-
-
-def damage(folder: pathlib.Path) -> str | None:
-    """What is wrong with a folder, in words; None if every file is as it was written."""
-    try:
-        digests = json.loads((folder / DIGEST).read_text())["sha256"]
-        files = [folder / name for name in digests]
-    except FileNotFoundError:
-        return f"it has no {DIGEST}, so nothing vouches for its content"
-    except (ValueError, KeyError, TypeError):
-        return f"its {DIGEST} is damaged"
-    for path in files:
-        if not path.is_file():
-            return f"{path.relative_to(folder)} is missing"
-    for path, digest, found in zip(files, digests.values(), _sha256s(files), strict=True):
-        if digest != found:
-            return f"the content of {path.relative_to(folder)} has changed"
-    return None
 
 
 def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
@@ -52,10 +33,208 @@ def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
     temporary.replace(path)
 
 
-def _sha256s(files: list[pathlib.Path]) -> list[str]:
-    def sha256(path):
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+# ---- Digests ----------------------------------------------------------------------------------
 
+
+def canonical(content: Any) -> str:
+    """JSON that is the same text for the same content; NaN and infinity are refused."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(content: Any) -> str:
+    """The SHA-256, in 64 hexadecimal digits, of bytes, a text, or canonical JSON of all else."""
+    if not isinstance(content, bytes | str):
+        content = canonical(content)
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file's content, as `digest` has it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short_hash(text: str, size: int = 16) -> bytes:
+    """`size` bytes of BLAKE2b: a random draw that is a pure function of the text."""
+    return hashlib.blake2b(text.encode(), digest_size=size).digest()
+
+
+def write_digest(folder: pathlib.Path) -> None:
+    """Write the SHA-256 of every file in `folder` to its `digest.json`."""
+    skipped = {folder / name for name in (DIGEST, *_AFTER_DIGEST)}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p not in skipped)
+    names = [path.relative_to(folder).as_posix() for path in files]
+    digests = dict(zip(names, _file_digests(files), strict=True))
+    write_atomically(folder / DIGEST, json.dumps({"sha256": digests}, indent=1))
+
+
+def damage(folder: pathlib.Path) -> str | None:
+    """The damage of a folder, in words; None if every file is as it was written."""
+    try:
+        digests = json.loads((folder / DIGEST).read_text())["sha256"]
+        files = [folder / name for name in digests]
+    except FileNotFoundError:
+        return f"it has no {DIGEST}, so nothing vouches for its content"
+    except (ValueError, KeyError, TypeError):
+        return f"its {DIGEST} is damaged"
+    for path in files:
+        if not path.is_file():
+            return f"{path.relative_to(folder)} is missing"
+    for path, written, present in zip(files, digests.values(), _file_digests(files), strict=True):
+        if written != present:
+            return f"the content of {path.relative_to(folder)} has changed"
+    return None
+
+
+def _file_digests(files: list[pathlib.Path]) -> list[str]:
     with concurrent.futures.ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        return list(pool.map(sha256, files))
+        return list(pool.map(file_digest, files))
+
+
+# ---- Locks ------------------------------------------------------------------------------------
+
+
+def lock(path: str | os.PathLike) -> filelock.BaseFileLock:
+    """A lock between the processes of a host: `with lock(path): ...` waits for its turn.
+
+    The kernel drops it when its holder dies; the file stays.
+    """
+    return filelock.FileLock(path)
+
+
+class Leases:
+    """Leases of names in a folder that processes on several hosts share.
+
+    A lease is a file that its holder renews from a thread. It ends when it is released, at once
+    when the holder dies on the host of who asks, and elsewhere after `duration` seconds without
+    renewal. A holder that was only suspended may then compute what its successor computes too,
+    which does no harm where results are written atomically; look for a result after having got the
+    lease.
+    """
+
+    def __init__(self, folder: str | os.PathLike, duration: float = 300.0):
+        self.folder, self.duration = pathlib.Path(folder), duration
+        self._leases: dict[str, Any] = {}
+        self._held: set[str] = set()
+
+    def __enter__(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *error):
+        for name in list(self._held):
+            self.release(name)
+
+    def take(self, name: str, timeout: float = 0) -> bool:
+        """Lease `name`, waiting at most `timeout` seconds (-1: for ever); False if another has
+        it."""
+        if name in self._held:
+            return False
+        # The same object asks again and again: it sees for how long a lease was not renewed.
+        if name not in self._leases:
+            self._leases[name] = filelock.SoftFileLease(
+                self.folder / name, lease_duration=self.duration
+            )
+        try:
+            self._leases[name].acquire(timeout=timeout, poll_interval=0.2)
+        except filelock.Timeout:
+            return False
+        self._held.add(name)
+        return True
+
+    def release(self, name: str) -> None:
+        """Give `name` back."""
+        self._held.remove(name)
+        self._leases.pop(name).release()
+
+    def others(self) -> int:
+        """The number of names that other processes have leased, or had when they died."""
+        return len({path.name for path in self.folder.iterdir()} - self._held)
+
+
+# ---- Finished work ----------------------------------------------------------------------------
+
+
+def write_record(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Write JSON together with the digest of its content, atomically."""
+    content = json.loads(canonical(content))  # as it will be read: no tuples, no numbers as keys
+    content["digest"] = digest(content)
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_record(path: pathlib.Path) -> dict[str, Any]:
+    """The content that `write_record` wrote.
+
+    Raises:
+      UserError: it is damaged; the message begins with the path.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} does not parse as JSON: {error}") from error
+    if not isinstance(content, dict) or "digest" not in content:
+        raise UserError(f"{path} was not written by this program: it has no digest")
+    if content.pop("digest") != digest(content):
+        raise UserError(
+            f"{path} has changed since it was written: its digest does not fit its content"
+        )
+    return content
+
+
+class Store:
+    """Finished work in a folder that processes share: each piece is computed once and kept."""
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = pathlib.Path(folder)
+
+    def get(self, identity: Any, compute: Callable[[], Any], name: str = "result") -> Any:
+        """The value of `compute`, read from its file if that is there, else computed and written.
+
+        Where the file is damaged, this is said on standard error, and the value computed again.
+
+        Args:
+          identity: all that the value depends on, as JSON; the file is named by its digest.
+          compute: returns the value, as JSON.
+          name: begins the file's name, for readers of the folder.
+        """
+        path = self.folder / f"{name}-{digest(identity)[:16]}.json"
+        if (known := _value(path)) is not None:
+            return known["value"]
+        with Leases(self.folder / "leases") as leases:
+            leases.take(path.name, timeout=-1)
+            if (known := _value(path)) is None:  # not written by another process meanwhile
+                known = {"identity": identity, "value": compute()}
+                write_record(path, known)
+        return json.loads(canonical(known["value"]))
+
+    def fill(self, name: str, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+        """The folder NAME as `make(path)` filled it, by this process or another, now or before.
+
+        Waits while another process fills it. What was interrupted is made again in the same folder,
+        so `make` may go on where it stopped.
+
+        Args:
+          name: of the folder; holds all that decides its content, as a digest for example.
+          make: fills the folder, which exists when it is called.
+        """
+        path, finished = self.folder / name, self.folder / f"{name}.done"
+        if finished.exists():
+            return path
+        with Leases(self.folder / "leases") as leases:
+            leases.take(name, timeout=-1)
+            if not finished.exists():
+                path.mkdir(parents=True, exist_ok=True)
+                make(path)
+                write_atomically(finished, "")
+        return path
+
+
+def _value(path: pathlib.Path) -> dict[str, Any] | None:
+    """The record of a value; None if there is none, or if it is damaged, which is said."""
+    if not path.exists():
+        return None
+    try:
+        return read_record(path)
+    except UserError as error:
+        print(f"{error}. It is computed again.", file=sys.stderr)
+        return None

@@ -3,12 +3,12 @@
 """`hf://org/name[@revision]`: files of the Hugging Face hub, in its cache on this machine."""
 
 import fnmatch
-import hashlib
 import os
 import pathlib
 import re
 
 from mto_jax.errors import UserError
+from mto_jax.files import file_digest, lock
 
 PREFIX = "hf://"
 _SMALL = ("*.json", "*.model")
@@ -99,7 +99,6 @@ def _fetch(repository: str, commit: str, file) -> None:
     So this uses names that are not public: `file_download.http_get`, the limit beyond which the
     client has other ways, and the layout of the cache. tests/test_hub.py says when they move.
     """
-    import filelock
     import huggingface_hub
     from huggingface_hub import constants, file_download, utils
 
@@ -109,10 +108,10 @@ def _fetch(repository: str, commit: str, file) -> None:
     cache, folder = pathlib.Path(constants.HF_HUB_CACHE), f"models--{repository.replace('/', '--')}"
     blob = cache / folder / "blobs" / file.lfs.sha256
     partial = blob.with_name(f"{blob.name}.incomplete")
-    lock = cache / ".locks" / folder / f"{blob.name}.lock"  # the client's own
-    for parent in (blob.parent, lock.parent):
+    lock_file = cache / ".locks" / folder / f"{blob.name}.lock"  # the client's own
+    for parent in (blob.parent, lock_file.parent):
         parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(lock):
+    with lock(lock_file):
         if blob.exists():
             return
         with partial.open("ab") as stream:
@@ -124,8 +123,7 @@ def _fetch(repository: str, commit: str, file) -> None:
                 expected_size=file.lfs.size,
                 displayed_filename=file.rfilename,
             )
-        with partial.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = file_digest(partial)
         if digest != blob.name:
             partial.unlink()
             raise UserError(

@@ -10,7 +10,6 @@ never names. Nothing is imported: modules are read as files.
 import ast
 import dataclasses
 import functools
-import hashlib
 import importlib.machinery
 import os
 import pathlib
@@ -19,6 +18,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mto_jax.errors import UserError
+from mto_jax.files import digest as digest_of
 
 # Tables of what is registered: whoever uses a row holds it, or names it in a string.
 REGISTRIES = ("OBJECTIVES",)
@@ -133,7 +133,7 @@ class _Source:
 
     def digest(self, name: str) -> str:
         form = repr(_form(self.statements[name]))
-        return hashlib.sha256(form.encode()).hexdigest()[:16]
+        return digest_of(form)[:16]
 
     def references(self, name: str) -> Iterator[str]:
         """The definitions that the statements name; those of this module also in a string."""

@@ -23,7 +23,6 @@ ROOMS = (
     "evaluation",
     "adaptation",
     "matching",
-    "tuning",
     "experiments",
     "commands",
 )

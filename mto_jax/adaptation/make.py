@@ -12,7 +12,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import filelock
 import gin
 
 from mto_jax.adaptation import held_out, teaching
@@ -22,9 +21,9 @@ from mto_jax.adaptation.pairs import Cut, Pair
 from mto_jax.adaptation.report import Report
 from mto_jax.checkpoints import Checkpoint
 from mto_jax.console import progress_bar
-from mto_jax.data import manifest
+from mto_jax.data.manifest import describe_file
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import write_atomically
+from mto_jax.files import digest, lock, write_atomically
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training.finetune import Tuning, complete
 
@@ -132,7 +131,7 @@ def ensure(
         says why the sentences were dropped.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / ".lock"):  # runs that share the folder wait for the first
+    with lock(folder / ".lock"):  # runs that share the folder wait for the first
         return _ensure(config, folder, base if config.needs_model else None)
 
 
@@ -143,14 +142,14 @@ def _ensure(
     path, report_path = folder / "pairs.jsonl", folder / "report.json"
     if path.exists() and report_path.exists():
         known = json.loads(report_path.read_text())
-        if known["request"] == request and known["pairs"] == manifest.digest(path.read_bytes()):
+        if known["request"] == request and known["pairs"] == digest(path.read_bytes()):
             return path, Report.from_json(known["report"])
     pairs, report = make(config, folder, base)
     text = pairs_lib.to_jsonl(pairs)
     write_atomically(path, text)
     content = {
         "request": request,
-        "pairs": manifest.digest(text.encode()),
+        "pairs": digest(text.encode()),
         "report": report.to_json(),
     }
     write_atomically(report_path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -258,7 +257,7 @@ def _methods(
 def _request(config: PairConfig, base: Checkpoint | None) -> Any:
     """Return what decides the pairs, as JSON; facts and held-out tasks count by name."""
     files, _ = sentences_lib.corpus_files(config.corpus, config.format)
-    described = [manifest.describe_file(file) for file in files]
+    described = [describe_file(file) for file in files]
     request = {
         "config": dataclasses.asdict(config),
         "files": [entry.get("sha256", entry["mtime_ns"]) for entry in described],

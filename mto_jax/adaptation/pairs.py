@@ -7,7 +7,6 @@ the in-place objectives know the gap; the others (`mto_jax.text2text.objectives`
 or move it.
 """
 
-import hashlib
 import json
 import os
 import pathlib
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from mto_jax.errors import UserError
+from mto_jax.files import short_hash
 from mto_jax.text2text import phrases as phrase_sets
 from mto_jax.text2text import readers
 
@@ -130,7 +130,7 @@ def at_random(sentence: str, seed: int, max_words: int) -> Cut | str:
     spans = words(sentence)
     if len(spans) < 2:
         return "fewer than two words"
-    digest = hashlib.blake2b(f"{seed}\0span\0{sentence}".encode(), digest_size=16).digest()
+    digest = short_hash(f"{seed}\0span\0{sentence}")
     size = 1 + int.from_bytes(digest[:8], "big") % min(max_words, len(spans) // 2)
     first = int.from_bytes(digest[8:], "big") % (len(spans) - size + 1)
     return spans[first].core_start, spans[first + size - 1].core_end

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A corpus as clean sentences: reading, splitting into sentences, a seeded sample."""
 
-import hashlib
 import heapq
 import itertools
 import re
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 from mto_jax.adaptation.report import Report
 from mto_jax.errors import UserError, unknown
+from mto_jax.files import short_hash
 from mto_jax.text2text import readers, text_files
 
 
@@ -136,7 +136,7 @@ def draw(
             for text in map(clean, split_sentences(document)):
                 report.read += 1
                 words = len(text.split())
-                digest = hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=16).digest()
+                digest = short_hash(f"{seed}\0{text}")
                 if words < min_words:
                     report.drop(f"fewer than {min_words} words", text)
                 elif words > max_words:

@@ -11,7 +11,6 @@ tells Filling from Mapping.
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import shutil
@@ -30,7 +29,7 @@ from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import answer
-from mto_jax.files import damage, write_atomically
+from mto_jax.files import damage, digest, write_atomically
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import few_shot, record_sets, templates
 from mto_jax.text2text.vocabulary import Vocabulary
@@ -88,7 +87,7 @@ class CachedTuning:
 
     def __call__(self, model: T5, examples: Sequence[Example], *, seed: int = 0) -> T5:
         parts = json.dumps([dataclasses.asdict(self.tuning), seed, self.base, examples])
-        request = hashlib.sha256(parts.encode()).hexdigest()
+        request = digest(parts)
         mark = self.folder / "request.txt"
         saved = runs.steps(self.folder)
         if mark.exists() and mark.read_text() == request and saved and damage(saved[-1]) is None:

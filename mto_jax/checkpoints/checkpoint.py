@@ -24,9 +24,8 @@ from mto_jax import hub
 from mto_jax.checkpoints import huggingface, peft, runs, t5x, tensorstore
 from mto_jax.checkpoints.contents import Contents, File, Options, describe_file
 from mto_jax.checkpoints.lazy import Tensor, in_memory, place_all
-from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import DIGEST, damage
+from mto_jax.files import DIGEST, damage, digest
 from mto_jax.models import t5
 from mto_jax.models.adapters import NONE, Adapters, fold, is_adapter
 from mto_jax.models.config import RUNTIME_FIELDS, T5Config
@@ -191,14 +190,14 @@ class Checkpoint(abc.ABC):
         read for that: their names, sizes and times stand for them.
         """
         if name := hub.name_in_hub(self.path):  # the same on every host
-            return manifest.digest(name.encode())
+            return digest(name.encode())
         files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*"))
         entries = [
             (str(file.relative_to(self.path.parent)), file.stat().st_size, file.stat().st_mtime_ns)
             for file in files
             if file.is_file()
         ]
-        return manifest.digest(json.dumps(entries).encode())
+        return digest(json.dumps(entries).encode())
 
     def describe(self) -> str:
         """The checkpoint in words, for a person."""
@@ -468,7 +467,7 @@ class Run(Checkpoint):
 
     @functools.cached_property
     def digest(self) -> str:
-        return manifest.digest((self.path / DIGEST).read_bytes())
+        return digest((self.path / DIGEST).read_bytes())
 
     @property
     def _stored_config(self) -> T5Config:

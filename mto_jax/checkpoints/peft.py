@@ -13,7 +13,6 @@ An adapter folder of ours holds
 `load_adapter` also reads PEFT's own folders and .npy files.
 """
 
-import hashlib
 import json
 import os
 import pathlib
@@ -29,6 +28,7 @@ from mto_jax.checkpoints import peft_form, safetensors
 from mto_jax.checkpoints.contents import columns
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.errors import UserError
+from mto_jax.files import digest, file_digest, write_atomically
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters, PromptTuning
 from mto_jax.models.config import T5Config
@@ -53,7 +53,7 @@ def is_adapter(path: str | os.PathLike) -> bool:
 def one_fingerprint(fingerprints: Mapping[str, str]) -> str:
     """32 hexadecimal digits of a T5 from `state.fingerprints`, those of adapters left out."""
     base = {name: v for name, v in fingerprints.items() if not adapters_lib.is_adapter(name)}
-    return hashlib.sha256(json.dumps(base, sort_keys=True).encode()).hexdigest()[:32]
+    return digest(json.dumps(base, sort_keys=True))[:32]
 
 
 # ---- Writing ----------------------------------------------------------------------------------
@@ -103,11 +103,19 @@ def save_adapter(
         _write_tensors(partial / OWN_WEIGHTS, arrays)
     if (table_PxD := adapters.prompt_table(arrays)) is not None:
         np.save(partial / PROMPT, table_PxD)
-    digests = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
+    digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
     _write_json(partial / OWN, {**content, "sha256": digests})
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)
+
+
+def add_info(folder: str | os.PathLike, info: Mapping[str, Any]) -> None:
+    """Add to the "info" of an adapter folder that `save_adapter` wrote."""
+    path = pathlib.Path(folder) / OWN
+    content = _read_json(path)
+    content["info"] = {**(content.get("info") or {}), **info}
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def _base_for_peft(description: Mapping[str, Any]) -> dict[str, str | None]:
@@ -125,11 +133,6 @@ def _write_tensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None
 
 def _write_json(path: pathlib.Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n")
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---- Reading ----------------------------------------------------------------------------------
@@ -184,10 +187,10 @@ def _read_own(folder: pathlib.Path) -> tuple[Adapters, dict[str, Any]]:
         adapters, digests = Adapters.from_dict(content["adapters"]), dict(content["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / OWN} does not describe an adapter: {error!r}.") from error
-    for name, digest in digests.items():
+    for name, written in digests.items():
         if not (folder / name).is_file():
             raise UserError(f"The adapter {folder} is damaged: {name} is missing.")
-        if _sha256(folder / name) != digest:
+        if file_digest(folder / name) != written:
             raise UserError(
                 f"The adapter {folder} is damaged: the content of {name} is not what was written. "
                 f"If another program wrote it on purpose, remove {OWN} to have the folder read as "

@@ -26,9 +26,8 @@ from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.make import PairConfig
 from mto_jax.checkpoints import Checkpoint
 from mto_jax.commands import train as training
-from mto_jax.data import manifest
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import write_atomically
+from mto_jax.files import digest, write_atomically
 from mto_jax.text2text.objectives import pair_objectives
 from mto_jax.training.performance import use_compilation_cache
 
@@ -138,7 +137,7 @@ def _claim(folder: pathlib.Path, what: Mapping[str, Any], path: pathlib.Path) ->
       UserError: it is of another.
     """
     claim = folder / "adaptation.json"
-    here = {**what, "pairs": manifest.digest(path.read_bytes())}
+    here = {**what, "pairs": digest(path.read_bytes())}
     there = json.loads(claim.read_text()) if claim.exists() else here
     different = [
         f"{k} is {there.get(k)!r} there and {v!r} now" for k, v in here.items() if there.get(k) != v

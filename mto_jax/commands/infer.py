@@ -12,7 +12,6 @@ A job on a file that was killed goes on where it stopped when it is started agai
 
 import argparse
 import dataclasses
-import hashlib
 import itertools
 import json
 import os
@@ -27,7 +26,7 @@ from mto_jax import checkpoints, errors
 from mto_jax.console import progress_bar
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.evaluation.evaluator import answer
-from mto_jax.files import write_atomically
+from mto_jax.files import file_digest, write_atomically
 from mto_jax.text2text import templates
 from mto_jax.training.performance import use_compilation_cache
 
@@ -119,7 +118,7 @@ def infer(
             yield row | ({"predictions": [*map(answer, raw)]} if decoding.num_outputs > 1 else {})
 
     job = {
-        "input": input_file if input_file == "-" else _digest(input_file),
+        "input": input_file if input_file == "-" else file_digest(input_file),
         "checkpoint": opened.digest,
         "decoding": dataclasses.asdict(decoding),
         "input_length": input_length,
@@ -193,11 +192,6 @@ def _records(file: BinaryIO, name: str, jsonl: bool) -> Iterator[dict[str, Any]]
                 f'{place}: expected an object with a text in the field "input", found {text[:80]}'
             )
         yield dict(record)
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Output:

@@ -12,7 +12,6 @@ Scores that are there already are not computed again.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from mto_jax.adaptation import classifier as classifiers
 from mto_jax.console import progress_bar, wide
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import metric_names
-from mto_jax.files import write_atomically
+from mto_jax.files import Store, digest, file_digest, write_atomically
 from mto_jax.matching import report, teacher_forcing
 from mto_jax.matching.agreement import agreements
 from mto_jax.matching.decide import decide
@@ -180,7 +179,7 @@ def match(
         options = {"shots": shots, "seeds": seeds, "metric": metric}
         return [probe(model, task, vocabulary, lengths, probe_tuning, **options)]
 
-    text = sentences_file and hashlib.sha256(pathlib.Path(sentences_file).read_bytes()).hexdigest()
+    text = sentences_file and file_digest(sentences_file)
     taught = [list(map(records.to_json, one.records)) for one in grouped]
     # For each method the settings that its result depends on, beside model and records.
     methods: dict[str, dict[str, tuple[Any, Callable[[Task], list[Verdict]]]]] = {
@@ -204,14 +203,26 @@ def match(
         vocabulary.digest,
         _source_digest(),
     ]
-    cells = _Cells(folder / "scores", identity)
+    store = Store(folder / "scores")
+    data = {
+        task.name: digest(list(map(records.to_json, (*task.train, *task.held_out))))
+        for task in todo
+    }
     verdicts: list[Verdict] = []
     with progress_bar("match", len(chosen) * len(todo)) as advance:
         for name, settings, compute in chosen:
             for task in todo:
-                # The expert's word may change between runs and costs nothing.
-                fresh = name == "expert"
-                verdicts += compute(task) if fresh else cells(name, settings, task, compute)
+                if name == "expert":  # its word may change between runs and costs nothing
+                    verdicts += compute(task)
+                else:
+                    metrics = [task.metrics.decides, *metric_names(task)]
+                    parts = [name, repr(settings), task.name, repr(task.wording), metrics]
+                    stored = store.get(
+                        [*identity, *parts, data[task.name]],
+                        lambda f=compute, task=task: list(map(dataclasses.asdict, f(task))),
+                        f"{task.name}-{name}",
+                    )
+                    verdicts += [Verdict(**fields) for fields in stored]
                 advance(1)
     decisions = {
         task.name: decide(task, mine, decide_by)
@@ -261,31 +272,7 @@ def _cuts(task: Task, sentences_file: str | None) -> list[tuple[str, str]]:
 def _source_digest() -> str:
     """Of the code of the scores: another definition is another score."""
     rooms = ("matching", "evaluation", "metrics", "decoding", "models", "commands.match")
-    code = sources.definitions(["mto_jax.commands.match"], [f"mto_jax.{room}" for room in rooms])
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
-
-
-class _Cells:
-    """One small JSON file for each score of a task, named by all that it depends on."""
-
-    def __init__(self, folder: pathlib.Path, identity: Sequence[str]):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.identity = folder, list(identity)
-
-    def __call__(
-        self, name: str, settings: Any, task: Task, compute: Callable[[Task], list[Verdict]]
-    ) -> list[Verdict]:
-        data = [records.to_json(record) for record in (*task.train, *task.held_out)]
-        metrics = [task.metrics.decides, *metric_names(task)]
-        parts = [*self.identity, name, repr(settings), task.name, repr(task.wording), metrics, data]
-        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-        path = self.folder / f"{task.name}-{name}-{key}.json"
-        if path.exists():
-            return [Verdict(**fields) for fields in json.loads(path.read_text())]
-        verdicts = compute(task)
-        content = [dataclasses.asdict(verdict) for verdict in verdicts]
-        write_atomically(path, json.dumps(content, indent=1) + "\n")
-        return verdicts
+    return digest(sources.definitions(["mto_jax.commands.match"], [f"mto_jax.{r}" for r in rooms]))
 
 
 def _write(folder: pathlib.Path, model: str, verdicts: Sequence[Verdict], decisions) -> None:

@@ -31,7 +31,6 @@ from mto_jax.checkpoints import peft
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import Adapters
 from mto_jax.text2text.vocabulary import Vocabulary
-from mto_jax.tuning import results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _list(paths: Sequence[pathlib.Path], options, console: rich.console.Console)
     for path in paths:
         try:
             adapters, _, description = peft.load_adapter(path)
-            score = _score(path, description)
+            score = _score(description)
         except UserError as error:  # the others are still worth a look
             print(f"error: {error}", file=sys.stderr)
             _add(table, path, "cannot be read, see above")
@@ -128,19 +127,13 @@ def _list(paths: Sequence[pathlib.Path], options, console: rich.console.Console)
     console.print(table)
 
 
-def _score(path: pathlib.Path, description: Mapping[str, Any]) -> str:
-    """The result of `mto tune`, and numbers of "info" with "dev" or "score" in their names."""
-    parts = []
-    if result := results.read(path / results.FILE, {}):
-        parts.append(f"{result.metric} {np.mean(result.scores):.4g}")
+def _score(description: Mapping[str, Any]) -> str:
+    """The metrics on held-out records, and numbers of "info" with "dev" or "score" in their names."""
     info = description.get("info") or {}
     numbers = {**info, **(info.get("course") or {})}
-    parts += [
-        f"{name} {value:.4g}"
-        for name, value in numbers.items()
-        if isinstance(value, int | float) and ("dev" in name or "score" in name)
-    ]
-    return ", ".join(parts)
+    shown = {k: v for k, v in numbers.items() if "dev" in k or "score" in k}
+    shown = {**(info.get("held_out") or {}), **shown}
+    return ", ".join(f"{k} {v:.4g}" for k, v in shown.items() if isinstance(v, int | float))
 
 
 def _table(title: str | None, columns: Sequence[str]) -> rich.table.Table:

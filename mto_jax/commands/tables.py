@@ -4,32 +4,22 @@
 
     mto tables --gin_file=tables/demo.gin --gin.OUTPUT_DIR=runs/tables
 
-OUTPUT_DIR keeps a file for every cell, so the same command goes on where it was interrupted, and computes
-only what is new after the grid has grown. Several processes, on several hosts, may run it on one folder.
+OUTPUT_DIR keeps a file for every cell, so the same command goes on where it was interrupted, and
+computes only what is new after the grid has grown. Several processes, on several hosts, may run it
+on one folder.
 """
 
-import pathlib
-import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import gin
-import rich.console
-import rich.table
 
-from mto_jax.console import wide
-from mto_jax.errors import UserError, unknown
-from mto_jax.experiments import formats
 from mto_jax.experiments.correlation import GainFigure
-from mto_jax.experiments.engine import Runner, compute
-from mto_jax.experiments.figures import FORMATS, Figure, encode
-from mto_jax.experiments.grid import Cell, Grid
-from mto_jax.experiments.html import page
-from mto_jax.experiments.leases import Claims
+from mto_jax.experiments.engine import Runner
+from mto_jax.experiments.figures import Figure
+from mto_jax.experiments.grid import Grid
 from mto_jax.experiments.results import Results
-from mto_jax.experiments.store import Store
-from mto_jax.experiments.tables import Filled, Table, fill
-from mto_jax.files import write_atomically
+from mto_jax.experiments.run import run_grid
+from mto_jax.experiments.tables import Table
 
 
 def add_flags(parser) -> None:
@@ -57,163 +47,19 @@ def tables(
     figures: Sequence[Figure | GainFigure] | None = None,
     dry_run: bool = False,
     retry_failed: bool = False,
-    claim_expiry: float = 300.0,
+    lease_duration: float = 300.0,
 ) -> Results:
     """Compute what is missing, then write tables, figures and a page; returns the results.
 
-    Args:
-      grid: which cells there are.
-      runner: what computes them.
-      output_dir: the results folder; one grid's alone.
-      tables: what to print; None makes one table, of the tasks.
-      figures: what to draw; None makes those that the axes allow.
-      dry_run: print cells, time and disk, and do nothing.
-      retry_failed: compute failed cells again.
-      claim_expiry: seconds after which a process on another host that was not heard of counts as dead.
-
-    Raises:
-      UserError: something asked for does not exist, the folder is another grid's or damaged (all told before the
-        first cell starts), or cells have failed (told after the tables are written).
+    The arguments are those of `experiments.run.run_grid`.
     """
-    known = runner.known()
-    grid.check(known)
-    shown = _default_tables(grid) if tables is None else tables
-    drawn = _default_figures(grid) if figures is None else figures
-    for one in (*shown, *drawn):
-        one.check(grid, known)
-    _check_names("table", [one.name for one in shown])
-    _check_names("figure", [one.name for one in drawn])
-    plain = grid.cells()
-    runner.check(plain)
-    for one in (*shown, *drawn):
-        for cell in Results(plain, {}).where(one.where):
-            metric, there = one.metric or grid.metric, runner.metrics(cell)
-            if metric not in there:
-                raise unknown(f"metric of the task {cell.task!r} called", metric, there)
-    cells = [cell.with_settings(runner.settings(cell)) for cell in plain]
-    store = Store(output_dir)
-    store.check(grid, cells)
-    if dry_run:
-        _show_plan(grid, runner, cells, store)
-        return Results(cells, {})
-    store.create(grid)
-    if retry_failed:
-        store.forget_errors(cells)
-    with Claims(store.folder / "claims", claim_expiry) as claims:
-        compute(runner, cells, store, claims)
-    results = Results(cells, {cell: store.read(cell) for cell in cells if store.done(cell)})
-    errors = store.errors(cells)
-    filled = [fill(table, grid, results) for table in shown] if results.results else []
-    pictures = {f.name: f.draw(grid, results) for f in drawn} if results.results else {}
-    write(store.folder, grid, results, filled, pictures, errors)
-    console = wide()
-    for table in filled:
-        console.print(formats.terminal(table))
-    print(f"tables/, figures/, cells.csv and index.html are in {store.folder}")
-    if errors:
-        cell, text = next(iter(errors.items()))
-        raise UserError(
-            f"{len(errors)} of {len(cells)} cells failed, for example ({cell}): {text}. The traces are in "
-            f"{store.folder / 'errors'}; --retry_failed computes these cells again."
-        )
-    return results
-
-
-def write(
-    folder: pathlib.Path,
-    grid: Grid,
-    results: Results,
-    filled: Sequence[Filled],
-    pictures: Mapping[str, object],
-    errors: Mapping[Cell, str],
-) -> None:
-    """Write every table and figure in every format, the cells as CSV, and the page."""
-    for name in ("tables", "figures"):
-        (folder / name).mkdir(exist_ok=True)
-    for table in filled:
-        path = folder / "tables" / table.spec.name
-        write_atomically(path.with_name(f"{path.name}.md"), formats.markdown(table))
-        write_atomically(path.with_name(f"{path.name}.tex"), formats.latex(table))
-        write_atomically(path.with_name(f"{path.name}.csv"), formats.comma_separated(table))
-    vectors = {}
-    for name, picture in pictures.items():
-        for suffix in FORMATS:
-            content = encode(picture, suffix)
-            write_atomically(folder / "figures" / f"{name}.{suffix}", content)
-            if suffix == "svg":
-                vectors[name] = content
-    write_atomically(folder / "cells.csv", formats.all_cells(results))
-    write_atomically(folder / "index.html", page(grid, results, filled, vectors, errors))
-
-
-def _varied(grid: Grid, *but: str) -> list[str]:
-    """The axes with several values, but some."""
-    return [a for a, values in grid.axes.items() if len(values) > 1 and a not in ("seed", *but)]
-
-
-def _default_tables(grid: Grid) -> list[Table]:
-    rows = _varied(grid, "task") or ["template"]
-    return [Table(name="main", rows=rows, columns="task", block=rows[0] if len(rows) > 2 else None)]
-
-
-def _default_figures(grid: Grid) -> list[Figure]:
-    panels = "model" if len(grid.axes["model"]) > 1 else None
-    figures = [Figure("bars", "bars", "objective", "template", panels)]
-    if len([shots for shots in grid.axes["shots"] if shots is not None]) > 1:
-        figures.append(Figure("shots", "curve", "shots", "template", panels))
-    if len(grid.axes["task"]) > 1:
-        figures.append(Figure("tasks", "heat_map", "template", "task", panels))
-    return figures
-
-
-def _check_names(what: str, names: Sequence[str]) -> None:
-    """Files are called after tables and figures: each needs a name of its own."""
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"Two {what}s are called {name!r}: give each a {what.title()}.name.")
-        if not re.fullmatch(r"[\w-]+", name):
-            raise UserError(
-                f"{what.title()}.name = {name!r} names files: use letters, digits, _ and - alone."
-            )
-
-
-def _show_plan(grid: Grid, runner: Runner, cells: Sequence[Cell], store: Store) -> None:
-    done, failed = store.settled()
-    todo = [cell for cell in cells if cell.key not in done]
-    console = wide()
-    table = rich.table.Table(*grid.axes, "key", "state", title=f"{grid.name}: {len(cells)} cells")
-    for cell in cells:
-        state = "done" if cell.key in done else "failed" if cell.key in failed else "to do"
-        table.add_row(*map(grid.label, cell.values.values()), cell.key, state)
-    console.print(table)
-    stages = list(runner.stages(todo)) if todo else []
-    table = rich.table.Table("stage", "time", "disk", title=f"to do: {len(todo)} cells")
-    for stage in stages:
-        table.add_row(stage.name, _time(stage.seconds), _size(stage.disk))
-    need = sum(stage.disk for stage in stages)
-    table.add_row(
-        "in all", _time(sum(stage.seconds for stage in stages)), _size(need), style="bold"
+    return run_grid(
+        grid,
+        runner,
+        output_dir,
+        tables=tables,
+        figures=figures,
+        dry_run=dry_run,
+        retry_failed=retry_failed,
+        lease_duration=lease_duration,
     )
-    console.print(table)
-    if seconds := store.seconds(cells):
-        mean = sum(seconds) / len(seconds)
-        left = _time(mean * len(todo))
-        print(
-            f"the {len(seconds)} cells that are done took {_time(mean)} each; at that rate: {left}"
-        )
-    there = next(p for p in (store.folder, *store.folder.resolve().parents) if p.exists())
-    print(f"disk: {_size(need)} needed, {_size(shutil.disk_usage(there).free)} free at {there}")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

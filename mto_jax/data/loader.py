@@ -9,7 +9,6 @@ the data is two integers.
 """
 
 import dataclasses
-import hashlib
 import importlib.util
 import json
 import pathlib
@@ -29,6 +28,7 @@ from mto_jax.data import manifest, packing, shards
 from mto_jax.data.batch import Batch
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.data.manifest import Prepared
+from mto_jax.files import digest
 
 BUFFERED_BATCHES = 4
 
@@ -218,7 +218,7 @@ class _Plan:
         """Digest of everything that decides which records are at which position."""
         lengths = [task.manifest["lengths_digest"] for task in self.tasks]
         parts = [dataclasses.astuple(self.stream), self.capacity, self.pack, lengths]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return digest(json.dumps(parts))[:16]
 
     def window(self, number: int) -> np.ndarray:
         """Return row (in the window, ascending), task, record of each example, int64 [WINDOW, 3].

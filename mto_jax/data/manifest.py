@@ -10,7 +10,6 @@ Nothing is ever overwritten: other code, parameters or files make another folder
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -22,6 +21,7 @@ import numpy as np
 
 from mto_jax import errors, sources
 from mto_jax.data.dataset import DatasetConfig
+from mto_jax.files import digest, file_digest
 from mto_jax.text2text import vocabulary
 
 # Version of the folders' content, apart from the examples: raised when this room writes other
@@ -158,10 +158,6 @@ def parameters(config: DatasetConfig, code: Iterable[str]) -> list[str]:
     return [line for line in bindings(config, code) if vocabulary_name not in line]
 
 
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def prefix(config: DatasetConfig) -> str:
     """Return the folder's name up to the part that stands for code, parameters and input files."""
     key = digest(json.dumps(identity(config), sort_keys=True).encode())[:12]
@@ -238,8 +234,7 @@ def describe_file(path: str) -> dict:
         "mtime_ns": status.st_mtime_ns,
     }
     if status.st_size <= HASHED_BYTES:
-        with open(path, "rb") as file:
-            entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        entry["sha256"] = file_digest(path)
     return entry
 
 

@@ -10,7 +10,6 @@ import array
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import functools
 import importlib
 import json
@@ -33,6 +32,7 @@ import tensorflow as tf
 from mto_jax import errors, sources
 from mto_jax.data import manifest, packing, shards
 from mto_jax.data.dataset import DatasetConfig
+from mto_jax.files import digest, lock
 from mto_jax.metrics import by_kind
 from mto_jax.text2text import registration, registry, vocabulary
 
@@ -206,7 +206,7 @@ def _commit(
     files = [f.get("sha256", f["mtime_ns"]) for f in content.get("input_files", ())]
     key = json.dumps([made_from, files, content.get("members")]).encode()
     name = manifest.prefix(config)
-    folder = config.directory / f"{name}-{manifest.digest(key)[:8]}"
+    folder = config.directory / f"{name}-{digest(key)[:8]}"
     for leftover in config.directory.glob(f".{name}-*.tmp"):
         # Of a killed process: whoever writes holds the lock, and that is us.
         shutil.rmtree(leftover, ignore_errors=True)
@@ -273,7 +273,7 @@ def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Pat
     _tell(config, task, table, trimmed)
     return {
         "num_examples": len(table),
-        "lengths_digest": manifest.digest(table.tobytes()),
+        "lengths_digest": digest(table.tobytes()),
         "pass_examples": passes,
         "shards": counts,
         "features": {key: _statistics(table[:, i]) for i, key in enumerate(FEATURES)},
@@ -412,13 +412,9 @@ def _locked(config: DatasetConfig) -> Iterator[None]:
     """Only one process at a time prepares this configuration in this folder."""
     with _writing(config):
         config.directory.mkdir(parents=True, exist_ok=True)
-        name = manifest.prefix(config)
-        lock = os.open(config.directory / f".{name}.lock", os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        held = lock(config.directory / f".{manifest.prefix(config)}.lock").acquire()
+    with held:
         yield
-    finally:
-        os.close(lock)
 
 
 @contextlib.contextmanager

@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from mto_jax import sources
-from mto_jax.data import manifest
 from mto_jax.data.manifest import Prepared
 from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import Result, metric_function, metric_names
-from mto_jax.files import write_atomically
+from mto_jax.files import digest, write_atomically
 from mto_jax.metrics.statistics import Interval
 
 METRICS = "metrics.json"
@@ -41,7 +40,7 @@ def origin(checkpoint_digest: str, prepared: Prepared, decoding: Decoding) -> di
         "data": prepared.path.name,
         "decoding": dataclasses.asdict(decoding),
         "metrics": metrics,
-        "code": manifest.digest(json.dumps(code).encode()),
+        "code": digest(json.dumps(code).encode()),
     }
     return json.loads(json.dumps(parts))
 
@@ -52,7 +51,7 @@ def read(folder: pathlib.Path, prepared: Prepared, wanted: Mapping[str, Any]) ->
     if entry is None or entry.get("origin") != wanted:
         return None
     path = _predictions(folder, prepared.name, prepared.split)
-    if not path.exists() or manifest.digest(path.read_bytes()) != entry["predictions"]:
+    if not path.exists() or digest(path.read_bytes()) != entry["predictions"]:
         return None
     metrics = {name: Interval(**values) for name, values in entry["metrics"].items()}
     with path.open() as file:
@@ -72,7 +71,7 @@ def write(
         "split": result.split,
         "examples": len(result.rows),
         "metrics": {name: dataclasses.asdict(value) for name, value in result.metrics.items()},
-        "predictions": manifest.digest(rows.encode()),
+        "predictions": digest(rows.encode()),
         "origin": dict(origin),
     }
     summary = {"checkpoint": checkpoint, "step": step, "results": [*entries.values()]}

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Does a score of a task, such as its Maskability, foretell what a choice gains on it? A scatter of tasks."""
+"""A scatter of tasks: does a score, such as Maskability, foretell what a choice gains?"""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from mto_jax.metrics.statistics import Interval
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class GainFigure:
-    """A point for every task: its score, and how much better one value of an axis does than another.
+    """A point for every task: its score, and what one value of an axis gains over another.
 
     Attributes:
       name: of its files.
@@ -59,8 +59,8 @@ class GainFigure:
         scored = tasks & set(self._scores())
         if len(scored) < 3:
             raise UserError(
-                f"{place} needs scores of three tasks or more, but of {len(tasks)} tasks {len(scored)} have "
-                f"one. It has scores of {', '.join(self._scores()) or 'none'}."
+                f"{place} needs scores of three tasks or more, but of {len(tasks)} tasks "
+                f"{len(scored)} have one. It has scores of {', '.join(self._scores()) or 'none'}."
             )
 
     @styled
@@ -112,8 +112,8 @@ class GainFigure:
             verdicts = json.loads(path.read_text())["verdicts"]
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{path} is no match.json of `mto match` ({type(error).__name__}: {error}); the figure "
-                f"{self.name!r} takes its scores from it."
+                f"{path} is no match.json of `mto match` ({type(error).__name__}: {error}); the "
+                f"figure {self.name!r} takes its scores from it."
             ) from error
         names = {verdict["score"] for verdict in verdicts}
         if self.score not in names:

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Computing the cells of a grid that nobody has computed yet, beside other processes that do the same."""
+"""Computes the open cells of a grid, beside other processes that do the same."""
 
 import contextlib
 import time
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, Protocol
 
 from mto_jax.errors import message
 from mto_jax.experiments.grid import Cell
-from mto_jax.experiments.leases import Claims
 from mto_jax.experiments.progress import Progress
 from mto_jax.experiments.store import Result, Store
+from mto_jax.files import Leases
 from mto_jax.training.finetune import Loss
 
-# Called after a training step with the cell (one of those trained together), step, steps and what gives the loss.
-Report = Callable[[Cell, int, int, Loss], None]
+# Called after a training step: a cell of those that train, the step, all steps, the loss's getter.
+OnStep = Callable[[Cell, int, int, Loss], None]
 
 
 class Stage(NamedTuple):
@@ -28,11 +28,13 @@ class Stage(NamedTuple):
 
 
 class Runner(Protocol):
-    """What computes cells. A result depends on its cell alone, not on the cells computed with it."""
+    """Computes cells. A result depends on its cell alone, not on the cells computed with it."""
 
     def known(self) -> Mapping[str, Collection[str]]:
-        """The names that exist, by axis ("template", "objective", ...) and for "metric"; those of an axis left
-        out are checked by `check`."""
+        """The names that exist, by axis ("template", ...) and for "metric".
+
+        Those of an axis left out are checked by `check`.
+        """
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Raises a `UserError` for what would go wrong later: called before anything starts."""
@@ -41,53 +43,55 @@ class Runner(Protocol):
         """The metrics that the result of a cell will have."""
 
     def settings(self, cell: Cell) -> Mapping[str, Any]:
-        """What decides the result of a cell beside its place on the axes, as JSON: optimizer, epochs, lengths,
-        digests of model and data. A cell under other settings is another cell."""
+        """All that decides the result of a cell beside its place on the axes, as JSON.
 
-    def groups(self, cells: Sequence[Cell]) -> Sequence[Sequence[Cell]]:
-        """The cells in the order in which to compute them, cut into those that one call of `run` computes.
-
-        A group is claimed as a whole, so cells that are not trained together belong to groups of their own:
-        put those that share a compiled program or a loaded model one after the other. Called again whenever
-        other processes have taken cells, so it should be quick.
+        Optimizer, epochs, lengths, digests of model and data: under others it is another cell.
         """
 
-    def run(self, group: Sequence[Cell], progress: Report) -> Iterable[tuple[Cell, Result]]:
+    def groups(self, cells: Sequence[Cell]) -> Sequence[Sequence[Cell]]:
+        """The cells in the order of computation, cut into those that one call of `run` computes.
+
+        A group is leased as a whole, so cells that are not trained together belong to groups of
+        their own: put those that share a compiled program or a loaded model one after the other.
+        Called again whenever other processes have taken cells, so it should be quick.
+        """
+
+    def run(self, group: Sequence[Cell], progress: OnStep) -> Iterable[tuple[Cell, Result]]:
         """Computes a group, or what is left of one, and yields each cell as it finishes.
 
-        A result is {"scores": {metric: a number per test example}, "values": {metric: number}, "info": {...}},
-        as JSON. Scores have the value as their mean. info["examples"], if given, names the test examples:
-        cells of a task that differ in it are not compared.
+        A result is {"scores": {metric: a number per test example}, "values": {metric: number},
+        "info": {...}}, as JSON. Scores have the value as their mean. info["examples"], if given,
+        names the test examples: cells of a task that differ in it are not compared.
         """
 
     def stages(self, cells: Sequence[Cell]) -> Sequence[Stage]:
-        """What computing the cells takes: shared stages and the cells themselves."""
+        """The work that the cells need: shared stages and the cells themselves."""
 
 
 def compute(
-    runner: Runner, cells: Sequence[Cell], store: Store, claims: Claims, *, poll: float = 2.0
+    runner: Runner, cells: Sequence[Cell], store: Store, leases: Leases, *, poll: float = 2.0
 ) -> None:
     """Returns when every cell is done or has failed, by this process or another.
 
-    A cell that fails is recorded and does not stop the rest; when one of a group fails, those that are left
-    are computed one by one.
+    A cell that fails is recorded and does not stop the rest; when one of a group fails, those that
+    are left are computed one by one.
 
     Args:
       runner: computes them.
       cells: with settings.
       store: where results go; failed cells are in it from before until they are forgotten.
-      claims: open.
-      poll: seconds between looks at what other processes have done when nothing is left for this one.
+      leases: open.
+      poll: seconds between looks at other processes when nothing is left for this one.
     """
-    with Progress(cells, store, claims) as progress:
+    with Progress(cells, store, leases) as progress:
         while todo := _open(store, cells):
             advanced = False
             for group in runner.groups(todo):
-                with _claimed(claims, store, group) as mine:
-                    if mine:
+                with _leased(leases, store, group) as cells_here:
+                    if cells_here:
                         advanced = True
-                        progress.running(mine)
-                        _run(runner, mine, store, progress)
+                        progress.running(cells_here)
+                        _run(runner, cells_here, store, progress)
             if not advanced:
                 progress.running([])
                 time.sleep(poll)
@@ -100,17 +104,17 @@ def _open(store: Store, cells: Sequence[Cell]) -> list[Cell]:
 
 
 @contextlib.contextmanager
-def _claimed(claims: Claims, store: Store, group: Sequence[Cell]) -> Iterator[list[Cell]]:
+def _leased(leases: Leases, store: Store, group: Sequence[Cell]) -> Iterator[list[Cell]]:
     """The cells of a group that are this process's to compute."""
     taken: list[Cell] = []
     try:
         for cell in group:
-            if claims.take(cell.key):
+            if leases.take(cell.key):
                 taken.append(cell)
         yield [cell for cell in taken if not (store.done(cell) or store.failed(cell))]
     finally:
         for cell in taken:
-            claims.release(cell.key)
+            leases.release(cell.key)
 
 
 def _run(runner: Runner, group: Sequence[Cell], store: Store, progress: Progress) -> None:

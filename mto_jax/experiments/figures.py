@@ -24,7 +24,7 @@ import matplotlib.ticker
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.experiments.grid import Grid, Value, Where, matches
+from mto_jax.experiments.grid import Cell, Grid, Value, Where, matches
 from mto_jax.experiments.results import Entry, Results
 
 FORMATS = ("png", "svg", "pdf")
@@ -67,13 +67,14 @@ def encode(figure: matplotlib.figure.Figure, suffix: str) -> bytes:
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """What a figure shows.
+    """A figure to be drawn.
 
     Attributes:
       name: of its files.
       kind: "bars", "curve" (x is an axis of numbers) or "heat_map".
       x: axis of the groups of bars, of the abscissa, or of the columns.
-      series: axis of the bars in a group, of the lines, or of the rows.
+      series: axis of the bars in a group, of the lines, or of the rows; or {label: places}, each
+        made of the cells at several places.
       panels: axis with a panel for each value; None draws one panel.
       where: the cells that it is about.
       title: None makes one.
@@ -83,7 +84,7 @@ class Figure:
     name: str
     kind: str
     x: str
-    series: str
+    series: str | Mapping[str, Sequence[Where]]
     panels: str | None = None
     where: Where = dataclasses.field(default_factory=dict)
     title: str | None = None
@@ -98,9 +99,16 @@ class Figure:
         place = f"the figure {self.name!r}"
         if self.kind not in _KINDS:
             raise unknown(f"kind of figure ({place}) called", self.kind, _KINDS)
-        for axis in (self.x, self.series, *([self.panels] if self.panels else [])):
+        axes = [self.x, *([self.panels] if self.panels else [])]
+        if isinstance(self.series, Mapping):
+            for label, wheres in self.series.items():
+                for where in wheres:
+                    grid.check_where(f"{place}, series {label!r}", where)
+        else:
+            axes.append(self.series)
+        for axis in axes:
             grid.check_axis(place, axis)
-        if len({self.x, self.series, self.panels}) < 3:
+        if len(set(axes)) < len(axes):
             raise UserError(f"{place} uses an axis twice.")
         numbers = [v for v in grid.axes[self.x] if isinstance(v, int | float)]
         if self.kind == "curve" and not numbers:
@@ -117,18 +125,34 @@ class Figure:
         metric = self.metric or grid.metric
         shown = grid.label(metric)
         panels = _values(grid, cells, self.panels) if self.panels else [None]
-        xs, series = (_values(grid, cells, axis) for axis in (self.x, self.series))
+        xs, series = _values(grid, cells, self.x), self._series(grid, cells)
         entries = {}
         for panel in panels:
             for x in xs:
-                for one in series:
-                    place = {self.x: x, self.series: one}
-                    place |= {self.panels: panel} if self.panels else {}
-                    if mine := [cell for cell in cells if matches(cell.values, place)]:
-                        entries[panel, x, one] = results.entry(mine, metric)
-        figure = _KINDS[self.kind](self, grid, panels, xs, series, entries, shown)
-        figure.suptitle(self.title or f"{shown} by {self.x} and {self.series}")
+                for label, own in series.items():
+                    place = {self.x: x, **({self.panels: panel} if self.panels else {})}
+                    if there := [cell for cell in own if matches(cell.values, place)]:
+                        entries[panel, x, label] = results.entry(there, metric)
+        figure = _KINDS[self.kind](self, grid, panels, xs, list(series), entries, shown)
+        figure.suptitle(self.title or f"{shown} by {self.x} and {self.series_name}")
         return figure
+
+    @property
+    def series_name(self) -> str:
+        """The title of the legend."""
+        return "setting" if isinstance(self.series, Mapping) else self.series
+
+    def _series(self, grid: Grid, cells: Sequence[Cell]) -> dict[Value, list[Cell]]:
+        """The cells of each series."""
+        if isinstance(self.series, Mapping):
+            return {
+                label: [c for c in cells if any(matches(c.values, where) for where in wheres)]
+                for label, wheres in self.series.items()
+            }
+        return {
+            value: [cell for cell in cells if cell.values[self.series] == value]
+            for value in _values(grid, cells, self.series)
+        }
 
 
 def _values(grid: Grid, cells, axis: str) -> list[Value]:
@@ -154,7 +178,7 @@ def grid_of_panels(count: int, width: float, height: float, **options) -> tuple[
 
 
 def error(entry: Entry) -> tuple[float, float]:
-    """How far the interval, else the deviation, reaches below and above the value."""
+    """The reach of the interval, else the deviation, below and above the value."""
     if entry.low is not None and entry.high is not None:
         return max(0.0, entry.value - entry.low), max(0.0, entry.high - entry.value)
     return (entry.deviation or 0.0,) * 2
@@ -165,20 +189,20 @@ def _bars(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotli
     figure, axes = grid_of_panels(len(panels), size, 3.0, sharey=True)
     width = 0.8 / len(series)
     for panel, axis in zip(panels, axes, strict=True):
-        for i, one in enumerate(series):
-            found = [
+        for i, value in enumerate(series):
+            points = [
                 (j, e)
                 for j, x in enumerate(xs)
-                if (e := entries.get((panel, x, one))) and e.present
+                if (e := entries.get((panel, x, value))) and e.present
             ]
             axis.bar(
-                [j + (i - (len(series) - 1) / 2) * width for j, _ in found],
-                [e.value for _, e in found],
+                [j + (i - (len(series) - 1) / 2) * width for j, _ in points],
+                [e.value for _, e in points],
                 width * 0.92,
-                yerr=np.array([error(e) for _, e in found]).reshape(-1, 2).T,
+                yerr=np.array([error(e) for _, e in points]).reshape(-1, 2).T,
                 error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": "0.25"},
                 color=f"C{i}",
-                label=grid.label(one),
+                label=grid.label(value),
             )
         axis.set_xticks(range(len(xs)), map(grid.label, xs), **_slanted(grid, xs))
         axis.set_xlabel(spec.x)
@@ -193,14 +217,16 @@ def _curve(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotl
     places = {x: x for x in numbers} | {x: max(numbers) * 2 for x in xs if x is None}
     figure, axes = grid_of_panels(len(panels), 4.0 if len(panels) > 1 else 6.0, 3.0, sharey=True)
     for panel, axis in zip(panels, axes, strict=True):
-        for i, one in enumerate(series):
-            found = [
-                (places[x], e) for x in places if (e := entries.get((panel, x, one))) and e.present
+        for i, value in enumerate(series):
+            points = [
+                (places[x], e)
+                for x in places
+                if (e := entries.get((panel, x, value))) and e.present
             ]
-            found.sort(key=lambda pair: pair[0])
-            at, values = [x for x, _ in found], [e.value for _, e in found]
-            below, above = np.array([error(e) for _, e in found]).reshape(-1, 2).T
-            axis.plot(at, values, "o-", color=f"C{i}", markersize=3.5, label=grid.label(one))
+            points.sort(key=lambda pair: pair[0])
+            at, values = [x for x, _ in points], [e.value for _, e in points]
+            below, above = np.array([error(e) for _, e in points]).reshape(-1, 2).T
+            axis.plot(at, values, "o-", color=f"C{i}", markersize=3.5, label=grid.label(value))
             axis.fill_between(at, values - below, values + above, color=f"C{i}", alpha=0.12, lw=0)
         if min(numbers) > 0:
             axis.set_xscale("log")
@@ -213,7 +239,7 @@ def _curve(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotl
 
 
 def _heat_map(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotlib.figure.Figure:
-    labels = max((len(grid.label(one)) for one in series), default=0)
+    labels = max((len(grid.label(value)) for value in series), default=0)
     figure, axes = grid_of_panels(
         len(panels), 1.2 + 0.08 * labels + 0.75 * len(xs), 1.4 + 0.3 * len(series), sharey=True
     )
@@ -221,10 +247,10 @@ def _heat_map(spec, grid, panels, xs, series, entries: Entries, metric) -> matpl
         panel: np.array(
             [
                 [
-                    e.value if (e := entries.get((panel, x, one))) and e.present else np.nan
+                    e.value if (e := entries.get((panel, x, value))) and e.present else np.nan
                     for x in xs
                 ]
-                for one in series
+                for value in series
             ]
         )
         for panel in panels
@@ -255,7 +281,7 @@ def _heat_map(spec, grid, panels, xs, series, entries: Entries, metric) -> matpl
 
 
 def _slanted(grid: Grid, values: Sequence[Value]) -> dict[str, Any]:
-    """How to write tick labels so that long ones do not run into each other."""
+    """Options of tick labels so that long ones do not run into each other."""
     long = max(len(grid.label(value)) for value in values) > 12
     return {"rotation": 25, "ha": "right"} if long else {}
 
@@ -264,7 +290,9 @@ def _finish(figure, axes, spec: Figure, entries: Entries, metric: str) -> None:
     intervals = any(entry.low is not None for entry in entries.values())
     axes[0].set_ylabel(f"{metric}, {'95 % interval' if intervals else 'deviation over seeds'}")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, title=spec.series, loc="outside right upper", fontsize="small")
+    figure.legend(
+        handles, labels, title=spec.series_name, loc="outside right upper", fontsize="small"
+    )
 
 
 _KINDS = {"bars": _bars, "curve": _curve, "heat_map": _heat_map}

@@ -27,7 +27,7 @@ _TEX = {
 
 
 class Parts(NamedTuple):
-    """What an entry shows, each as text without decoration; empty where there is nothing."""
+    """The parts of an entry, each as text without decoration; empty where there is nothing."""
 
     value: str
     deviation: str = ""  # over seeds
@@ -66,8 +66,8 @@ def parts(filled: Filled, row: Coordinates, column: Coordinates) -> Parts:
 
 def _is_baseline(filled: Filled, row: Coordinates, column: Coordinates) -> bool:
     """Whether this is the entry that its column is compared with, as far as the axes tell."""
-    if isinstance(filled.baseline, str):
-        return row == (filled.baseline,)
+    if rivals := filled.spec.row_rivals:
+        return row[0] in rivals.values()
     axes = (*filled.spec.row_axes, *filled.spec.column_axes)
     place = dict(zip(axes, (*row, *column), strict=False))
     return all(place.get(axis, value) == value for axis, value in filled.baseline.items())
@@ -80,11 +80,15 @@ def _mark(filled: Filled, entry: Entry) -> str:
 
 
 def notes(filled: Filled, intervals: bool) -> list[str]:
-    """What a reader has to know, a sentence each, about what the table does show."""
+    """Notes for the reader, a sentence each, about what the table does show."""
     shown = [parts(filled, row, column) for row in filled.rows for column in filled.columns]
     label = filled.grid.label
-    if isinstance(filled.baseline, str):
-        against = f"in the row {filled.baseline}"
+    if rivals := filled.spec.row_rivals:
+        rows = list(dict.fromkeys(rivals.values()))
+        against = f"in the row {rows[0]}"
+        if len(rows) > 1:
+            pairs = ", ".join(f"{label} with {rival}" for label, rival in rivals.items())
+            against = f"in the row that is compared with it ({pairs})"
     else:
         place = ", ".join(f"{axis} {label(value)}" for axis, value in filled.baseline.items())
         against = f"with {place} and all else the same"
@@ -93,10 +97,10 @@ def notes(filled: Filled, intervals: bool) -> list[str]:
         says.append("± is the standard deviation over seeds.")
     if intervals and any(p.interval for p in shown):
         says.append(
-            "Brackets hold the 95 % bootstrap interval over test examples, of scores that are averaged "
-            "over seeds."
+            "Brackets hold the 95 % bootstrap interval over test examples, of scores that are "
+            "averaged over seeds."
         )
-    if filled.baseline and any(entry.versus for entry in filled.entries.values()):
+    if (filled.baseline or rivals) and any(entry.versus for entry in filled.entries.values()):
         says.append(
             f"{BETTER} and {WORSE}: better or worse than {against} (paired "
             "bootstrap over test examples, two-sided p < 0.05, each comparison for itself)."
@@ -137,8 +141,8 @@ def markdown(filled: Filled) -> str:
     """A heading, the table and its notes."""
     lines = [head(filled), ["---"] * len(head(filled))]
     for row in filled.rows:
-        found = [_markdown(filled, row, column) for column in filled.columns]
-        lines.append([*(_plain(filled.grid.label(value)) for value in row), *found])
+        texts = [_markdown(filled, row, column) for column in filled.columns]
+        lines.append([*(_plain(filled.grid.label(value)) for value in row), *texts])
     table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     said = notes(filled, filled.spec.intervals)
     return f"## {filled.title}\n\n{table}\n{' '.join(said)}\n"
@@ -172,8 +176,8 @@ def latex(filled: Filled) -> str:
     for i, block in enumerate(filled.blocks()):
         body += [r"\midrule"] if i else []
         for labels, row in _labelled(filled, block):
-            found = [_latex(filled, row, column) for column in filled.columns]
-            body.append(" & ".join([*map(_tex, labels), *found]) + r" \\")
+            values = [_latex(filled, row, column) for column in filled.columns]
+            body.append(" & ".join([*map(_tex, labels), *values]) + r" \\")
     sides = "l" * len(filled.spec.row_axes) + "c" * len(filled.columns)
     caption = _tex(" ".join([f"{filled.title}.", *notes(filled, filled.spec.intervals)]))
     return "\n".join(
@@ -294,12 +298,15 @@ def html_table(filled: Filled) -> str:
         lines.append("<tbody>")
         for labels, row in _labelled(filled, block):
             names = "".join(f"<th>{html.escape(label)}</th>" for label in labels)
-            found = "".join(_html(filled, row, column) for column in filled.columns)
-            lines.append(f"<tr>{names}{found}</tr>")
+            entries = "".join(_html(filled, row, column) for column in filled.columns)
+            lines.append(f"<tr>{names}{entries}</tr>")
         lines.append("</tbody>")
     body = "\n".join(lines)
     said = html.escape(" ".join(notes(filled, True)))
-    return f"<div class=wide><table><thead><tr>{titles}</tr></thead>\n{body}</table></div>\n<p class=note>{said}</p>"
+    return (
+        f"<div class=wide><table><thead><tr>{titles}</tr></thead>\n{body}</table></div>\n"
+        f"<p class=note>{said}</p>"
+    )
 
 
 def _html(filled: Filled, row: Coordinates, column: Coordinates) -> str:
@@ -319,8 +326,8 @@ def terminal(filled: Filled) -> rich.table.Table:
         table.add_column(rich.text.Text(name), overflow="fold")
     for block in filled.blocks():
         for labels, row in _labelled(filled, block):
-            found = [_text(filled, row, column) for column in filled.columns]
-            table.add_row(*map(rich.text.Text, labels), *found)
+            texts = [_text(filled, row, column) for column in filled.columns]
+            table.add_row(*map(rich.text.Text, labels), *texts)
         table.add_section()
     return table
 

@@ -1,14 +1,13 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a grid of experiments is: axes, constraints, cells.
+"""A grid of experiments: axes, constraints, cells.
 
-A cell is a pure function of its place on the axes and of the settings of whoever computes it. Its key is a
-digest of both, so equal cells are one, and a result is found again however the grid has grown.
+A cell is a pure function of its place on the axes and of the settings of whoever computes it. Its
+key is a digest of both, so equal cells are one, and a result counts however the grid has grown.
 """
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import gin
 
 from mto_jax.errors import UserError, unknown
+from mto_jax.files import canonical, digest
 
 Value = str | int | float | bool | None  # a place on an axis
 Place = Mapping[str, Value]  # some axes with a value each
@@ -59,8 +59,7 @@ class Cell:
     @functools.cached_property
     def key(self) -> str:
         """16 hex digits that name the cell: a digest of its values and settings."""
-        content = canonical({"values": self.values, "settings": json.loads(self.settings)})
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return digest({"values": self.values, "settings": json.loads(self.settings)})[:16]
 
     def with_settings(self, settings: Mapping[str, Any]) -> "Cell":
         """The same place under these settings."""
@@ -80,10 +79,11 @@ class Grid:
       model, objective, template, task, shots, seed, method: the values on each axis (see `Cell`).
       metric: the metric that tables and figures show unless they name another.
       extra: {axis: values} of free axes.
-      constraints: each says what values go together: {"when": {axis: value or values}, "only": {axis: value
-        or values}}. A cell on all the axes of "when" has to be on all the axes of "only" too.
-      baseline: the place that others are compared with, e.g. {"objective": "none", "template": "Mapping"}; a
-        cell's rival is the cell that differs from it in these axes alone.
+      constraints: each says what values go together: {"when": {axis: value or values}, "only":
+        {axis: value or values}}. A cell on all the axes of "when" has to be on all the axes of
+        "only" too.
+      baseline: the place that others are compared with, e.g. {"objective": "none", "template":
+        "Mapping"}; a cell's rival is the cell that differs from it in these axes alone.
       labels: {value: how tables and figures write it}.
     """
 
@@ -106,12 +106,13 @@ class Grid:
         """The values on every axis, each once.
 
         Raises:
-          UserError: an axis without values, with a value of the wrong type, or with a name that is taken.
+          UserError: an axis without values, with a value of the wrong type, or with a name that is
+            taken.
         """
-        found = {}
+        axes = {}
         for axis, values in [*((a, getattr(self, a)) for a in AXES), *self.extra.items()]:
             place = f"Grid.{axis}" if axis in AXES else f"Grid.extra[{axis!r}]"
-            if axis in found:
+            if axis in axes:
                 raise UserError(
                     f"{place} has the name of another axis: choose a name beside {', '.join(AXES)}."
                 )
@@ -119,14 +120,15 @@ class Grid:
                 raise UserError(f"{place} is {values!r}; expected a list of at least one value.")
             for value in values:
                 _check_type(place, axis, value)
-            found[axis] = list(dict.fromkeys(values))
-        return found
+            axes[axis] = list(dict.fromkeys(values))
+        return axes
 
     def check(self, known: Mapping[str, Collection[str]]) -> None:
-        """Everything in the grid exists; `known` holds the names that exist, for axes where that is known.
+        """Check that everything in the grid exists, as far as `known` names what does.
 
         Raises:
-          UserError: an unknown value, axis or metric, or constraints that leave nothing of an axis value.
+          UserError: an unknown value, axis or metric, or constraints that leave nothing of an axis
+            value.
         """
         for axis, values in self.axes.items():
             for value in values:
@@ -142,8 +144,8 @@ class Grid:
                     f"{place} is {constraint!r}; expected "
                     '{"when": {axis: values}, "only": {axis: values}}.'
                 )
-            # What exists may be constrained though this grid leaves it out: a grid can be cut down by a
-            # flag without its constraints being written anew.
+            # What exists may be constrained though this grid leaves it out: a grid can be cut down
+            # by a flag without its constraints being written again.
             self.check_where(f'{place}["when"]', constraint["when"], known)
             self.check_where(f'{place}["only"]', constraint["only"], known)
         self.check_baseline("Grid.baseline", self.baseline)
@@ -197,20 +199,20 @@ class Grid:
         kept = [cell for cell in self._combinations() if self._allows(cell)]
         if not kept:
             raise UserError(
-                "The constraints leave no cell of the grid: no combination of the axes satisfies all of "
-                f"Grid.constraints = {list(self.constraints)!r}."
+                "The constraints leave no cell of the grid: no combination of the axes satisfies "
+                f"all of Grid.constraints = {list(self.constraints)!r}."
             )
         for axis, values in self.axes.items():
             if lost := set(values) - {cell.values[axis] for cell in kept}:
                 gone = next(value for value in values if value in lost)
                 raise UserError(
-                    f"The constraints leave no cell with {axis} {gone!r}. Take it out of the axis, or "
-                    "change Grid.constraints."
+                    f"The constraints leave no cell with {axis} {gone!r}. Take it out of the axis, "
+                    "or change Grid.constraints."
                 )
         return kept
 
     def label(self, value: Value) -> str:
-        """How tables and figures write a value."""
+        """A value as tables and figures write it."""
         return self.labels.get(str(value), "all" if value is None else str(value))
 
     def _combinations(self) -> Iterator[Cell]:
@@ -233,11 +235,6 @@ def matches(values: Place, where: Where) -> bool:
     True
     """
     return all(values[axis] in listed(allowed) for axis, allowed in where.items())
-
-
-def canonical(content: Any) -> str:
-    """JSON that is the same text for the same content; NaN and infinity are refused."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def listed(values: Value | Sequence[Value]) -> Sequence[Value]:

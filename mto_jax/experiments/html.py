@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained HTML page of a grid: what was run, tables, figures, failures."""
+"""The HTML report of a grid, one self-contained page: axes, tables, figures, failures."""
 
 import base64
 import html
@@ -13,14 +13,15 @@ from mto_jax.experiments.tables import Filled
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; margin: 0 auto; max-width: 1200px; padding: 24px; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; margin: 0 auto; max-width: 1200px;
+  padding: 24px; }
 h1 { margin: 0 0 4px; font-size: 26px; }
 h2 { margin: 40px 0 10px; font-size: 19px; }
 nav { margin: 14px 0 0; } nav a { margin-right: 16px; color: #1f5fa8; text-decoration: none; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; margin: 16px 0 0; }
 dt { color: #667080; } dd { margin: 0; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; border-top: 2px solid #1c2330; border-bottom: 2px solid #1c2330; }
+table { border-collapse: collapse; border: solid #1c2330; border-width: 2px 0; }
 thead th { border-bottom: 1px solid #1c2330; }
 tbody + tbody { border-top: 1px solid #9aa3b0; }
 th, td { padding: 5px 12px; text-align: center; vertical-align: top; white-space: nowrap; }
@@ -63,7 +64,8 @@ def page(
         for name, title, content in sections
     )
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(grid.name)}</title>\n'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(grid.name)}</title>\n"
         f"<style>{_STYLE}</style></head>\n<body>\n"
         f"<h1>{html.escape(grid.name)}</h1><div>{state}</div><nav>{links}</nav><dl>{axes}</dl>\n"
         f"{body}\n</body></html>\n"

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How far a grid is: a line that lives on a terminal, a line for every cell elsewhere."""
+"""The progress of a grid: one live line on a terminal, a line for every cell elsewhere."""
 
 import math
 import time
@@ -10,24 +10,26 @@ import rich.console
 import rich.progress
 
 from mto_jax.experiments.grid import Cell
-from mto_jax.experiments.leases import Claims
 from mto_jax.experiments.store import Store
+from mto_jax.files import Leases
 from mto_jax.training.finetune import Loss
 
 _SHOW_EVERY = 0.2  # seconds
 
 
 class Progress:
-    """Shows cells done, failed and running (here and in other processes), the time left, the current loss.
+    """Shows cells done, failed and running (here and in other processes), the time left, the
+    current loss.
 
-    Call it after a training step: `progress(cell, step, steps, loss)`; `loss()` is asked for when it is shown.
+    Call it after a training step: `progress(cell, step, steps, loss)`; `loss()` is asked for when
+    it is shown.
     """
 
-    def __init__(self, cells: Sequence[Cell], store: Store, claims: Claims):
+    def __init__(self, cells: Sequence[Cell], store: Store, leases: Leases):
         self._keys = {cell.key for cell in cells}
         axes = cells[0].values
         self._axes = [axis for axis in axes if len({cell.values[axis] for cell in cells}) > 1]
-        self._store, self._claims = store, claims
+        self._store, self._leases = store, leases
         self._console = rich.console.Console(stderr=True)
         self._bar = rich.progress.Progress(
             rich.progress.BarColumn(20),
@@ -98,7 +100,7 @@ class Progress:
 
     def _count(self) -> None:
         done, failed = (len(self._keys & keys) for keys in self._store.settled())
-        here, elsewhere = len(self._running), self._claims.others()
+        here, elsewhere = len(self._running), self._leases.others()
         counts = f", {failed} failed" if failed else ""
         counts += f", {here} running here" if here else ""
         counts += f", {elsewhere} elsewhere" if elsewhere else ""

@@ -1,13 +1,14 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the results of cells say together: means, deviations, intervals, comparisons.
+"""Results of several cells as one number: means, deviations, intervals, comparisons.
 
-Several cells become one number task by task: a task's number is the mean over its cells, and the number of
-several tasks the mean of theirs. What is uncertain about it has two sides, which are kept apart:
+Several cells become one number task by task: a task's number is the mean over its cells, and the
+number of several tasks the mean of theirs. What is uncertain about it has two sides, which are kept
+apart:
 
 - the *deviation* over seeds: other training heads, another order;
-- the *95 % interval* over test examples: a bootstrap in which an example's score is its mean over the cells of
-  its task. The comparison with a baseline is the paired bootstrap of the same scores.
+- the *95 % interval* over test examples: a bootstrap in which an example's score is its mean over
+  the cells of its task. The comparison with a baseline is the paired bootstrap of the same scores.
 """
 
 import collections
@@ -25,7 +26,7 @@ from mto_jax.metrics import statistics
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What some cells say together.
+    """The summary of some cells.
 
     Attributes:
       value: None if no cell is done.
@@ -80,7 +81,7 @@ class Results:
     def entry(
         self, cells: Sequence[Cell], metric: str, baseline: Place | Sequence[Cell] | None = None
     ) -> Entry:
-        """What `cells` say together, compared with their rivals (see `compare`)."""
+        """The summary of `cells`, compared with their rivals (see `compare`)."""
         values = {c: v for c in cells if (v := self.value(c, metric)) is not None}
         if not values:
             return Entry(None, None, None, None, 0, len(cells))
@@ -104,8 +105,8 @@ class Results:
         """The cells less their rivals, as far as both are done.
 
         Args:
-          baseline: where each cell has its rival: the cell that differs from it by this place alone; or all
-            rivals, of which those of a task are compared with the cells of that task.
+          baseline: where each cell has its rival: the cell that differs from it by this place
+            alone; or all rivals, of which those of a task are compared with the cells of that task.
 
         Returns:
           None if there is no rival, or if all cells are their own rivals.
@@ -113,11 +114,11 @@ class Results:
         sides = self._rivals(cells, baseline)
         if not sides[0] or sides[0] == sides[1]:
             return None
-        mine, theirs = (self._examples(side, metric) for side in sides)
-        if mine is None or theirs is None:
+        own, rivals = (self._examples(side, metric) for side in sides)
+        if own is None or rivals is None:
             return None
-        theirs = {task: theirs[task] for task in mine}  # the same examples in the same order
-        return statistics.compare(stratified(mine), stratified(theirs))["value"]
+        rivals = {task: rivals[task] for task in own}  # the same examples in the same order
+        return statistics.compare(stratified(own), stratified(rivals))["value"]
 
     def _rivals(
         self, cells: Sequence[Cell], baseline: Place | Sequence[Cell]
@@ -131,12 +132,12 @@ class Results:
                 if cell in self.results and rival in self.results
             ]
             return [cell for cell, _ in pairs], [rival for _, rival in pairs]
-        mine, theirs = ([c for c in side if c in self.results] for side in (cells, baseline))
-        common = {cell.task for cell in mine} & {cell.task for cell in theirs}
-        return [c for c in mine if c.task in common], [c for c in theirs if c.task in common]
+        own, rivals = ([c for c in side if c in self.results] for side in (cells, baseline))
+        common = {cell.task for cell in own} & {cell.task for cell in rivals}
+        return [c for c in own if c.task in common], [c for c in rivals if c.task in common]
 
     def _examples(self, cells: Sequence[Cell], metric: str) -> dict[str, np.ndarray] | None:
-        """Each example's mean score [N] over the cells of its task; None if there are no such scores."""
+        """By task each example's mean score [N] over cells; None if there are no such scores."""
         by_task = collections.defaultdict(list)
         for cell in cells:
             if metric not in self.results[cell]["scores"]:
@@ -150,12 +151,13 @@ class Results:
             sizes = [len(scores) for scores in result["scores"].values()]
             if not sizes:
                 continue
-            mine = (sizes[0], result["info"].get("examples"))
-            other, theirs = first.setdefault(cell.task, (cell, mine))
-            if mine != theirs:
+            examples = (sizes[0], result["info"].get("examples"))
+            other, expected = first.setdefault(cell.task, (cell, examples))
+            if examples != expected:
                 raise UserError(
-                    f"The cells ({cell}) and ({other}) were not tested on the same examples, so they cannot "
-                    "be compared. Was the test data changed in between? Use another OUTPUT_DIR."
+                    f"The cells ({cell}) and ({other}) were not tested on the same examples, so "
+                    "they cannot be compared. Was the test data changed in between? Use another "
+                    "OUTPUT_DIR."
                 )
 
 
@@ -172,9 +174,9 @@ def _deviation(cells: Sequence[Cell], values: Mapping[Cell, float]) -> float | N
     for cell in cells:
         by_seed[cell.seed].append(cell)
     means = [
-        _over_tasks({cell: values[cell] for cell in mine})
-        for mine in by_seed.values()
-        if all(cell in values for cell in mine)
+        _over_tasks({cell: values[cell] for cell in same_seed})
+        for same_seed in by_seed.values()
+        if all(cell in values for cell in same_seed)
     ]
     return numbers.stdev(means) if len(means) > 1 else None
 
@@ -182,8 +184,8 @@ def _deviation(cells: Sequence[Cell], values: Mapping[Cell, float]) -> float | N
 def stratified(scores: Mapping[str, np.ndarray]) -> statistics.Statistics:
     """The metric "value": the mean over tasks of a task's mean over its examples.
 
-    All examples are drawn from one pot; a task's sum is divided by how often it was drawn, so tasks of
-    unlike sizes count the same in every resample, as they do in the value.
+    All examples are drawn from one pot; a task's sum is divided by how often it was drawn, so tasks
+    of unlike sizes count the same in every resample, as they do in the value.
     """
     sizes = [len(scores_N) for scores_N in scores.values()]
     task_N = np.repeat(np.arange(len(sizes)), sizes)

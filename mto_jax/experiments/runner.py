@@ -1,74 +1,103 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The runner of the paper's grids: a model, adapted or not, tuned on a few heads of a task under a template,
-asked about heads that it was not tuned on.
+"""The runner of the paper's grids: a model, adapted or not, tuned on a few heads of a task under a
+template, and evaluated on heads that it was not tuned on.
 
-Adapted models are made once, by `mto adapt` in a process of its own, and shared. Cells of one model follow each
-other, so that it is loaded once; prompts over one model train together.
+Adapted models are made once and shared. Cells of one model follow each other, so that it is loaded
+once; adapters on one model train together, and each is kept in a folder of its own.
 """
 
-import contextlib
+import collections
 import dataclasses
-import fcntl
-import functools
-import hashlib
 import itertools
-import json
 import pathlib
-import re
-import shlex
-import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gin
 import jax
+import numpy as np
 
-from mto_jax import checkpoints, config
-from mto_jax.checkpoints import Checkpoint
-from mto_jax.errors import UserError, unknown
-from mto_jax.evaluation.evaluator import evaluate_records, metric_names, value_names
-from mto_jax.experiments.cache import once
-from mto_jax.experiments.engine import Report, Stage
-from mto_jax.experiments.grid import Cell
+from mto_jax import checkpoints
+from mto_jax.checkpoints import Checkpoint, peft
+from mto_jax.checkpoints.compatibility import check_vocabulary
+from mto_jax.data.loader import assemble
+from mto_jax.decoding.scoring import log_likelihood
+from mto_jax.errors import UserError
+from mto_jax.evaluation.evaluator import (
+    all_metrics,
+    evaluate_records,
+    metric_names,
+    score,
+    value_names,
+)
+from mto_jax.experiments import adapted_models
+from mto_jax.experiments import adapters as adapters_lib
+from mto_jax.experiments.data import Data, read_data
+from mto_jax.experiments.engine import OnStep, Stage
+from mto_jax.experiments.grid import Cell, Value
 from mto_jax.experiments.store import Result
+from mto_jax.files import Store, digest
 from mto_jax.models import flops, t5
-from mto_jax.models.adapters import Adapters
-from mto_jax.models.config import T5Config
+from mto_jax.models.adapters import NONE, Adapters, Method, PromptTuning
+from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import few_shot, records
 from mto_jax.text2text.objectives import pair_objectives
-from mto_jax.text2text.record_sets import Wanted, read
-from mto_jax.text2text.task import Task, tokenise
-from mto_jax.text2text.templates import TEMPLATES, SoftPrompt
-from mto_jax.training.finetune import Example, Tuning, complete, epochs
-from mto_jax.training.multi_adapter import Candidate, ManyTuning, Tuned, attach, tune_many
+from mto_jax.text2text.task import Example, tokenise
+from mto_jax.text2text.templates import TEMPLATES, reference_texts
+from mto_jax.text2text.vocabulary import Vocabulary
+from mto_jax.training import state
+from mto_jax.training.finetune import Tuning, complete, epochs, row_lengths
+from mto_jax.training.multi_adapter import Candidate, ManyTuning, attach, tune_many
 from mto_jax.training.performance import measured_flops, use_compilation_cache
 
-METHODS = ("frozen", "fine_tune", "prompt_tune")
+# The methods that train adapters on the frozen model: the runner's prompt, or those of an axis.
+ADAPTER_METHODS = ("prompt_tune", "adapter_tune")
+UNTRAINED = ("constant", "frozen")  # "constant": the best answer that is the same for all heads
+METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
+DEV_LOSS = "dev_loss"  # the metric; per target token
+
+
+class _Base(NamedTuple):
+    """A model of the axis "model", before it is loaded."""
+
+    checkpoint: Checkpoint
+    vocabulary: Vocabulary
 
 
 @gin.configurable
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FewShot:
     """Computes cells; what is bound here and decides a result belongs to the cell's settings.
+
+    A grid may have the free axes "adapter" (names in `adapters`; for the method "adapter_tune") and
+    "learning_rate" (of adapters; None is the optimizer's).
 
     Attributes:
       models: the checkpoint of each name on the axis "model" (anything of `checkpoints.open`).
       task_feature_lengths: most tokens of inputs and targets.
-      stages_dir: where adapted models are kept, and the state of prompts in training; shared by grids.
+      stages_dir: where adapted models and trained adapters are kept; shared by grids.
       tuning: how "fine_tune" trains; None means `Tuning()`, as gin binds it.
-      prompt_tuning: how "prompt_tune" does; None means `ManyTuning()`.
-      prompt_length: soft tokens of a prompt; PROMPT_LENGTH.
-      prompt_encoder: see `PromptTuning`.
-      at_once: prompts that train together, at most.
-      tails: of each training head, at most.
-      test_heads: heads asked about, None for all; from `test_split`.
-      references: most references of each.
+      prompt_tuning: how adapters train; None means `ManyTuning()`, as gin binds it.
+      prompt_length: soft tokens of the prompt of "prompt_tune"; PROMPT_LENGTH.
+      prompt_encoder: of that prompt, see `PromptTuning`.
+      adapters: the method, or the methods together, that "adapter_tune" trains, by name on the
+        axis "adapter".
+      init: where prompts start; None means `PromptInit()`, as gin binds it.
+      at_once: most adapters that train together.
+      tails: most references of a training head.
+      dev_heads: heads of the validation split, none of them a test head, whose loss says when an
+        adapter stops and which of its parameters are kept (`ManyTuning`); 0: the last are.
+      test_heads: heads to evaluate on, None for all; from `test_split`.
+      references: most references of a dev or test head.
       test_split: "test" for what is published, "validation" for choices.
-      adaptation: gin files of `mto adapt` that make the adapted models; needed where an objective is not "none".
+      adaptation: gin files of `mto adapt` that make the adapted models; needed where an objective
+        is not "none".
       module: user module(s) that register tasks, comma-separated.
+      adapters_dir: a folder in which each adapter gets a folder called after its cell; None means
+        one in `stages_dir`, with a digest behind the names.
     """
 
     models: Mapping[str, str]
@@ -78,156 +107,227 @@ class FewShot:
     prompt_tuning: ManyTuning | None = None
     prompt_length: int = 10
     prompt_encoder: str = "table"
+    adapters: Mapping[str, Adapters | Method | Sequence[Method]] = dataclasses.field(
+        default_factory=dict
+    )
+    init: PromptInit | None = None
     at_once: int = 32
     tails: int = 3
+    dev_heads: int = 0
     test_heads: int | None = 100
     references: int = 3
     test_split: str = "test"
     adaptation: Sequence[str] = ()
     module: str | None = None
-    # Adaptations and teams of prompts that failed, by name.
-    _lost: dict[str, UserError] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    adapters_dir: str | None = None
+    # What was read, loaded or failed before, by what it belongs to.
+    _bases: dict[str, _Base] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _data: dict[str, Data] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _loaded: dict[tuple, T5] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _failed: dict[str, UserError] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
-    def known(self) -> Mapping[str, Collection[str]]:
+    def known(self) -> Mapping[str, Collection[Value]]:
+        """The names that exist, by axis."""
         return {
             "model": tuple(self.models),
             "objective": ("none", *pair_objectives()),
             "template": tuple(TEMPLATES),
             "method": METHODS,
+            "adapter": ("none", *self.adapters),
         }
 
     def check(self, cells: Sequence[Cell]) -> None:
-        """Templates fit methods and tasks, models are there, tasks can be read."""
+        """Check that templates fit methods and tasks, that models are there, tasks can be read.
+
+        Raises:
+          UserError: what is wrong, before anything is computed or written.
+        """
+        if self.at_once < 1:
+            raise UserError(f"FewShot.at_once is {self.at_once}; it must be at least 1.")
         for cell in cells:
             self._check_cell(cell)
-        names = _each(cells, "model")
-        self._checkpoints = {name: checkpoints.open(self.models[name]) for name in names}
-        vocabularies = {n: model.adopt_vocabulary() for n, model in self._checkpoints.items()}
-        if len({vocabulary.digest for vocabulary in vocabularies.values()}) > 1:
+        bases = [self._base(name) for name in _each(cells, "model")]
+        if len({base.vocabulary.digest for base in bases}) > 1:
             raise UserError(
-                f"The models {', '.join(vocabularies)} have different vocabularies; a grid has one. Make a grid "
-                "for each vocabulary."
+                f"The models {', '.join(_each(cells, 'model'))} have different vocabularies; a "
+                "grid has one. Make a grid for each vocabulary."
             )
-        self._vocabulary = next(iter(vocabularies.values()))
-        self._tasks = self._read(_each(cells, "task"))
+        self._read(_each(cells, "task"))
         for cell in cells:
-            kind = self._tasks[cell.task].kind
+            kind = self._of(cell).task.kind
             if kind not in TEMPLATES[cell.template].kinds:
                 raise UserError(
-                    f"The template {cell.template} is not for {cell.task}, whose records are of the kind "
-                    f"{kind}. Keep them apart with a constraint (Grid.constraints)."
+                    f"The template {cell.template} is not for {cell.task}, whose records are of "
+                    f"the kind {kind}. Keep them apart with a constraint (Grid.constraints), or by "
+                    "commands of their own."
                 )
-        self._model_digests = {n: model.digest for n, model in self._checkpoints.items()}
-        self._data_digests = {name: _data_digest(task) for name, task in self._tasks.items()}
-        self._teams = _teams(cells, self.at_once)
+        self._check_adapters([cell for cell in cells if cell.method in ADAPTER_METHODS])
         use_compilation_cache()
 
     def metrics(self, cell: Cell) -> Collection[str]:
-        return value_names(self._tasks[cell.task], TEMPLATES[cell.template])
+        """The metrics that the result of a cell will have."""
+        has_loss = self.dev_heads and cell.method in ("frozen", *ADAPTER_METHODS)
+        names = value_names(self._of(cell).task, TEMPLATES[cell.template])
+        return [*names, *([DEV_LOSS] if has_loss else [])]
+
+    def deciding_metric(self, task: str) -> str:
+        """The metric that decides about a task."""
+        self._read([task])
+        return self._data[task].task.metrics.decides
 
     def settings(self, cell: Cell) -> Mapping[str, Any]:
-        found = {
-            "model": self._model_digests[cell.model],
-            "data": self._data_digests[cell.task],
+        """All that decides the result of a cell beside its place on the axes, as JSON."""
+        settings = {
+            "model": self._base(cell.model).checkpoint.digest,
+            "data": self._of(cell).digest,
             "lengths": dict(self.task_feature_lengths),
-            "metrics": metric_names(self._tasks[cell.task]),
+            "metrics": metric_names(self._of(cell).task),
         }
         if cell.objective != "none":
-            found["adaptation"] = self._adaptation_digest
-        if cell.method != "frozen":
-            found["tails"] = self.tails
+            settings["adaptation"] = self._adaptation_digest()
+        if cell.method not in UNTRAINED:
+            settings["tails"] = self.tails
         if cell.method == "fine_tune":
-            found["tuning"] = repr(self._tuning)
-        if cell.method == "prompt_tune":
-            found |= {"tuning": repr(self._prompt_tuning), "adapters": repr(self._adapters)}
-        return found
+            settings["tuning"] = repr(self._tuning)
+        if cell.method in ADAPTER_METHODS:
+            settings["tuning"] = repr(self._adapter_tuning(cell))
+            settings["adapters"] = repr(self._adapters(cell))
+            if self._init.kind != "uniform":
+                settings["init"] = self._init.identity(peft.prompt_rows)
+        return settings
 
     def groups(self, cells: Sequence[Cell]) -> Sequence[Sequence[Cell]]:
-        """Those of one model and shape follow each other; prompts over one model are together."""
-        singles = [[cell] for cell in _sorted(cells) if cell.method != "prompt_tune"]
-        open_cells = {_place(cell): cell for cell in cells}
-        together = [
-            mine
-            for team in self._teams
-            if (mine := [open_cells[place] for place in map(_place, team) if place in open_cells])
+        """Cells of one model and shape follow each other; adapters that still have to train on one
+        model are together."""
+        cells = sorted(cells, key=lambda c: (c.model, c.objective, c.method, c.task, c.template))
+        alone, cohorts = [], {}
+        for cell in cells:
+            if cell.method not in ADAPTER_METHODS or peft.is_adapter(self._folder(cell)):
+                alone.append([cell])
+            else:
+                shared = (cell.model, cell.objective, repr(self._adapters(cell)))
+                cohorts.setdefault(shared, []).append(cell)
+        return [
+            *alone,
+            *(
+                cohort[i : i + self.at_once]
+                for cohort in cohorts.values()
+                for i in range(0, len(cohort), self.at_once)
+            ),
         ]
-        return [*singles, *together]
 
-    def run(self, group: Sequence[Cell], progress: Report) -> Iterator[tuple[Cell, Result]]:
+    def run(self, group: Sequence[Cell], progress: OnStep) -> Iterator[tuple[Cell, Result]]:
+        """Yields the result of each cell of a group."""
         first = group[0]
+        if first.method == "constant":
+            yield first, self._constant(first)
+            return
         model = self._model(first.model, first.objective)
-        if first.method == "prompt_tune":
-            team = next(t for t in self._teams if _place(first) in map(_place, t))
-            tuned = self._tune_prompts(model, team, progress)
+        if first.method in ADAPTER_METHODS:
+            self._train_adapters(model, group, progress)
             for cell in group:
-                one = tuned[_place(cell)]
-                if one.diverged is not None:
-                    raise UserError(
-                        f"The loss of the prompt ({cell}) was not finite by step {one.diverged}. Lower "
-                        "the learning rate (ManyTuning.optimizer)."
-                    )
-                yield cell, self._ask(cell, attach(model, self._adapters, one.parameters))
+                yield cell, self._evaluate_adapter(model, cell)
+        elif first.method == "fine_tune":
+            yield first, self._evaluate(first, self._tune(model, first, progress))
         else:
-            (cell,) = group
-            yield cell, self._ask(cell, self._tune(model, cell, progress))
+            dev = self._examples(first, self._of(first).dev)
+            losses = {DEV_LOSS: _mean_loss(model, dev)} if dev else {}
+            yield first, self._evaluate(first, model, losses)
 
     def stages(self, cells: Sequence[Cell]) -> Sequence[Stage]:
-        """Seconds from the FLOPs of training and the device's speed on one matrix product, a rough guess."""
+        """The work that the cells need, by FLOPs and the device's speed, a rough guess."""
         rate = measured_flops()
-        found = []
+        stages = []
         for name, objective in sorted({(c.model, c.objective) for c in cells}):
             if objective != "none" and not self._adapted_folder(name, objective).exists():
-                size = _parameter_bytes(self._checkpoints[name].config)
+                _, parameters = t5.abstract(self._base(name).checkpoint.config)
+                size = sum(4 * leaf.size for leaf in jax.tree.leaves(parameters))
                 # Two checkpoints, each with two moments for every parameter.
-                found.append(Stage(f"adapt {name}, {objective} (time not known)", 0.0, 6 * size))
+                stages.append(Stage(f"adapt {name}, {objective} (time not known)", 0.0, 6 * size))
         for method in _each(cells, "method"):
-            mine = [cell for cell in cells if cell.method == method]
-            seconds = sum(self._flops(cell) for cell in mine) / rate
-            found.append(Stage(f"{len(mine)} cells, {method}", seconds, 20_000 * len(mine)))
-        return found
+            same = [cell for cell in cells if cell.method == method]
+            seconds = sum(self._flops(cell) for cell in same) / rate
+            stages.append(Stage(f"{len(same)} cells, {method}", seconds, 20_000 * len(same)))
+        return stages
 
-    # ------------------------------------------------------------------- a cell
+    # ---- A cell -------------------------------------------------------------------------------
 
-    def _ask(self, cell: Cell, model: T5) -> Result:
-        task = self._tasks[cell.task]
+    def _evaluate(
+        self, cell: Cell, model: T5, losses: Mapping[str, float] | None = None
+    ) -> dict[str, Any]:
         result = evaluate_records(
             model,
-            task,
+            self._of(cell).task,
             TEMPLATES[cell.template],
-            self._vocabulary,
+            self._base(cell.model).vocabulary,
             self.task_feature_lengths,
-            soft=self._soft,
+            soft=adapters_lib.soft_prompt(self._plain_adapters(cell)),
         )
+        values = {**result.values(), **(losses or {})}
+        return self._result(cell, result.scores, values, result.predictions)
+
+    def _constant(self, cell: Cell) -> Result:
+        """The result of the best single answer to every head: what knowing no head is worth.
+
+        Best of the twenty commonest references of the test set itself, so no constant guess can do
+        much better.
+        """
+        task, template = self._of(cell).task, TEMPLATES[cell.template]
+        references = [reference_texts(template, r, task.wording) for r in task.held_out]
+        counts = collections.Counter(itertools.chain.from_iterable(references))
+        answers = [[text] * len(references) for text, _ in counts.most_common(20)]
+        scored = [score(all_metrics(task), references, answer) for answer in answers]
+        best = max(range(len(scored)), key=lambda i: scored[i][0][task.metrics.decides].value)
+        intervals, resampled = scored[best]
+        scores = {
+            name: scores_N.tolist()
+            for statistics in resampled.values()
+            for name, scores_N in statistics.per_example.items()
+        }
+        values = {name: interval.value for name, interval in intervals.items()}
+        return self._result(cell, scores, values, answers[best])
+
+    def _result(
+        self,
+        cell: Cell,
+        scores: Mapping[str, Sequence[float]],
+        values: Mapping[str, float],
+        answers: Sequence[str],
+    ) -> dict[str, Any]:
+        held_out = self._of(cell).task.held_out
+        trained_on = 0 if cell.method in UNTRAINED else len(self._training_examples(cell))
         return {
-            "scores": result.scores,
-            "values": result.values(),
+            "scores": scores,
+            "values": values,
             "info": {
-                "examples": _digest([records.to_json(record) for record in task.held_out]),
-                "trained on": len(self._examples(cell)) if cell.method != "frozen" else 0,
-                "distinct predictions": len(set(result.predictions)),
-                "predictions": result.predictions,
+                "examples": _digest([records.to_json(record) for record in held_out]),
+                "trained on": trained_on,
+                "distinct predictions": len(set(answers)),
+                "predictions": answers,
             },
         }
 
-    def _examples(self, cell: Cell) -> list[Example]:
-        """What a cell trains on: the heads that `few_shot` draws for its seed, as everywhere."""
-        task = self._tasks[cell.task]
-        chosen = few_shot.few_shot(
-            task.train, {}, shots=cell.shots, tails_per_head=self.tails, seed=cell.seed
-        )
+    def _examples(self, cell: Cell, chosen: Sequence[records.Record]) -> list[Example]:
+        """The records under the cell's template, as tokens."""
         return tokenise(
             TEMPLATES[cell.template],
             chosen,
-            task,
-            self._vocabulary,
+            self._of(cell).task,
+            self._base(cell.model).vocabulary,
             self.task_feature_lengths,
-            soft=self._soft,
+            soft=adapters_lib.soft_prompt(self._plain_adapters(cell)),
         )
 
-    def _tune(self, model: T5, cell: Cell, progress: Report) -> T5:
-        if cell.method == "frozen":
-            return model
-        examples, done = self._examples(cell), itertools.count(1)
+    def _training_examples(self, cell: Cell) -> list[Example]:
+        """The examples of the heads that `few_shot` draws for the cell's seed, as everywhere."""
+        train = self._of(cell).task.train
+        chosen = few_shot.few_shot(
+            train, {}, shots=cell.shots, tails_per_head=self.tails, seed=cell.seed
+        )
+        return self._examples(cell, chosen)
+
+    def _tune(self, model: T5, cell: Cell, progress: OnStep) -> T5:
+        examples, done = self._training_examples(cell), itertools.count(1)
         total = epochs(self._tuning.epochs, len(examples), self._tuning.batch_size)
         return self._tuning(
             model,
@@ -236,187 +336,278 @@ class FewShot:
             progress=lambda _, loss: progress(cell, next(done), total, loss),
         )
 
-    def _tune_prompts(self, model: T5, team: Sequence[Cell], progress: Report) -> dict[str, Tuned]:
-        """The prompts of a whole team, also where only a few are asked for: results do not depend on it."""
-        tuning = self._prompt_tuning
-        candidates = [
-            Candidate(_place(cell), self._examples(cell), seed=cell.seed) for cell in team
-        ]
-        done, total = itertools.count(1), max(map(tuning.steps, candidates))
-        name = _digest([self.settings(cell) | {"place": _place(cell)} for cell in team])
-        with self._told_once(name):
-            tuned = tune_many(
-                model,
-                self._adapters,
-                candidates,
-                tuning,
-                state_file=pathlib.Path(self.stages_dir, "prompts", f"{name}.npz"),
-                progress=lambda _, loss: progress(team[0], next(done), total, loss),
-            )
-        return {one.name: one for one in tuned}
-
-    @contextlib.contextmanager
-    def _told_once(self, name: str) -> Iterator[None]:
-        """What failed here by this name before fails at once: cells that share it all say why."""
-        if name in self._lost:
-            raise self._lost[name]
-        try:
-            yield
-        except UserError as error:
-            self._lost[name] = error
-            raise
-
     @property
     def _tuning(self) -> Tuning:
         return complete(self.tuning or Tuning())
 
-    @property
-    def _prompt_tuning(self) -> ManyTuning:
-        return complete(self.prompt_tuning or ManyTuning())
+    # ---- Adapters -----------------------------------------------------------------------------
+
+    def _train_adapters(self, model: T5, group: Sequence[Cell], progress: OnStep) -> None:
+        """Train the adapters of a group that have no folder yet, together, and write them."""
+        cells = [cell for cell in group if not peft.is_adapter(self._folder(cell))]
+        if not cells:
+            return
+        by_name = state.by_name(model)
+        embedding_VxD = np.asarray(by_name["embedding"])
+        candidates = [self._candidate(cell, embedding_VxD) for cell in cells]
+        # The optimizer's own rate counts for candidates without one; the schedule is shared.
+        tuning = self._adapter_tuning(cells[0])
+        done, total = itertools.count(1), max(map(tuning.steps, candidates))
+        keys = _digest([self._with_settings(cell).key for cell in cells])
+        state_file = pathlib.Path(self.stages_dir, f"training-{keys}.npz")
+        tuned = tune_many(
+            model,
+            self._adapters(cells[0]),
+            candidates,
+            tuning,
+            state_file=state_file,
+            progress=lambda _, loss: progress(cells[0], next(done), total, loss),
+        )
+        base = self._base(cells[0].model)
+        fingerprint = peft.one_fingerprint(state.fingerprints(by_name))
+        path = self.models[cells[0].model]
+        if cells[0].objective != "none":
+            path = str(self._adapted_folder(cells[0].model, cells[0].objective))
+        about = {
+            "vocabulary": base.vocabulary.digest,
+            "base": {"path": path, "fingerprint": fingerprint},
+        }
+        for cell, result in zip(map(self._with_settings, cells), tuned, strict=True):
+            adapters_lib.save(self._folder(cell), self._adapters(cell), result, cell, about)
+        state_file.unlink()
+
+    def _candidate(self, cell: Cell, embedding_VxD: np.ndarray) -> Candidate:
+        dev = self._examples(cell, self._of(cell).dev)
+        rate = cell.values.get("learning_rate")
+        given = self._initial(cell, embedding_VxD)
+        examples = self._training_examples(cell)
+        return Candidate(adapters_lib.name(cell), examples, dev, rate, cell.seed, given)
+
+    def _initial(self, cell: Cell, embedding_VxD: np.ndarray) -> dict[str, np.ndarray]:
+        """The parameters of the cell's adapter that start as `init` says, by name."""
+        return self._init.parameters(
+            self._adapters(cell),
+            embedding_VxD,
+            self._of(cell).task,
+            self._base(cell.model).vocabulary,
+            peft.prompt_rows,
+            cell.seed,
+        )
+
+    def _evaluate_adapter(self, model: T5, cell: Cell) -> Result:
+        folder = self._folder(cell)
+        adapters, parameters, description = peft.load_adapter(folder)
+        course = description["info"]["course"]
+        if course["diverged"] is not None:
+            problem = (
+                f"The loss of {adapters_lib.name(cell)} was not finite by step "
+                f"{course['diverged']}. Lower its learning rate."
+            )
+            if not self.dev_heads or not course["step"]:
+                raise UserError(f"{problem} Remove {folder} to train it again.")
+            print(f"{problem} The parameters of step {course['step']} are kept.", file=sys.stderr)
+        losses = {DEV_LOSS: course[DEV_LOSS]} if DEV_LOSS in course else {}
+        result = self._evaluate(cell, attach(model, adapters, parameters), losses)
+        result["info"] |= course
+        peft.add_info(folder, {"held_out": result["values"]})
+        return result
+
+    def _plain_adapters(self, cell: Cell) -> Adapters:
+        """The adapters that the cell trains, with the length of one prompt."""
+        if cell.method == "adapter_tune":
+            return Adapters.of(self.adapters[cell.values["adapter"]])
+        if cell.method == "prompt_tune":
+            return Adapters.of(PromptTuning(self.prompt_length, self.prompt_encoder))
+        return NONE
+
+    def _adapters(self, cell: Cell) -> Adapters:
+        """The adapters that the cell trains, with rows for all soft tokens of its template."""
+        return adapters_lib.for_template(self._plain_adapters(cell), TEMPLATES[cell.template])
+
+    def _adapter_tuning(self, cell: Cell) -> ManyTuning:
+        """The training of the cell's adapter; the axis "learning_rate" is the candidate's."""
+        tuning = complete(self.prompt_tuning or ManyTuning())
+        if cell.values.get("learning_rate") is None:
+            return tuning
+        optimizer = dataclasses.replace(tuning.optimizer, learning_rate=0.0)
+        return dataclasses.replace(tuning, optimizer=optimizer)
 
     @property
-    def _soft(self) -> SoftPrompt:
-        return SoftPrompt(length=self.prompt_length, first_row=0, shared_row=None)
+    def _init(self) -> PromptInit:
+        return self.init or PromptInit()
 
-    @property
-    def _adapters(self) -> Adapters:
-        # Enough for every template: a shared prompt has as many rows again.
-        rows = max(self._soft.needs(template) for template in TEMPLATES.values())
-        prompt = {"method": "prompt", "rows": rows, "encoder": self.prompt_encoder}
-        return Adapters.from_dict({"methods": [prompt]})
+    def _with_settings(self, cell: Cell) -> Cell:
+        return cell.with_settings(self.settings(cell))
 
-    # ------------------------------------------------------------------- what cells share
+    def _folder(self, cell: Cell) -> pathlib.Path:
+        name = adapters_lib.name(cell)
+        if self.adapters_dir:
+            return pathlib.Path(self.adapters_dir, name)
+        return pathlib.Path(
+            self.stages_dir, "adapters", f"{name}-{self._with_settings(cell).key[:12]}"
+        )
+
+    # ---- What cells share ---------------------------------------------------------------------
+
+    def _base(self, name: str) -> _Base:
+        if name not in self._bases:
+            checkpoint = checkpoints.open(self.models[name])
+            self._bases[name] = _Base(checkpoint, checkpoint.adopt_vocabulary())
+        return self._bases[name]
+
+    def _of(self, cell: Cell) -> Data:
+        self._read([cell.task])
+        return self._data[cell.task]
+
+    def _read(self, names: Sequence[str]) -> None:
+        """Read the tasks that were not read before."""
+        if missing := [name for name in names if name not in self._data]:
+            data = read_data(
+                missing,
+                dev_heads=self.dev_heads,
+                test_heads=self.test_heads,
+                test_split=self.test_split,
+                references=self.references,
+                module=self.module,
+            )
+            self._data.update(data)
+
+    def _model(self, name: str, objective: str) -> T5:
+        """The model that cells start from; the last one is kept."""
+        if (name, objective) not in self._loaded:
+            base = self._base(name)
+            plain = objective == "none"
+            checkpoint = base.checkpoint if plain else self._adapted(name, objective)
+            self._loaded.clear()
+            self._loaded[name, objective] = checkpoint.model(base.vocabulary)
+        return self._loaded[name, objective]
+
+    def _adaptation_digest(self) -> str:
+        texts = [text for name in self.adaptation for text in adapted_models.gin_texts(name)]
+        return _digest(texts)
+
+    def _adapted_folder(self, name: str, objective: str) -> pathlib.Path:
+        made_from = _digest([self._base(name).checkpoint.digest, self._adaptation_digest()])[:12]
+        return pathlib.Path(self.stages_dir, "adapted", f"{name}-{objective}-{made_from}")
+
+    def _adapted(self, name: str, objective: str) -> Checkpoint:
+        """The model after adaptation, made unless it is there.
+
+        An adaptation that failed here before fails at once: cells that share it all say why.
+        """
+        folder = self._adapted_folder(name, objective)
+        if folder.name in self._failed:
+            raise self._failed[folder.name]
+
+        def make(path: pathlib.Path) -> None:
+            adapted_models.adapt(path, self.adaptation, self.models[name], objective)
+
+        try:
+            return checkpoints.open(Store(folder.parent).fill(folder.name, make))
+        except UserError as error:
+            self._failed[folder.name] = error
+            raise
+
+    def _flops(self, cell: Cell) -> float:
+        """The FLOPs of training and evaluating, both at full lengths."""
+        task = self._of(cell).task
+        shape = self._base(cell.model).checkpoint.config
+        forward = flops.train_flops(shape, 1, **self.task_feature_lengths) / 3
+        evaluated = len(task.held_out) * forward
+        if cell.method in UNTRAINED:
+            return evaluated if cell.method == "frozen" else 0.0
+        tuning = self._tuning if cell.method == "fine_tune" else self._adapter_tuning(cell)
+        heads = len({record.head for record in task.train})
+        count = len(task.train) if cell.shots is None else min(cell.shots, heads) * self.tails
+        return evaluated + 3 * forward * tuning.epochs * count
+
+    # ---- Checks -------------------------------------------------------------------------------
 
     def _check_cell(self, cell: Cell) -> None:
-        if cell.extra:
+        for axis, value in cell.extra:
+            if axis not in ("adapter", "learning_rate"):
+                raise UserError(
+                    f"FewShot knows no axis {axis!r} (Grid.extra): its cells would not differ on "
+                    "it."
+                )
+            if cell.method not in ADAPTER_METHODS and value not in (None, "none"):
+                raise UserError(
+                    f"The method {cell.method!r} trains no adapter, but {axis} is {value!r}. Keep "
+                    'them apart with a constraint (Grid.constraints): "none" is no adapter, None '
+                    "the learning rate of the optimizer."
+                )
+        if cell.method == "adapter_tune":
+            if cell.values.get("adapter") not in self.adapters:
+                raise UserError(
+                    "The method 'adapter_tune' trains what the axis \"adapter\" names: give it in "
+                    f"Grid.extra, one or more of {', '.join(self.adapters)} (FewShot.adapters)."
+                )
+            adapters_lib.check_fit(self._plain_adapters(cell), TEMPLATES[cell.template])
+        elif (TEMPLATES[cell.template].soft != "none") != (cell.method == "prompt_tune"):
+            soft = TEMPLATES[cell.template].soft != "none"
             raise UserError(
-                f"FewShot knows no axis {cell.extra[0][0]!r} (Grid.extra): its cells would not differ on it."
+                f"The template {cell.template} has {'a' if soft else 'no'} soft prompt, which the "
+                f"method {cell.method!r} cannot {'train' if soft else 'do without'}. Keep them "
+                'apart with constraints, such as {"when": {"method": "prompt_tune"}, "only": '
+                '{"template": ["MaskedPrePT"]}} in Grid.constraints.'
             )
-        soft = TEMPLATES[cell.template].soft != "none"
-        if soft != (cell.method == "prompt_tune"):
+        if cell.method not in UNTRAINED and cell.shots == 0:
             raise UserError(
-                f"The template {cell.template} has {'a' if soft else 'no'} soft prompt, which the method "
-                f"{cell.method!r} cannot {'train' if soft else 'do without'}. Keep them apart with constraints, "
-                'such as {"when": {"method": "prompt_tune"}, "only": {"template": ["MaskedPrePT"]}} in '
-                "Grid.constraints."
-            )
-        if cell.method != "frozen" and cell.shots == 0:
-            raise UserError(
-                f"The method {cell.method!r} trains on the heads of the axis 'shots', which is 0: only the "
-                'method "frozen" goes without.'
+                f"The method {cell.method!r} trains on the heads of the axis 'shots', which is 0: "
+                'only the methods "frozen" and "constant" go without.'
             )
         if cell.objective != "none" and not self.adaptation:
             raise UserError(
-                f"The objective {cell.objective!r} needs a model adapted under it: bind FewShot.adaptation to "
-                "the gin files of `mto adapt` that make one, such as ['runs/adapt.gin']."
+                f"The objective {cell.objective!r} needs a model adapted under it: bind "
+                "FewShot.adaptation to the gin files of `mto adapt` that make one, such as "
+                "['runs/adapt.gin']."
             )
 
-    def _read(self, names: Sequence[str]) -> dict[str, Task]:
-        train = [Wanted(name, "train", None) for name in names]
-        test = [Wanted(name, self.test_split, self.test_heads, self.references) for name in names]
-        found = read([*train, *test], self.module)
-        return {
-            name: Task.of(*both)
-            for name, *both in zip(names, found[: len(names)], found[len(names) :], strict=True)
-        }
+    def _check_adapters(self, cells: Sequence[Cell]) -> None:
+        """Bases, prompts and folders of cells that train adapters."""
+        checked = set()
+        for cell in cells:
+            base, adapters = self._base(cell.model), self._adapters(cell)
+            same = (cell.model, cell.task, cell.template, cell.shots, cell.seed, repr(adapters))
+            if same not in checked:
+                checked.add(same)
+                self._check_training(cell, base, adapters)
+            adapters_lib.check_folder(self._folder(cell), self._with_settings(cell))
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019
-    def _model(self, name: str, objective: str) -> T5:
-        """The model that cells start from; the last one is kept."""
-        plain = objective == "none"
-        checkpoint = self._checkpoints[name] if plain else self._adapted(name, objective)
-        return checkpoint.model(self._vocabulary)
-
-    @functools.cached_property
-    def _adaptation_digest(self) -> str:
-        return _digest([text for name in self.adaptation for text in _gin_texts(name)])
-
-    def _adapted_folder(self, name: str, objective: str) -> pathlib.Path:
-        digest = _digest([self._model_digests[name], self._adaptation_digest])[:12]
-        return pathlib.Path(self.stages_dir, "adapted", f"{name}-{objective}-{digest}")
-
-    def _adapted(self, name: str, objective: str) -> Checkpoint:
-        """The model after adaptation, made by `mto adapt` unless it is there."""
-        folder = self._adapted_folder(name, objective)
-
-        def make(path: pathlib.Path) -> None:
-            flags = [f"--gin_file={file}" for file in self.adaptation]
-            flags += [
-                f"--gin.INITIAL_CHECKPOINT_PATH={self.models[name]}",
-                f"--gin.OBJECTIVE={objective}",
-                f"--gin.MODEL_DIR={path}",
-            ]
-            log = path / "adapt.log"
-            with log.open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # the child keeps it if this process is killed
-                command = [sys.executable, "-m", "mto_jax.cli", "adapt", *flags]
-                done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
-            if done.returncode:
-                said = log.read_text().strip().splitlines()
-                raise UserError(
-                    f"`mto adapt {shlex.join(flags)}` failed: {said[-1] if said else 'without a word'} (all of "
-                    f"it is in {log})"
-                )
-
-        with self._told_once(folder.name):
-            return checkpoints.open(once(folder.parent, folder.name, make))
-
-    def _flops(self, cell: Cell) -> float:
-        """Of training and asking, both at full lengths."""
-        shape = self._checkpoints[cell.model].config
-        task = self._tasks[cell.task]
-        forward = flops.train_flops(shape, 1, **self.task_feature_lengths) / 3
-        asked = len(task.held_out) * forward
-        if cell.method == "frozen":
-            return asked
-        tuning = self._tuning if cell.method == "fine_tune" else self._prompt_tuning
-        heads = len({record.head for record in task.train})
-        count = len(task.train) if cell.shots is None else min(cell.shots, heads) * self.tails
-        return asked + 3 * forward * tuning.epochs * count
-
-
-def _gin_texts(name: str) -> list[str]:
-    """A gin file and those that it includes, as `config.load` finds them."""
-    places = (pathlib.Path(name), config.gin_directory() / name)
-    path = next((place for place in places if place.exists()), None)
-    if path is None:
-        raise unknown("gin file (FewShot.adaptation)", name, config.bundled("runs"))
-    text = path.read_text()
-    included = re.findall(r"""^include\s+['"](.+?)['"]""", text, re.MULTILINE)
-    return [text, *(more for one in included for more in _gin_texts(one))]
+    def _check_training(self, cell: Cell, base: _Base, adapters: Adapters) -> None:
+        if base.checkpoint.adapters != NONE:
+            path = self.models[cell.model]
+            raise UserError(
+                f"{path} has adapters of its own. Write it as a plain model first: mto convert "
+                f"--from={path} --to=native --output=..."
+            )
+        check_vocabulary(base.checkpoint.config, adapters, base.vocabulary)
+        self._init.check(adapters)
+        config = base.checkpoint.config
+        self._initial(cell, np.broadcast_to(np.float32(0), (config.vocab_size, config.d_model)))
+        self._training_examples(cell)
+        self._examples(cell, self._of(cell).dev)
 
 
 def _each(cells: Sequence[Cell], axis: str) -> list:
     return list(dict.fromkeys(getattr(cell, axis) for cell in cells))
 
 
-def _place(cell: Cell) -> str:
-    return str(cell)
-
-
-def _sorted(cells: Sequence[Cell]) -> list[Cell]:
-    return sorted(cells, key=lambda c: (c.model, c.objective, c.method, c.task, c.template))
-
-
-def _teams(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
-    """Prompts that train together, fixed by the whole grid: those over one model, `size` at a time."""
-    prompts = [cell for cell in _sorted(cells) if cell.method == "prompt_tune"]
-    teams = []
-    for _, mine in itertools.groupby(prompts, key=lambda c: (c.model, c.objective)):
-        mine = list(mine)
-        teams += [mine[i : i + size] for i in range(0, len(mine), size)]
-    return teams
-
-
-def _data_digest(task: Task) -> str:
-    content = [records.to_json(record) for record in (*task.train, *task.held_out)]
-    return _digest([content, repr(task.wording)])
+def _mean_loss(model: T5, examples: Sequence[Example], batch_size: int = 32) -> float:
+    """The loss per target token, EOS and sentinels included, as `tune_many` computes it."""
+    capacity = row_lengths(examples)
+    rows = [
+        {"inputs": np.asarray(inputs, np.int32), "targets": np.asarray(targets, np.int32)}
+        for inputs, targets in examples
+    ]
+    total = count = 0.0
+    for start in range(0, len(rows), batch_size):
+        taken = rows[start : start + batch_size]
+        batch = assemble(taken, np.arange(len(taken)), batch_size, capacity)
+        sum_B, count_B = log_likelihood(model, batch)
+        total, count = total - float(sum_B.sum()), count + float(count_B.sum())
+    return total / count
 
 
 def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _parameter_bytes(shape: T5Config) -> int:
-    _, parameters = t5.abstract(shape)
-    return sum(4 * leaf.size for leaf in jax.tree.leaves(parameters))
+    return digest(content)[:16]

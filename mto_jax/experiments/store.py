@@ -5,12 +5,11 @@
     grid.json          whose folder it is
     cells/KEY.json     values, settings and result of a cell, and a digest of all that
     errors/KEY.json    the error of a cell that failed
-    claims/KEY.N       who computes a cell just now (claims.py)
+    leases/KEY         the process that computes a cell just now (files.Leases)
 
 Files are written whole or not at all, and a file that has changed since is refused.
 """
 
-import hashlib
 import json
 import math
 import pathlib
@@ -21,8 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mto_jax.errors import UserError
-from mto_jax.experiments.grid import Cell, Grid, canonical
-from mto_jax.files import write_atomically
+from mto_jax.experiments.grid import Cell, Grid
+from mto_jax.files import canonical, read_record, write_atomically, write_record
 
 # {"scores": {metric: a number per example}, "values": {metric: number}, "info": {...}}
 Result = Mapping[str, Any]
@@ -38,14 +37,15 @@ class Store:
         self._cells, self._errors = self.folder / "cells", self.folder / "errors"
 
     def check(self, grid: Grid, cells: Sequence[Cell]) -> None:
-        """The folder is new or this grid's, and nothing in it is damaged.
+        """Check that the folder is new or this grid's, and that nothing in it is damaged.
 
-        A grid may grow and shrink on any axis: what was computed stays, and counts as soon as a cell asks
-        for it. Its name and its set of axes stay, and so do the settings of cells that are there already.
+        A grid may grow and shrink on any axis: what was computed stays, and counts as soon as a
+        cell asks for it. Its name and its set of axes stay, and so do the settings of cells that
+        are there already.
 
         Raises:
-          UserError: another grid's folder, or one with results of other settings (the fields that differ
-            are named); files that are damaged (all are named).
+          UserError: another grid's folder, or one with results of other settings (the fields that
+            differ are named); files that are damaged (all are named).
         """
         if not self.folder.exists():
             return
@@ -58,15 +58,18 @@ class Store:
             except UserError as error:
                 damaged[str(path)] = str(error)
                 continue
-            mine = wanted.get(canonical(content["values"]))
-            if mine and mine.key != content["key"] and "result" in content:
-                self._refuse(mine, content["settings"], path)
+            cell = wanted.get(canonical(content["values"]))
+            if cell and cell.key != content["key"] and "result" in content:
+                changed = differences(content["settings"], json.loads(cell.settings))
+                raise UserError(
+                    f"{self.folder} holds results of other settings: {changed} (cell {cell}; "
+                    f"{path}). Choose another OUTPUT_DIR, or go back to the settings of the folder."
+                )
         if damaged:
+            listed = "\n  ".join(damaged.values())
             raise UserError(
-                "The results folder is damaged:\n  "
-                + "\n  ".join(damaged.values())
-                + "\nDelete what is "
-                f"damaged, and these cells are computed anew: rm {shlex.join(damaged)}"
+                f"The results folder is damaged:\n  {listed}\nDelete what is damaged, and these "
+                f"cells are computed again: rm {shlex.join(damaged)}"
             )
 
     def create(self, grid: Grid) -> None:
@@ -81,9 +84,11 @@ class Store:
                     path.unlink(missing_ok=True)
 
     def done(self, cell: Cell) -> bool:
+        """Whether the cell has a result."""
         return self._path(cell).exists()
 
     def failed(self, cell: Cell) -> bool:
+        """Whether the cell has an error and no result."""
         return self._error(cell).exists() and not self.done(cell)
 
     def settled(self) -> tuple[set[str], set[str]]:
@@ -100,14 +105,15 @@ class Store:
         return _read(self._path(cell))["result"]
 
     def seconds(self, cells: Sequence[Cell]) -> list[float]:
-        """How long each of the cells took that are done."""
+        """The seconds that each of the cells took that are done."""
         return [_read(self._path(cell))["seconds"] for cell in cells if self.done(cell)]
 
     def write(self, cell: Cell, result: Result, seconds: float) -> None:
         """Keep a result.
 
         Raises:
-          ValueError: it is not of the form that tables can use, or holds a number that is not finite.
+          ValueError: it is not of the form that tables can use, or holds a number that is not
+            finite.
         """
         check_result(result)
         _write(self._path(cell), cell, {"result": result, "seconds": round(seconds, 3)})
@@ -122,7 +128,7 @@ class Store:
         return {cell: _read(self._error(cell))["error"] for cell in cells if self.failed(cell)}
 
     def forget_errors(self, cells: Sequence[Cell]) -> None:
-        """The failed ones among the cells count as never tried."""
+        """Count the failed ones among the cells as never tried."""
         for cell in cells:
             self._error(cell).unlink(missing_ok=True)
 
@@ -136,38 +142,32 @@ class Store:
         path = self.folder / "grid.json"
         if not path.exists():
             # What is about to be written has a hidden name.
-            if any(not found.name.startswith(".") for found in self.folder.iterdir()):
+            if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
                 raise UserError(
-                    f"{self.folder} is no results folder: it is not empty and has no grid.json. Choose "
-                    "another OUTPUT_DIR."
+                    f"{self.folder} is no results folder: it is not empty and has no grid.json. "
+                    "Choose another OUTPUT_DIR."
                 )
             return
         try:
-            theirs = json.loads(path.read_text())
+            stored = json.loads(path.read_text())
         except ValueError as error:
             raise UserError(
-                f"{path} is damaged ({error}). If the folder belongs to the grid {grid.name!r}, delete "
-                f"that file and it is written anew: rm {path}"
+                f"{path} is damaged ({error}). If the folder belongs to the grid {grid.name!r}, "
+                f"delete that file and it is written again: rm {path}"
             ) from error
-        mine = _identity(grid)
-        if theirs != mine:
-            changed = _differences(theirs, mine)
+        if stored != _identity(grid):
+            changed = differences(stored, _identity(grid))
             raise UserError(
-                f"{self.folder} holds the results of another grid: {changed}. Choose another OUTPUT_DIR."
+                f"{self.folder} holds the results of another grid: {changed}. Choose another "
+                "OUTPUT_DIR."
             )
-
-    def _refuse(self, cell: Cell, theirs: Mapping[str, Any], path: pathlib.Path) -> None:
-        changed = _differences(theirs, json.loads(cell.settings))
-        raise UserError(
-            f"{self.folder} holds results of other settings: {changed} (cell {cell}; {path}). Choose "
-            "another OUTPUT_DIR, or go back to the settings of the folder."
-        )
 
 
 def check_result(result: Result) -> None:
-    """The result can be stored and shown, else a `ValueError`.
+    """Check that a result can be stored and shown.
 
-    Scores of single examples must have the metric's value as their mean.
+    Raises:
+      ValueError: it cannot; scores of single examples must have the metric's value as their mean.
     """
     if set(result) != {"scores", "values", "info"}:
         raise ValueError(
@@ -179,57 +179,38 @@ def check_result(result: Result) -> None:
     if len({len(scores) for scores in result["scores"].values()}) > 1:
         raise ValueError("The metrics have scores of unlike numbers of examples.")
     for metric, scores in result["scores"].items():
-        mean = math.fsum(scores) / len(scores)
-        if not math.isclose(mean, result["values"][metric], rel_tol=1e-4, abs_tol=1e-6):
-            raise ValueError(
-                f"The mean of the scores of {metric!r} is {mean}, its value {result['values'][metric]}."
-            )
+        mean, value = math.fsum(scores) / len(scores), result["values"][metric]
+        if not math.isclose(mean, value, rel_tol=1e-4, abs_tol=1e-6):
+            raise ValueError(f"The mean of the scores of {metric!r} is {mean}, its value {value}.")
 
 
-def _write(path: pathlib.Path, cell: Cell, found: Mapping[str, Any]) -> None:
+def _write(path: pathlib.Path, cell: Cell, outcome: Mapping[str, Any]) -> None:
     content = {
         "key": cell.key,
         "values": cell.values,
         "settings": json.loads(cell.settings),
-        **found,
+        **outcome,
         "host": socket.gethostname(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    content = json.loads(
-        canonical(content)
-    )  # as it will be read: without tuples and numbers as keys
-    content["digest"] = _digest(content)
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    write_record(path, content)
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     """The content of a cell file; a `UserError` that begins with the path if it is damaged."""
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} does not parse as JSON: {error}") from error
-    if not isinstance(content, dict) or "digest" not in content:
-        raise UserError(f"{path} was not written by this program: it has no digest")
-    if content.pop("digest") != _digest(content):
-        raise UserError(
-            f"{path} has changed since it was written: its digest does not fit its content"
-        )
+    content = read_record(path)
     if content["key"] != path.stem:
         raise UserError(f"{path} belongs to the cell {content['key']}")
     return content
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
 def _identity(grid: Grid) -> dict[str, Any]:
     return {"grid": grid.name, "axes": sorted(grid.axes)}
 
 
-def _differences(theirs: Any, mine: Any) -> str:
+def differences(stored: Any, wanted: Any) -> str:
     """The fields in which two settings differ, with both values."""
-    old, new = dict(_flat("", theirs)), dict(_flat("", mine))
+    old, new = dict(_flat("", stored)), dict(_flat("", wanted))
     names = [name for name in {**old, **new} if old.get(name, "-") != new.get(name, "-")]
     return "; ".join(
         f"{n} is {old.get(n, 'absent')} there, {new.get(n, 'absent')} here" for n in names

@@ -27,26 +27,30 @@ Coordinates = tuple[Value, ...]  # on the row axes, or the column axes
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """What a table shows.
+    """A table to be shown.
 
     Attributes:
       name: of its files.
-      rows: an axis or several, with a row for each combination that the grid has; or {label: places}, rows made
-        of the cells at several places, such as each task under what it is matched with.
+      rows: an axis or several, with a row for each combination that the grid has; or {label:
+        places}, rows made of the cells at several places, such as each task under what it is
+        matched with.
       columns: an axis or several.
-      where: the cells that it is about; axes that it leaves out, and that are neither rows nor columns, are
-        averaged over.
+      where: the cells that it is about; axes that it leaves out, and that are neither rows nor
+        columns, are averaged over.
       title: None makes one.
       metric: None takes the grid's.
-      baseline: None takes the grid's; of rows with labels it may be one of these, with which the others are
-        compared task by task.
+      baseline: None takes the grid's; of rows with labels it may be one of these, with which the
+        others are compared task by task.
+      rivals: of rows with labels, {label: label of the row that it is compared with}, in place of
+        one baseline for all.
       block: a row axis; the best of each column is sought, and lines are drawn, within its values.
       lowest: the lowest value is the best.
       average: whether there is a column with the average of each row.
       differences: show what each entry gains over the baseline, not its value.
       intervals: whether Markdown and LaTeX show intervals (CSV and HTML always do).
-      published: numbers to show beside ours: a list of rows of which the first names axes and ends in "value".
-        They name all row and column axes; "average" on the column axes means that column.
+      published: numbers to show beside ours: a list of rows of which the first names axes and ends
+        in "value". They name all row and column axes; "average" on the column axes means that
+        column.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Table:
     title: str | None = None
     metric: str | None = None
     baseline: Place | str | None = None
+    rivals: Mapping[str, str] = dataclasses.field(default_factory=dict)
     block: str | None = None
     lowest: bool = False
     average: bool = True
@@ -71,6 +76,13 @@ class Table:
     def column_axes(self) -> tuple[str, ...]:
         return _names(self.columns)
 
+    @property
+    def row_rivals(self) -> Mapping[str, str]:
+        """{label: label of the row that it is compared with}; empty where places are compared."""
+        if isinstance(self.baseline, str):
+            return dict.fromkeys(self.rows, self.baseline)
+        return self.rivals
+
     def check(self, grid: Grid, known: Mapping[str, Collection[str]]) -> None:
         """Everything that the table asks for exists in the grid.
 
@@ -80,14 +92,15 @@ class Table:
         place = f"the table {self.name!r}"
         self._check_axes(place, grid)
         grid.check_where(f"{place}, where", self.where)
-        if isinstance(self.baseline, str):
-            if not isinstance(self.rows, Mapping) or self.baseline not in self.rows:
-                labels = self.rows if isinstance(self.rows, Mapping) else ()
-                raise unknown(f"row ({place}, baseline) called", self.baseline, labels)
-        else:
+        labels = self.rows if isinstance(self.rows, Mapping) else ()
+        baselines = [self.baseline] if isinstance(self.baseline, str) else []
+        for label in (*baselines, *self.rivals, *self.rivals.values()):
+            if label not in labels:
+                raise unknown(f"row ({place}, baseline or rivals) called", label, labels)
+        if not baselines:
             grid.check_baseline(f"{place}, baseline", self.baseline or {})
         grid.check_metric(place, self.metric or grid.metric, known)
-        if self.differences and not (self.baseline or grid.baseline):
+        if self.differences and not (self.baseline or self.rivals or grid.baseline):
             raise UserError(
                 f"{place} shows differences: to what? Bind its baseline, or Grid.baseline."
             )
@@ -126,8 +139,9 @@ class Table:
         needed = {*self.row_axes, *self.column_axes}
         if self.published[0][-1] != "value" or not needed <= set(axes):
             raise UserError(
-                f"{place}: the first row of its published numbers is {self.published[0]!r}; expected names of "
-                f'axes, {", ".join(sorted(needed))} among them, and "value" at the end.'
+                f"{place}: the first row of its published numbers is {self.published[0]!r}; "
+                f"expected names of axes, {', '.join(sorted(needed))} among them, and "
+                '"value" at the end.'
             )
         for row in self.published[1:]:
             if len(row) != len(axes) + 1 or not isinstance(row[-1], int | float):
@@ -144,7 +158,8 @@ class Filled:
 
     Attributes:
       title, metric: as the table or the grid has them.
-      rows, columns: their coordinates, in the order of the grid; the average is the column (AVERAGE,).
+      rows, columns: their coordinates, in the order of the grid; the average is the column
+        (AVERAGE,).
       entries: by row and column, where the grid has cells.
       best: the (row, column) of the best entries.
       published: by row and column.
@@ -171,6 +186,7 @@ def fill(spec: Table, grid: Grid, results: Results) -> Filled:
     """The table with what the results say."""
     metric = spec.metric or grid.metric
     baseline = grid.baseline if spec.baseline is None else spec.baseline
+    rivals = spec.row_rivals
     cells: dict[tuple[Coordinates, Coordinates], list[Cell]] = {}
     for cell in results.where(spec.where):
         for row in _rows(spec, cell):
@@ -188,11 +204,11 @@ def fill(spec: Table, grid: Grid, results: Results) -> Filled:
         columns = [*columns, (AVERAGE,)]
     entries = {
         (row, column): results.entry(
-            mine,
+            group,
             metric,
-            cells.get(((baseline,), column)) if isinstance(baseline, str) else baseline,
+            cells.get(((rivals.get(row[0]),), column)) if rivals else baseline,
         )
-        for (row, column), mine in cells.items()
+        for (row, column), group in cells.items()
     }
     return Filled(
         spec,
@@ -223,10 +239,10 @@ def _at(cell: Cell, axes: Sequence[str]) -> Coordinates:
     return tuple(cell.values[axis] for axis in axes)
 
 
-def _ordered(grid: Grid, axes: Sequence[str], found: Collection[Coordinates]) -> list[Coordinates]:
+def _ordered(grid: Grid, axes: Sequence[str], places: Collection[Coordinates]) -> list[Coordinates]:
     """Coordinates in the order that the grid gives the values of each axis."""
     return sorted(
-        found,
+        places,
         key=lambda place: [grid.axes[axis].index(v) for axis, v in zip(axes, place, strict=True)],
     )
 
@@ -273,14 +289,16 @@ def _blocks(spec: Table, rows: Sequence[Coordinates]) -> list[list[Coordinates]]
 
 
 def _published(spec: Table, entries) -> dict[tuple[Coordinates, Coordinates], float]:
-    found = {}
+    published = {}
     for row in spec.published[1:]:
         place = dict(zip(spec.published[0][:-1], row, strict=False))
         averaged = all(place.get(axis) == AVERAGE for axis in spec.column_axes)
         columns = (AVERAGE,) if averaged else tuple(place.get(axis) for axis in spec.column_axes)
-        mine = tuple(place.get(axis) for axis in spec.row_axes), columns
+        entry = tuple(place.get(axis) for axis in spec.row_axes), columns
         # What is neither row nor column has to be what the table is about.
         others = {a: v for a, v in place.items() if a not in (*spec.row_axes, *spec.column_axes)}
-        if mine in entries and all(spec.where.get(axis) == value for axis, value in others.items()):
-            found[mine] = float(row[-1])
-    return found
+        if entry in entries and all(
+            spec.where.get(axis) == value for axis, value in others.items()
+        ):
+            published[entry] = float(row[-1])
+    return published

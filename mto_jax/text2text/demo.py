@@ -35,7 +35,6 @@ the 100 sentinels the vocabulary has 2048 ids, so its embedding needs no padding
 """
 
 import functools
-import hashlib
 import io
 import json
 import pathlib
@@ -48,6 +47,7 @@ from typing import NamedTuple
 import sentencepiece
 
 from mto_jax.errors import UserError, unknown
+from mto_jax.files import digest
 from mto_jax.text2text.records import Triple
 
 ASSETS = pathlib.Path(__file__).parents[1] / "assets"
@@ -137,7 +137,7 @@ def head_splits() -> dict[str, str]:
     Independent of the relation, of the platform and of the order of the rows.
     """
     category = {fact.head: fact.category for fact in facts()}
-    ordered = sorted(category, key=lambda h: (category[h], hashlib.sha256(h.encode()).digest()))
+    ordered = sorted(category, key=lambda h: (category[h], digest(h)))
     return {head: SPLIT_CYCLE[i % len(SPLIT_CYCLE)] for i, head in enumerate(ordered)}
 
 

@@ -7,13 +7,13 @@ nothing but the seed and the record, so it is the same on every machine and vers
 with the order of the file, and a larger sample contains the smaller one of the same seed.
 """
 
-import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 import gin
 
 from mto_jax.errors import UserError
+from mto_jax.files import short_hash
 from mto_jax.text2text.records import Record, has_many_references, one_per_head, one_per_reference
 
 Report = dict[str, int]
@@ -26,15 +26,15 @@ def draw(texts: Iterable[str], count: int | None, seed: int, salt: str) -> list[
     True
     """
 
-    def digest(text: str) -> bytes:
-        return hashlib.blake2b(f"{seed}\\0{salt}\\0{text}".encode(), digest_size=16).digest()
+    def draw_of(text: str) -> bytes:
+        return short_hash(f"{seed}\\0{salt}\\0{text}")
 
-    return sorted(dict.fromkeys(texts), key=digest)[:count]
+    return sorted(dict.fromkeys(texts), key=draw_of)[:count]
 
 
 def tenth(head: str) -> int:
     """0 to 9: which tenth of all heads this one falls into, for splitting a file by heads."""
-    return hashlib.blake2b(normal(head).encode(), digest_size=8).digest()[-1] % 10
+    return short_hash(normal(head), 8)[-1] % 10
 
 
 def normal(text: str) -> str:

@@ -9,7 +9,6 @@ order (`<extra_id_0>` is the last one), padding up to a multiple of 128, and fro
 """
 
 import functools
-import hashlib
 import importlib.resources
 import itertools
 import os
@@ -23,6 +22,7 @@ from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
 from mto_jax.errors import UserError
+from mto_jax.files import digest
 
 MODEL_FILE = "spiece.model"  # its name in a Hugging Face repository, and in a run directory
 DEFAULT = "t5"
@@ -115,7 +115,7 @@ class Vocabulary:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the model file and the number of sentinels: equal digests give equal ids."""
-        return hashlib.sha256(self._model_file + b"extra_ids=%d" % self.extra_ids).hexdigest()
+        return digest(self._model_file + b"extra_ids=%d" % self.extra_ids)
 
     def sentinel_id(self, i: int) -> int:
         """Id of `<extra_id_i>`, 0 <= i < extra_ids; the ids descend from `size - 1`."""

@@ -9,7 +9,6 @@ candidates with a few examples each keep the matrix units as busy as one large b
 
 import dataclasses
 import functools
-import hashlib
 import math
 import os
 import pathlib
@@ -22,6 +21,7 @@ import jax
 import numpy as np
 
 from mto_jax.errors import UserError
+from mto_jax.files import digest
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import T5Config
@@ -436,11 +436,11 @@ class _Course:
 
 
 def _identity(parameters, adapters, candidates, tuning, lengths) -> str:
-    digest = hashlib.sha256()
-    for part in (states.fingerprints(parameters), adapters, tuning, lengths):
-        digest.update(repr(part).encode())
-    for c in candidates:
-        digest.update(repr((c.name, c.learning_rate, c.seed, c.examples, c.dev)).encode())
-        for name, value in sorted(c.initial.items()):
-            digest.update(name.encode() + np.asarray(value, np.float32).tobytes())
-    return digest.hexdigest()
+    initial = [
+        (name, digest(np.asarray(value, np.float32).tobytes()))
+        for c in candidates
+        for name, value in sorted(c.initial.items())
+    ]
+    parts = [(c.name, c.learning_rate, c.seed, c.examples, c.dev) for c in candidates]
+    shared = (states.fingerprints(parameters), adapters, tuning, lengths)
+    return digest(repr((shared, parts, initial)))

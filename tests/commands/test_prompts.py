@@ -20,7 +20,6 @@ from mto_jax.models.adapters import Adapters, LoRA, PromptTuning
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training import state
-from mto_jax.tuning import results
 from tests.tiny_run import MODEL
 
 DEMO = vocabularies.vocabulary("demo")
@@ -55,8 +54,7 @@ def library(tmp_path_factory):
         path = folder / "prompts" / task
         path.parent.mkdir(exist_ok=True)
         peft.save_adapter(path, adapters, {"prompt.table": rows}, description)
-    found = results.Result("a", "sst2", "b", {}, "accuracy", [1.0, 0.0, 0.0, 1.0], {}, [])
-    results.write(folder / "prompts" / "sst2" / results.FILE, found)
+    peft.add_info(folder / "prompts" / "sst2", {"held_out": {"accuracy": 0.5}})
     lora = {"encoder.layers.mlp.lora.wo_a": np.ones((1, 4, 2)), "encoder.layers.mlp.lora.wo_b": 0}
     lora["encoder.layers.mlp.lora.wo_b"] = np.ones((1, 2, 4))
     adapters = Adapters.of(LoRA(2, targets=("wo",)))

@@ -7,7 +7,6 @@ import itertools
 import json
 
 import gin
-import numpy as np
 import pytest
 
 from mto_jax import checkpoints, config
@@ -16,6 +15,9 @@ from mto_jax.checkpoints import peft
 from mto_jax.commands import tune as tune_lib
 from mto_jax.errors import UserError
 from mto_jax.evaluation import evaluator
+from mto_jax.evaluation.evaluator import evaluate_records
+from mto_jax.experiments import data, runner
+from mto_jax.experiments.adapters import check_fit, name
 from mto_jax.models.adapters import Adapters, LoRA, PromptTuning
 from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.text2text.record_sets import RecordSet
@@ -23,8 +25,6 @@ from mto_jax.text2text.records import Triple
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Wording
 from mto_jax.training.multi_adapter import ManyTuning, attach
 from mto_jax.training.optimizers import Optimizer
-from mto_jax.tuning import report, results, runs
-from mto_jax.tuning.results import Result
 from tests.matching.common import QUESTIONS, VOCABULARY, model
 
 LENGTHS = {"inputs": 32, "targets": 16}
@@ -68,7 +68,7 @@ def read(monkeypatch):
             for one in wanted
         ]
 
-    monkeypatch.setattr(runs, "read", read)
+    monkeypatch.setattr(data, "read", read)
 
 
 @pytest.fixture
@@ -101,33 +101,45 @@ def never(*arguments, **options):
     raise AssertionError("computed again")
 
 
+def cell_of(results, **values):
+    """The only cell with these values."""
+    (cell,) = results.where(values)
+    return cell
+
+
+def adapter_of(results, **values):
+    """The name and the result of the only adapter with these values."""
+    cell = cell_of(results, method="adapter_tune", **values)
+    return name(cell), results.results[cell]
+
+
 def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monkeypatch, capsys):
     options = {"tasks": ["uses", "places"], "learning_rates": [0.3], "init": PromptInit("phrase")}
-    found = call(**options)
-    assert len(found) == 2
-    names = {path.name for path in out.iterdir() if path.is_dir()}
-    assert names == {one.name for one in found} | {"frozen"}
-    assert "uses-MaskedPrePT-prompt3-lr0.3-seed0" in names
+    results = call(**options)
+    assert len(results.results) == 4  # two prompts, two frozen models
+    adapters = {path.parent.name for path in out.glob("*/mto.json")}
+    assert adapters == {f"{task}-MaskedPrePT-prompt3-lr0.3-seed0" for task in ("uses", "places")}
     assert not list(out.glob("*.npz"))
 
     # A folder holds what was asked: PEFT's form, its origin, and the answers of the model with it.
-    one = next(r for r in found if r.name == "places-MaskedPrePT-prompt3-lr0.3-seed0")
-    adapters, parameters, description = peft.load_adapter(out / one.name)
+    folder, result = adapter_of(results, task="places")
+    adapters, parameters, description = peft.load_adapter(out / folder)
     assert adapters == PROMPT
-    assert (out / one.name / "adapter_model.safetensors").exists()
+    assert (out / folder / "adapter_model.safetensors").exists()
     assert (description["task"], description["template"]) == ("places", "MaskedPrePT")
     assert description["vocabulary"] == VOCABULARY.digest
     assert description["base"]["path"] == checkpoint
+    assert description["info"]["held_out"] == result["values"]
     base = checkpoints.open(checkpoint).model(VOCABULARY)
     task = dataclasses.replace(
         QUESTIONS,
         name="places",
         kind="triple",
+        metrics=None,
         wording=Wording(RELATIONS["places"]),
         held_out=tuple(records("places", "test")),
-        metrics=None,
     )
-    answers = evaluator.evaluate_records(
+    answers = evaluate_records(
         attach(base, adapters, parameters),
         task,
         TEMPLATES["MaskedPrePT"],
@@ -135,41 +147,40 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
         LENGTHS,
         soft=SoftPrompt(length=3),
     )
-    assert one.predictions == answers.predictions
-    assert one.scores == answers.scores["rougeL"]
-
-    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert [Result(**line) for line in lines] == found
+    assert result["info"]["predictions"] == answers.predictions
+    assert result["scores"]["rougeL"] == answers.scores["rougeL"]
     assert (out / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert "MaskedPrePT" in capsys.readouterr().out
 
     # The same command again computes nothing, and one with a seed more that seed alone.
-    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("mto.json")}
     with monkeypatch.context() as patch:
-        patch.setattr(tune_lib, "tune_many", never)
-        patch.setattr(tune_lib, "evaluate_records", never)
-        assert call(**options) == found
+        patch.setattr(runner, "tune_many", never)
+        patch.setattr(runner, "evaluate_records", never)
+        assert call(**options).results == results.results
     more = call(**options, seeds=[0, 1])
-    assert [one for one in more if one.seed == 0] == found
+    assert {cell: more.results[cell] for cell in results.results} == results.results
     assert {path: path.stat().st_mtime_ns for path in times} == times
     table = (out / "table.md").read_text()
-    assert table.count("| uses |") == 1
-    assert table.count("| mean of 2 tasks |") == 1
-    assert table.count("| 2, deviation") == 3
+    assert "| setting | uses | places | average |" in table
+    assert table.count("| MaskedPrePT, prompt3, rate 0.3 |") == 3  # scores, gains, dev losses
+    assert table.count("| MaskedPrompting, frozen |") == 3
+    assert "standard deviation over seeds" in table
 
     # Nor is anything taken for what it is not.
-    with pytest.raises(UserError, match="another configuration.*init"):
+    with pytest.raises(UserError, match="other settings: init"):
         call(**options | {"init": None})
-    with pytest.raises(UserError, match="another configuration.*train"):
+    with pytest.raises(UserError, match="other settings: shots is 3 there, 2 here"):
         call(**options, shots=2)
-    with pytest.raises(UserError, match="another configuration.*epochs=3"):
+    with pytest.raises(UserError, match=r"other settings: tuning.*epochs=3"):
         call(**options, tuning=dataclasses.replace(TUNING, epochs=3))
 
 
 def test_it_goes_on_where_it_was_interrupted(call, out, tmp_path, monkeypatch):
-    whole = call(seeds=[0, 1, 2], at_once=2, output_dir=str(tmp_path / "whole"))
+    seeds = {"seeds": [0, 1, 2], "at_once": 3}
+    whole = call(**seeds, output_dir=str(tmp_path / "whole")).results
     counts = itertools.count(1)
-    evaluate = evaluator.evaluate_records
+    evaluate = runner.evaluate_records
 
     def interrupted(*arguments, **options):
         if next(counts) == 3:  # the frozen model, one tuned model, ...
@@ -177,33 +188,46 @@ def test_it_goes_on_where_it_was_interrupted(call, out, tmp_path, monkeypatch):
         return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tune_lib, "evaluate_records", interrupted)
+        patch.setattr(runner, "evaluate_records", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            call(seeds=[0, 1, 2], at_once=2)
+            call(**seeds)
     assert len(list(out.glob("*/mto.json"))) == 3
-    assert len(list(out.glob("*/results.json"))) == 1
+    assert len(list(out.glob("cells/*.json"))) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(tune_lib, "tune_many", never)
-        assert call(seeds=[0, 1, 2], at_once=2) == whole
+        patch.setattr(runner, "tune_many", never)
+        assert call(**seeds).results == whole
 
     # What is missing is trained, the rest stays.
     (gone,) = out.glob("*seed1")
     for path in gone.iterdir():
         path.unlink()
-    again = call(seeds=[0, 1, 2], at_once=2)
-    assert [one.scores for one in again] == [one.scores for one in whole]
-    np.testing.assert_allclose(again[1].dev_loss, whole[1].dev_loss, rtol=1e-5)
+    for path in out.glob("cells/*.json"):
+        if json.loads(path.read_text())["values"]["seed"] == 1:
+            path.unlink()
+    again = call(**seeds).results
+    assert again.keys() == whole.keys()
+    for cell, result in again.items():
+        assert result["scores"] == whole[cell]["scores"]
+        expected = pytest.approx(whole[cell]["values"]["dev_loss"], rel=1e-5)
+        assert result["values"]["dev_loss"] == expected
+
+
+def test_a_run_that_diverges_fails_by_itself(call, out, capsys):
+    with pytest.raises(UserError, match=r"1 of 3 cells failed.*Lower its learning rate"):
+        call(learning_rates=[0.1, 1e39], dev_heads=0)
+    assert "0 of 1 cells" in (out / "table.md").read_text()
+    assert len(list(out.glob("cells/*.json"))) == 2
 
 
 def test_seeds_draw_other_heads_and_dev_heads_are_not_tested(call, monkeypatch):
     seen = {}
-    real = tune_lib.tune_many
+    real = runner.tune_many
 
     def spy(model, adapters, candidates, *arguments, **options):
         seen.update({one.name: one for one in candidates})
         return real(model, adapters, candidates, *arguments, **options)
 
-    monkeypatch.setattr(tune_lib, "tune_many", spy)
+    monkeypatch.setattr(runner, "tune_many", spy)
     call(seeds=[0, 1], dev_heads=2)
     zero, one = seen.values()
 
@@ -220,13 +244,13 @@ def test_seeds_draw_other_heads_and_dev_heads_are_not_tested(call, monkeypatch):
 
 
 def test_a_shared_prompt_has_as_many_rows_again(call, out):
-    (found,) = call(templates=["MaskedSharedPrePT"], dev_heads=0)
-    adapters, parameters, _ = peft.load_adapter(out / found.name)
+    folder, result = adapter_of(call(templates=["MaskedSharedPrePT"], dev_heads=0))
+    adapters, parameters, _ = peft.load_adapter(out / folder)
     assert parameters["prompt.table"].shape == (6, model().config.d_model)
     assert adapters.prompt_rows == 6
-    assert found.adapter == "prompt3"
-    assert found.dev_loss is None
-    assert found.step == 4
+    assert "-prompt3-" in folder
+    assert "dev_loss" not in result["values"]
+    assert result["info"]["step"] == 4
 
 
 def test_rows_of_the_decoder_train_and_answer(call, out, monkeypatch):
@@ -239,22 +263,22 @@ def test_rows_of_the_decoder_train_and_answer(call, out, monkeypatch):
         return decode(*arguments, soft_prefix=soft_prefix, **options)
 
     monkeypatch.setattr(evaluator.decoding_lib, "decode", spy)
-    (found,) = call(init=None)
+    folder, _ = adapter_of(call(init=None))
     # The frozen model has no soft tokens; the tuned one reads its rows 3 and 4 in the decoder.
     assert prefixes == [[], [VOCABULARY.soft_id(3), VOCABULARY.soft_id(4)]]
-    _, parameters, _ = peft.load_adapter(out / found.name)
+    _, parameters, _ = peft.load_adapter(out / folder)
     assert parameters["prompt.table"].shape == (5, model().config.d_model)
 
 
-def test_adapters_without_a_prompt_wear_plain_templates(call, out):
-    (found,) = call(adapters=Adapters.of(LoRA(2)), templates=["Prompting"])
-    assert found.adapter == "lora2"
-    # What is asked of the frozen model is the same template.
-    assert [path.stem for path in (out / "frozen").iterdir()] == ["uses-Prompting"]
+def test_adapters_without_a_prompt_have_plain_templates(call):
+    results = call(adapters=Adapters.of(LoRA(2)), templates=["Prompting"])
+    assert adapter_of(results)[0] == "uses-Prompting-lora2-lr0.1-seed0"
+    # The frozen model is evaluated under the same template.
+    assert cell_of(results, method="frozen").template == "Prompting"
 
 
 def test_what_tune_refuses(call, out, checkpoint, monkeypatch):
-    monkeypatch.setattr(tune_lib, "tune_many", never)
+    monkeypatch.setattr(runner, "tune_many", never)
     with pytest.raises(UserError, match=r"no soft tokens.*MaskedPrePT or MaskedPostPT"):
         call(templates=["MaskedPrompting"])
     with pytest.raises(UserError, match=r"lora2 no prompt.*template MaskedPrompting"):
@@ -273,7 +297,7 @@ def test_what_tune_refuses(call, out, checkpoint, monkeypatch):
         call(at_once=0)
     with pytest.raises(UserError, match="is not for questions"):
         call(tasks=["questions"], dev_heads=0)
-    with pytest.raises(UserError, match="the adapter lora2 has none"):
+    with pytest.raises(UserError, match="lora2 has none"):
         call(adapters=Adapters.of(LoRA(2)), templates=["Prompting"], init=PromptInit("phrase"))
     with pytest.raises(UserError, match="has no labels"):
         call(init=PromptInit("labels"))
@@ -281,63 +305,13 @@ def test_what_tune_refuses(call, out, checkpoint, monkeypatch):
         call(test_split="validation")
     with pytest.raises(UserError, match="does not fit"):
         call(task_feature_lengths={"inputs": 5, "targets": 16})
+    with pytest.raises(UserError, match="judged by different metrics"):
+        call(tasks=["uses", "questions"], dev_heads=0)
     assert not out.exists()
     (out / "uses-MaskedPrePT-prompt3-lr0.1-seed0").mkdir(parents=True)
     (out / "uses-MaskedPrePT-prompt3-lr0.1-seed0" / "mine.txt").write_text("precious")
     with pytest.raises(UserError, match="holds no adapter"):
         call()
-
-
-def test_every_template_has_a_plain_one():
-    for template in TEMPLATES.values():
-        bare = runs.plain(template)
-        assert bare.soft == "none"
-        assert {*template.kinds} <= {*bare.kinds}
-        if template.soft == "none":
-            assert bare == template
-    assert runs.plain(TEMPLATES["MaskedPrePT"]) == TEMPLATES["MaskedPrompting"]
-    assert runs.plain(TEMPLATES["PostPT"]) == TEMPLATES["Prompting"]
-    assert runs.plain(TEMPLATES["MaskedPreSup"]) == TEMPLATES["MaskedMapping"]
-    name = "PreMaskedChoicePrompting"
-    assert runs.plain(TEMPLATES[name]) == TEMPLATES["MaskedChoicePrompting"]
-
-
-def result(name: str, scores: list[float], **fields) -> Result:
-    own = {"task": "t", "template": "MaskedPrePT", "metric": "rougeL", "adapter": "prompt3"}
-    return Result(name, settings={}, values={}, predictions=[], scores=scores, **own | fields)
-
-
-def test_the_table_says_means_deviations_and_gains():
-    tuned = [
-        result("a", [0.2, 0.6, 0.7], rate=0.1, seed=0, dev_loss=1.0),
-        result("b", [0.4, 0.8, 0.9], rate=0.1, seed=1, dev_loss=2.0, diverged=7),
-    ]
-    frozen = {("t", "MaskedPrePT"): result("f", [0.1, 0.5, 0.6], dev_loss=3.0)}
-    (line,), means = report.lines(tuned, frozen)
-    assert means == []
-    assert line.score.value == pytest.approx(0.6)
-    assert line.deviation == pytest.approx(np.std([0.5, 0.7], ddof=1))
-    assert line.frozen.value == pytest.approx(0.4)
-    assert line.dev_losses == pytest.approx((1.5, 3.0))
-    # Every record gains 0.2, so whatever is resampled does.
-    assert [line.gain.difference, line.gain.low, line.gain.high] == pytest.approx([0.2] * 3)
-    (_, row) = report.rows([line])
-    assert row[5] == "2, deviation 0.141, 1 DIVERGED"
-
-    # Another task, of one record alone, counts as much in the mean.
-    tuned += [result("c", [1.0], task="u", rate=0.1, seed=seed, dev_loss=1.0) for seed in (0, 1)]
-    frozen["u", "MaskedPrePT"] = result("g", [0.0], task="u", dev_loss=1.0)
-    _, (mean,) = report.lines(tuned, frozen)
-    assert mean.task == "mean of 2 tasks"
-    assert (mean.score.value, mean.frozen.value) == pytest.approx((0.8, 0.2))
-    assert mean.gain.difference == pytest.approx(0.6)
-    assert mean.deviation == pytest.approx(np.std([0.75, 0.85], ddof=1))
-
-
-def test_a_damaged_result_is_told(tmp_path):
-    (tmp_path / "results.json").write_text('{"name": ')
-    with pytest.raises(UserError, match="damaged"):
-        results.read(tmp_path / "results.json", {})
 
 
 @pytest.mark.parametrize(
@@ -353,5 +327,5 @@ def test_the_gin_files_bind_what_tune_takes(name, method):
     config.load([name], macros)
     adapters = gin.get_configurable("ADAPTERS/gin.macro")()
     assert adapters == method
-    templates = gin.query_parameter("%TEMPLATES")
-    assert runs.product(["a"], templates, [Adapters.of(adapters)], [0.1], [0])
+    for template in gin.query_parameter("%TEMPLATES"):
+        check_fit(Adapters.of(adapters), TEMPLATES[template])

@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A grid without models: results are drawn from a generator seeded by the cell. For tests in this process or
+"""A grid without models: results are drawn from a generator seeded by the cell. For tests in this
+process or
 
 python -m tests.experiments.fake FOLDER LOG SECONDS_PER_CELL TOGETHER PARTNERS
 """

@@ -12,11 +12,10 @@ import time
 import pytest
 
 from mto_jax.errors import UserError
-from mto_jax.experiments.cache import once
 from mto_jax.experiments.engine import compute
 from mto_jax.experiments.grid import Cell
-from mto_jax.experiments.leases import Claims
 from mto_jax.experiments.store import Store
+from mto_jax.files import Leases
 from tests.experiments import fake
 
 GRID = fake.grid(template=["Mapping", "Prompting"], objective=["none"])  # 18 cells
@@ -35,9 +34,9 @@ def started(tmp_path):
     def run(runner, cells=None):
         runner.log = str(tmp_path / "log")
         pathlib.Path(runner.log).write_text("")
-        with Claims(store.folder / "claims") as claims:
-            compute(runner, cells or keyed(runner), store, claims, poll=0.01)
-        assert list((store.folder / "claims").iterdir()) == []
+        with Leases(store.folder / "leases") as leases:
+            compute(runner, cells or keyed(runner), store, leases, poll=0.01)
+        assert list((store.folder / "leases").iterdir()) == []
         return [line.split()[1] for line in open(runner.log) if line.startswith("start")]
 
     run.store = store
@@ -92,7 +91,7 @@ def test_a_result_of_the_wrong_form_is_a_failure(started):
     assert len(errors) == 6
 
 
-def test_an_interrupt_gives_the_claims_back(started):
+def test_an_interrupt_gives_the_leases_back(started):
     class Interrupted(fake.FakeRunner):
         def run(self, group, progress):
             yield from super().run(group[:1], progress)
@@ -101,7 +100,7 @@ def test_an_interrupt_gives_the_claims_back(started):
     with pytest.raises(KeyboardInterrupt):
         started(Interrupted(together=6))
     runner = fake.FakeRunner(together=6)
-    assert list((started.store.folder / "claims").iterdir()) == []
+    assert list((started.store.folder / "leases").iterdir()) == []
     assert len(started(runner)) == 17
 
 
@@ -109,7 +108,7 @@ def test_what_another_process_holds_is_waited_for(started):
     runner = fake.FakeRunner()
     cells = keyed(runner)
     theirs = cells[3]
-    with Claims(started.store.folder / "claims") as others:
+    with Leases(started.store.folder / "leases") as others:
         assert others.take(theirs.key)
 
         class Other(fake.FakeRunner):
@@ -188,23 +187,6 @@ def test_two_processes_on_one_folder_share_the_work(tmp_path, undisturbed):
     ends = [(key, pid) for what, key, pid in lines if what == "end"]
     assert len(ends) == len({key for key, _ in ends}) == 72
     assert len({pid for _, pid in ends}) == 2
-
-
-def test_a_shared_stage_is_made_once_and_again_after_an_interrupt(tmp_path):
-    calls = []
-
-    def make(path):
-        calls.append(sorted(p.name for p in path.iterdir()))
-        (path / "weights").write_text("1")
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        once(tmp_path, "adapted", make)
-    assert once(tmp_path, "adapted", make) == tmp_path / "adapted"
-    assert once(tmp_path, "adapted", make) == tmp_path / "adapted"
-    assert calls == [[], ["weights"]]
-    assert list((tmp_path / "claims").iterdir()) == []
 
 
 def test_a_user_error_reads_as_one(started):

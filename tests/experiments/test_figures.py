@@ -150,3 +150,20 @@ def test_the_page_holds_figures_and_failures_and_loads_nothing():
     assert "288 of 288 cells, 1 failed" in text
     assert "http" not in text
     assert "<script" not in text
+
+
+def test_series_may_be_cells_at_several_places():
+    places = {
+        "matched": [
+            {"task": "AtLocation", "template": "MaskedPrompting"},
+            {"task": ["xIntent", "xNeed"], "template": "Prompting"},
+        ],
+        "conventional": [{"template": "Mapping"}],
+    }
+    figure = draw(Figure("f", "bars", "task", places))
+    matched = {"AtLocation": "MaskedPrompting", "xIntent": "Prompting", "xNeed": "Prompting"}
+    cells = [*matched.items(), *((task, "Mapping") for task in matched)]
+    expected = [entry(task=task, template=template).value for task, template in cells]
+    assert [bar.get_height() for bar in figure.axes[0].patches] == pytest.approx(expected)
+    with pytest.raises(UserError, match="Did you mean 'Mapping'"):
+        draw(Figure("f", "bars", "task", {"a": [{"template": "Maping"}]}))

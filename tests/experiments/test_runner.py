@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's cells: what each is trained on and asked, and that teams do not change results."""
+"""The paper's cells: what each is trained and evaluated on, and that cohorts do not change
+results."""
 
 import dataclasses
 
@@ -12,11 +13,12 @@ from mto_jax import config
 from mto_jax.adaptation import classifier
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import evaluate_records
-from mto_jax.experiments import runner as cells_lib
+from mto_jax.experiments import data
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.runner import FewShot
 from mto_jax.experiments.store import check_result
 from mto_jax.metrics import labels
+from mto_jax.models.adapters import Adapters, LoRA
 from mto_jax.text2text import few_shot
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.task import tokenise
@@ -55,7 +57,7 @@ def runner(tmp_path, monkeypatch):
             for one in wanted
         ]
 
-    monkeypatch.setattr(cells_lib, "read", read)
+    monkeypatch.setattr(data, "read", read)
     gin.bind_parameter("vocabulary.name", "demo")
     classifier.save(model(), tmp_path / "model", VOCABULARY)
     return FewShot(
@@ -94,25 +96,11 @@ def test_each_cell_is_a_plain_tuning_and_the_answers_of_it(runner):
     assert untrained["info"]["predictions"] == frozen.predictions
 
 
-def test_metrics_are_those_of_the_task(runner):
-    judged = cell("Prompting", "frozen", task="sentences", shots=0)
-    runner.check([judged])
-    assert runner.metrics(judged) == ["accuracy", "matthews"]
-    (result,) = results(runner, [judged]).values()
-    check_result(result)
-    references = [[record.label] for record in SENTENCES.held_out]
-    expected = labels.matthews(references, result["info"]["predictions"])["matthews"]
-    assert result["values"]["matthews"] == expected
-    before = runner.settings(judged)
-    gin.bind_parameter("task_metrics.add", ["mto_jax.metrics.text:exact_match"])
-    assert runner.settings(judged) != before
-
-
-def test_prompts_of_a_team_are_the_same_when_only_one_is_left(runner):
+def test_prompts_that_were_trained_together_are_the_same_when_only_one_is_left(runner):
     runner.check(CELLS)
-    (team,) = runner.groups(PROMPTS)
-    assert len(team) == 3
-    whole = dict(runner.run(team, lambda *report: None))
+    (cohort,) = runner.groups(PROMPTS)
+    assert len(cohort) == 3
+    whole = dict(runner.run(cohort, lambda *report: None))
     (group,) = runner.groups(PROMPTS[1:2])
     ((left, again),) = runner.run(group, lambda *report: pytest.fail("trained again"))
     assert again == whole[left]
@@ -128,8 +116,9 @@ def test_settings_are_what_decides_the_result(runner):
 
 
 def test_the_optimizer_that_gin_binds_belongs_to_the_settings(runner):
-    runner.tuning, runner.prompt_tuning = Tuning(epochs=2), ManyTuning(epochs=2)
-    runner.check(CELLS)
+    runner = dataclasses.replace(
+        runner, tuning=Tuning(epochs=2), prompt_tuning=ManyTuning(epochs=2)
+    )
     before = [runner.settings(one) for one in (CELLS[0], PROMPTS[0])]
     gin.bind_parameter("Optimizer.learning_rate", 0.125)
     for old, one in zip(before, (CELLS[0], PROMPTS[0]), strict=True):
@@ -144,13 +133,13 @@ def test_gin_files_that_others_include_decide_about_adaptations(runner, tmp_path
     digests = set()
     for text in ("A = 1\n", "A = 2\n", "A = 2\n"):
         inner.write_text(text)
-        digests.add(dataclasses.replace(runner, adaptation=[str(outer)])._adaptation_digest)
+        digests.add(dataclasses.replace(runner, adaptation=[str(outer)])._adaptation_digest())
     assert len(digests) == 2
 
 
 def test_plans_name_every_method_and_the_adaptation(runner):
     cells = [*CELLS, cell("Mapping", objective="lm")]
-    runner.adaptation = ["runs/adapt.gin"]
+    runner = dataclasses.replace(runner, adaptation=["runs/adapt.gin"])
     runner.check(cells)
     stages = runner.stages(cells)
     assert [stage.name.split(" (")[0] for stage in stages] == [
@@ -172,9 +161,14 @@ def test_plans_name_every_method_and_the_adaptation(runner):
         (cell("Mapping", objective="lm"), "needs a model adapted under it"),
         (cell("Prompting", task="questions"), "Prompting is not for questions"),
         (
-            dataclasses.replace(cell("Mapping"), extra=(("learning_rate", 0.1),)),
-            "knows no axis 'learning_rate'",
+            dataclasses.replace(cell("Mapping"), extra=(("rank", 2),)),
+            "knows no axis 'rank'",
         ),
+        (
+            dataclasses.replace(cell("Mapping"), extra=(("learning_rate", 0.1),)),
+            "trains no adapter, but learning_rate is 0.1",
+        ),
+        (cell("Prompting", "adapter_tune"), 'the axis "adapter" names'),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_starts(runner, bad, message):
@@ -183,26 +177,62 @@ def test_what_cannot_work_is_told_before_anything_starts(runner, bad, message):
 
 
 def test_a_failed_adaptation_says_why(runner):
-    runner.adaptation = ["runs/nowhere.gin"]
+    runner = dataclasses.replace(runner, adaptation=["runs/nowhere.gin"])
     lost = cell("Mapping", objective="lm")
     runner.check([lost])
     with pytest.raises(UserError, match=r"nowhere\.gin"):
         results(runner, [lost])
 
 
-def test_a_team_that_fails_is_not_trained_again_for_each_of_its_cells(runner, monkeypatch):
-    runner.check(CELLS)
-    calls = []
+def test_metrics_are_those_of_the_task(runner):
+    judged = cell("Prompting", "frozen", task="sentences", shots=0)
+    runner.check([judged])
+    assert runner.metrics(judged) == ["accuracy", "matthews"]
+    (result,) = results(runner, [judged]).values()
+    check_result(result)
+    references = [[record.label] for record in SENTENCES.held_out]
+    expected = labels.matthews(references, result["info"]["predictions"])["matthews"]
+    assert result["values"]["matthews"] == expected
+    before = runner.settings(judged)
+    gin.bind_parameter("task_metrics.add", ["mto_jax.metrics.text:exact_match"])
+    assert runner.settings(judged) != before
 
-    def fail(*arguments, **options):
-        calls.append(1)
-        raise UserError("no memory")
 
-    monkeypatch.setattr(cells_lib, "tune_many", fail)
-    for one in PROMPTS:
-        with pytest.raises(UserError, match="no memory"):
-            list(runner.run([one], lambda *report: None))
-    assert len(calls) == 1
+def test_the_best_constant_answer_is_one_of_the_references(runner):
+    constant = cell("Prompting", "constant", shots=0)
+    runner.check([constant])
+    (result,) = results(runner, [constant]).values()
+    (answer,) = set(result["info"]["predictions"])
+    references = [record.tails for record in USES.held_out]
+    texts = {text for tails in references for text in tails}
+    share = {text: sum(text in tails for tails in references) / len(references) for text in texts}
+    assert answer in texts
+    assert result["values"]["exact_match"] == pytest.approx(share[answer])
+    assert result["values"]["rougeL"] >= max(share.values())
+
+
+def test_metrics_and_settings_need_no_check_before(runner):
+    assert {"rougeL", "exact_match"} <= set(runner.metrics(CELLS[0]))
+    assert runner.settings(CELLS[0]) == dataclasses.replace(runner).settings(CELLS[0])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        runner.tails = 1
+
+
+def test_adapters_and_learning_rates_are_axes(runner):
+    runner = dataclasses.replace(runner, adapters={"lora2": Adapters.of(LoRA(2))})
+    cells = [
+        dataclasses.replace(
+            cell("Prompting", "adapter_tune"), extra=(("adapter", "lora2"), ("learning_rate", rate))
+        )
+        for rate in (0.0, 0.1)
+    ]
+    runner.check(cells)
+    assert runner.groups(cells) == [cells]  # they train in one step
+    assert runner.settings(cells[0]) == runner.settings(cells[1])
+    still, tuned = results(runner, cells).values()
+    frozen = evaluate_records(model(), USES, TEMPLATES["Prompting"], VOCABULARY, LENGTHS)
+    assert still["info"]["predictions"] == frozen.predictions
+    assert tuned["info"]["step"] == 2
 
 
 @pytest.mark.parametrize("name", sorted({*config.bundled("tables")} - {"tables/grid.gin"}))

@@ -3,7 +3,6 @@
 """Initial rows of a soft prompt: pieces of the vocabulary, words of the task, another prompt."""
 
 import dataclasses
-import hashlib
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import gin
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
+from mto_jax.files import digest
 from mto_jax.models.adapters.base import Adapters
 from mto_jax.models.adapters.prompt import PromptTuning
 
@@ -61,7 +61,7 @@ class PromptInit:
         fields = {"kind": self.kind, "text": self.text, "top_k": self.top_k}
         if self.kind == "file":
             content = read_rows(str(self.path)).tobytes()
-            fields["file"] = hashlib.sha256(content).hexdigest()[:16]
+            fields["file"] = digest(content)[:16]
         return fields
 
     def check(self, adapters: Adapters) -> None:

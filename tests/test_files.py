@@ -1,0 +1,151 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Digests, leases of processes that live and die, and work that is computed once."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mto_jax.errors import UserError
+from mto_jax.files import Leases, Store, digest, file_digest, lock, read_record, write_record
+
+HOLD = """
+import sys, time
+from mto_jax.files import Leases
+leases = Leases(sys.argv[1]).__enter__()
+assert leases.take("a")
+print("taken", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_digest_is_that_of_canonical_json(tmp_path):
+    text = '{"a":[1,"x"],"b":0.5}'
+    expected = hashlib.sha256(text.encode()).hexdigest()
+    assert digest({"b": 0.5, "a": (1, "x")}) == digest(text) == digest(text.encode()) == expected
+    (tmp_path / "file").write_text(text)
+    assert file_digest(tmp_path / "file") == expected
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        digest([float("nan")])
+
+
+def test_a_record_comes_back_and_damage_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    write_record(path, {"scores": (0.25, 1.0), "name": "x"})
+    assert read_record(path) == {"scores": [0.25, 1.0], "name": "x"}
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    with pytest.raises(UserError, match="has changed since it was written"):
+        read_record(path)
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two holders; in one process they exclude each other as those of two processes do."""
+    with Leases(tmp_path) as first, Leases(tmp_path) as second:
+        yield first, second
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_lease_has_one_holder_at_a_time(two, tmp_path):
+    first, second = two
+    assert first.take("a")
+    assert not second.take("a")
+    assert not first.take("a")
+    assert second.take("b")
+    assert (first.others(), second.others()) == (1, 1)
+    first.release("a")
+    assert second.take("a")
+    second.release("a")
+    second.release("b")
+    assert names(tmp_path) == []
+
+
+def test_leases_end_with_the_context(tmp_path):
+    with Leases(tmp_path) as leases:
+        assert leases.take("a")
+        assert names(tmp_path) == ["a"]
+    assert names(tmp_path) == []
+
+
+def test_the_lease_of_a_dead_process_on_this_host_is_free_at_once(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.readline() == b"taken\n"
+        with Leases(tmp_path) as leases:
+            assert not leases.take("a")
+            child.kill()
+            child.wait()
+            assert leases.take("a")
+    finally:
+        child.kill()
+        child.stdout.close()
+        child.wait()
+    assert names(tmp_path) == []
+
+
+def test_a_lease_that_nobody_renews_ends_after_its_duration(tmp_path):
+    with Leases(tmp_path, duration=0.3) as first:
+        assert first.take("a")
+        marker = (tmp_path / "a").read_text()
+        first.release("a")
+    host = next(line for line in marker.splitlines() if line.startswith("host="))
+    (tmp_path / "a").write_text(marker.replace(host, "host=elsewhere"))
+    with Leases(tmp_path, duration=0.3) as second:
+        assert not second.take("a")
+        assert second.take("a", timeout=20)
+
+
+def test_a_lock_has_one_holder(tmp_path):
+    with lock(tmp_path / ".lock"):
+        code = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(timeout=0)"
+        child = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / ".lock"], capture_output=True
+        )
+        assert b"Timeout" in child.stderr
+
+
+def test_a_value_is_computed_once_for_each_identity(tmp_path):
+    store, calls = Store(tmp_path / "scores"), []
+
+    def compute():
+        calls.append(1)
+        return {"value": (1, 2.5)}
+
+    for identity in (["a", 1], ["a", 1], ["a", 2]):
+        assert store.get(identity, compute, "task") == {"value": [1, 2.5]}
+    assert len(calls) == 2
+    stems = {path.name.split("-")[0] for path in (tmp_path / "scores").glob("*.json")}
+    assert stems == {"task"}
+
+
+def test_a_damaged_value_is_computed_again_and_this_is_said(tmp_path, capsys):
+    store = Store(tmp_path)
+    store.get("x", lambda: 1)
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"value": 7}))
+    assert store.get("x", lambda: 2) == 2
+    assert "has changed since it was written" in capsys.readouterr().err
+    assert store.get("x", lambda: 3) == 2
+
+
+def test_a_folder_is_filled_once_and_again_after_an_interrupt(tmp_path):
+    calls, store = [], Store(tmp_path)
+
+    def make(path):
+        calls.append(names(path))
+        (path / "weights").write_text("1")
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.fill("adapted", make)
+    assert store.fill("adapted", make) == tmp_path / "adapted"
+    assert store.fill("adapted", make) == tmp_path / "adapted"
+    assert calls == [[], ["weights"]]
+    assert names(tmp_path / "leases") == []
