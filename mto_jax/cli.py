@@ -14,8 +14,8 @@ import gin
 
 from mto_jax import config, errors
 
-# One line a verb: what a user reads in `mto --help`. The module `mto_jax.commands.VERB` holds the function
-# VERB, unless `_MODULES` names another.
+# One line a verb: what a user reads in `mto --help`. The module `mto_jax.commands.VERB` holds the
+# function VERB, unless `_MODULES` names another.
 VERBS = {
     "quickstart": "the whole way in minutes on a CPU: a tiny T5 pre-trained, tuned, evaluated",
     "prepare": "turn SeqIO tasks into tokenised ArrayRecord files that training reads",
@@ -126,7 +126,7 @@ def _parse(verb, module, function, argv):
         if argument.startswith("--gin.") and "=" in argument:
             bindings.append(config.binding(*argument.removeprefix("--gin.").split("=", 1)))
         else:
-            flags = [f for action in parser._actions for f in action.option_strings]
+            flags = re.findall(r"--[\w.]+", parser.format_usage())
             raise errors.unknown(f"flag of 'mto {verb}' called", argument.split("=")[0], flags)
     return vars(known), bindings
 

@@ -1,6 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading gin files and `--gin.NAME=VALUE` flags, with errors that say what to change."""
+"""Reading gin files and `--gin.NAME=VALUE` flags, with errors that say what to change.
+
+gin 0.5 has no public list of what is bound (`_CONFIG`) or may be (`_REGISTRY`), nor a way to remove
+a reader of files (`_FILE_READERS`): its private names are used here and nowhere else.
+"""
 
 import ast
 import importlib
@@ -18,12 +22,12 @@ from mto_jax import errors
 
 
 def gin_directory() -> pathlib.Path:
-    """The folder of the gin files that come along."""
+    """Returns the folder of the gin files that come along."""
     return pathlib.Path(__file__).parent / "gin"
 
 
 def configurable_modules() -> list[str]:
-    """Names of the modules that hold gin configurables; importing them lets any gin file work with any verb."""
+    """Returns the modules with gin configurables: imported, any gin file works with any verb."""
     package = pathlib.Path(__file__).parent
     return sorted(
         ".".join(("mto_jax", *path.relative_to(package).with_suffix("").parts))
@@ -33,16 +37,16 @@ def configurable_modules() -> list[str]:
 
 
 def bundled(folder: str = "") -> list[str]:
-    """Names of the gin files that come along, as `--gin_file` takes them: `runs/pretrain.gin`."""
+    """Returns the gin files that come along, as `--gin_file` takes them: `runs/pretrain.gin`."""
     root = gin_directory()
     return sorted(p.relative_to(root).as_posix() for p in (root / folder).rglob("*.gin"))
 
 
 def binding(name: str, value: str) -> str:
-    """One `--gin.NAME=VALUE` flag as a gin statement; a bare word is taken as a string.
+    """Returns a `--gin.NAME=VALUE` flag as a gin statement; a bare word is taken as a string.
 
-    >>> binding("MODEL_DIR", "runs/a"), binding("BATCH_SIZE", "16"), binding("train.model", "@T5Config()")
-    ("MODEL_DIR = 'runs/a'", 'BATCH_SIZE = 16', 'train.model = @T5Config()')
+    >>> binding("MODEL_DIR", "runs/a"), binding("BATCH_SIZE", "16"), binding("model", "@T5Config()")
+    ("MODEL_DIR = 'runs/a'", 'BATCH_SIZE = 16', 'model = @T5Config()')
     """
     value = value.strip()
     if not value.startswith(("@", "%", "[", "(", "{", "'", '"')):
@@ -53,8 +57,13 @@ def binding(name: str, value: str) -> str:
     return f"{name} = {value}"
 
 
+def bound() -> list[tuple[str, str]]:
+    """Returns (scope, selector) of the configurables that have a parameter bound, in any order."""
+    return [*gin.config._CONFIG]
+
+
 def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str = "") -> None:
-    """Parse gin `files` in order, then `bindings`; fill gin's global configuration.
+    """Parses gin `files` in order, then `bindings`; fills gin's global configuration.
 
     Args:
       files: gin files; looked up in the working directory, `search_paths` (comma-separated folders)
@@ -84,7 +93,7 @@ def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str =
 
 
 def _check_macros() -> None:
-    """Every macro that is used has a value, and REQUIRED ones have been given one."""
+    """Raises a `UserError` for a macro without a value, REQUIRED ones included."""
     text = gin.config_str()
     bound = set(re.findall(r"^([A-Za-z_]\w*) = ", text, re.MULTILINE))
     required = re.findall(r"^(\S+) = %gin\.REQUIRED$", text, re.MULTILINE)
@@ -100,13 +109,12 @@ def _check_macros() -> None:
 
 
 def _explain(error: Exception) -> errors.UserError:
-    """What a gin error means, in words, with the nearest name that exists."""
+    """Returns a gin error in words, with the nearest name that exists."""
     text = str(error).strip()
     where = re.search(r'In (?:file "(.+)"|bindings string)[ ,]*line (\d+)', text)
     place = f" ({where[1] or 'a --gin flag'}, line {where[2]})" if where else ""
     if match := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)(?:\(\))?'", text):
         name = match[1].rsplit("/", 1)[-1]
-        # gin offers no public list of its configurables.
         known = {selector.rsplit(".", 1)[-1] for selector, _ in gin.config._REGISTRY.items()}
         return errors.UserError(f"{errors.unknown('gin configurable', name, known)}{place}")
     if match := re.search(r"Configurable '(.+)' doesn't have a parameter named '(.+)'", text):

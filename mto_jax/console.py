@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the terminal shows: progress bars and tables, by rich."""
+"""Terminal output: progress bars and tables, by rich."""
 
 import contextlib
 import sys
@@ -13,7 +13,7 @@ FILE_WIDTH = 200  # columns of a table that goes to a file or a pipe
 
 
 def wide() -> rich.console.Console:
-    """Returns the console of tables: as wide as the terminal, else `FILE_WIDTH`, so that a log loses no column."""
+    """Returns the console of tables: as wide as the terminal, in a log `FILE_WIDTH`."""
     return rich.console.Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
 
 

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cores of a CPU as devices of JAX.
 
-XLA shares the work of one operation among cores and waits after each. What is independent (sources that are
-decoded or scored, candidates that are tuned together) is faster with a device for each core, as it is laid over
-the GPUs or TPU cores of a host. A training whose devices would have to agree after every step is not: it runs
-on one device of a CPU, which has all cores.
+XLA shares the work of one operation among cores and waits after each. What is independent (sources
+that are decoded or scored, candidates of multi-adapter training) is faster with a device for each
+core, sharded as over the GPUs or TPU cores of a host. A training whose devices would have to agree
+after every step is not: it runs on one device of a CPU, which has all cores.
 """
 
 import os
@@ -20,7 +20,7 @@ _are_devices = False
 
 
 def as_devices() -> None:
-    """Gives JAX a CPU device for each core, `MOST` at most. Call it before JAX computes anything; `mto` does.
+    """Gives JAX a CPU device for each core, `MOST` at most, if JAX has computed nothing yet.
 
     Changes nothing where JAX runs already, or where JAX_NUM_CPU_DEVICES, jax_num_cpu_devices or
     XLA_FLAGS=--xla_force_host_platform_device_count say how many devices there are.
@@ -37,7 +37,7 @@ def as_devices() -> None:
 
 
 def count() -> int:
-    """Cores that this process may use; two threads of one core count once."""
+    """Returns the number of cores that this process may use; two threads of a core count once."""
     known = [psutil.cpu_count(logical=False), os.cpu_count()]
     if hasattr(os, "sched_getaffinity"):
         known.append(len(os.sched_getaffinity(0)))
@@ -45,13 +45,13 @@ def count() -> int:
 
 
 def for_one_training() -> list[jax.Device]:
-    """The devices of a mesh on which one model trains: all, but the first alone of those that are cores."""
+    """Returns the devices that train a model together: all, but only the first of a CPU's cores."""
     devices = jax.devices()
     return devices[:1] if _are_devices and devices[0].platform == "cpu" else devices
 
 
 def for_rows(model_bytes: int) -> list[jax.Device]:
-    """Local devices for rows that are independent, each with its copy of a model of so many bytes.
+    """Returns the local devices for independent rows, each with a copy of a model of so many bytes.
 
     On a CPU all copies together take at most a quarter of its memory.
     """

@@ -14,7 +14,7 @@ class UserError(ValueError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """A `UserError` for a name that does not exist, which suggests the nearest ones.
+    """Returns a `UserError` for a name that does not exist, which suggests the nearest ones.
 
     >>> str(unknown("objective", "span_coruption", ["span_corruption", "prefix_lm"]))
     "There is no objective 'span_coruption'. Did you mean 'span_corruption'?"

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def from_dict(cls: type[T], fields: Mapping[str, Any]) -> T:
-    """The inverse of `dataclasses.asdict`. Absent fields take the class's own defaults, never gin's values.
+    """Returns the dataclass of `dataclasses.asdict`; absent fields take its defaults, never gin's.
 
     Raises:
       UserError: a field that the class does not have.

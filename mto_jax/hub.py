@@ -17,10 +17,10 @@ _PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 
 def resolve(path: str | os.PathLike, *, allow_pickle: bool = False) -> pathlib.Path:
-    """The local folder or file that `path` means; "hf://..." is downloaded unless it is in the cache.
+    """Returns the local folder or file of `path`; "hf://..." is downloaded unless in the cache.
 
-    A broken download goes on where it stopped, and large files are checked against the SHA-256 that the
-    hub gives. With HF_HUB_OFFLINE=1 only the cache is asked.
+    A broken download resumes where it stopped, and large files are checked against the SHA-256 that
+    the hub gives. With HF_HUB_OFFLINE=1 only the cache is asked.
 
     Args:
       allow_pickle: take `pytorch_model.bin` where a repository has no safetensors.
@@ -33,8 +33,8 @@ def resolve(path: str | os.PathLike, *, allow_pickle: bool = False) -> pathlib.P
         local = pathlib.Path(name).expanduser()
         if not local.exists():
             raise UserError(
-                f"There is no checkpoint {name}. Give a folder of Hugging Face or T5X, the directory of "
-                "a run, or hf://org/name[@revision]."
+                f"There is no checkpoint {name}. Give a folder of Hugging Face or T5X, the "
+                "directory of a run, or hf://org/name[@revision]."
             )
         return local
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
@@ -49,7 +49,7 @@ def resolve(path: str | os.PathLike, *, allow_pickle: bool = False) -> pathlib.P
 
 
 def name_in_hub(path: pathlib.Path) -> str | None:
-    """hf://org/name@revision of a folder in the cache; None for any other path."""
+    """Returns hf://org/name@revision of a folder in the cache; None for any other path."""
     match = re.search(r"models--([\w.-]+?)--([\w.-]+)/snapshots/(\w+)$", path.as_posix())
     return f"{PREFIX}{match[1]}/{match[2]}@{match[3]}" if match else None
 
@@ -73,21 +73,22 @@ def _download(
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"Cannot get {name} from the Hugging Face hub ({reason}). Check the name and the "
-            "connection (a private or gated model needs HF_TOKEN), or copy the folder to this machine "
-            "and give its path. What was downloaded is kept, and the same command goes on from there."
+            "connection (a private or gated model needs HF_TOKEN), or copy the folder to this "
+            "machine and give its path. What was downloaded is kept, and the same command resumes "
+            "from there."
         ) from error
     return pathlib.Path(folder)
 
 
 def _large_files(repository: str, revision: str | None) -> tuple[str, list]:
-    """The commit, and its files with a SHA-256; ("", none) where the hub does not respond."""
+    """Returns the commit and its files that have a SHA-256; ("", []) without the hub."""
     import huggingface_hub
 
     try:
         info = huggingface_hub.HfApi().model_info(
             repository, revision=revision, files_metadata=True
         )
-    except Exception:  # the download that follows takes what the cache has, or tells what is wrong
+    except Exception:  # the download that follows takes what the cache has, or says what is wrong
         return "", []
     return info.sha, [file for file in info.siblings or () if file.lfs]
 
@@ -127,7 +128,8 @@ def _fetch(repository: str, commit: str, file) -> None:
         if digest != blob.name:
             partial.unlink()
             raise UserError(
-                f"The download of {file.rfilename} of {repository} is damaged (SHA-256 {digest[:12]}... in "
-                f"place of {blob.name[:12]}...) and was removed: run the same command again."
+                f"The download of {file.rfilename} of {repository} is damaged (SHA-256 "
+                f"{digest[:12]}... in place of {blob.name[:12]}...) and was removed: run the same "
+                "command again."
             )
         partial.rename(blob)

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The console script: help, unknown verbs and flags, errors without a trace."""
 
+import subprocess
+import sys
+
 import pytest
 
 from mto_jax import cli
@@ -12,6 +15,14 @@ def test_help_names_every_verb(argv, capsys):
     cli.main(argv)
     text = capsys.readouterr().out
     assert all(verb in text for verb in cli.VERBS)
+
+
+def test_help_and_the_package_import_no_library_that_computes():
+    program = "import sys, mto_jax; from mto_jax import cli; cli.main([]); print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
+    modules = set(output.splitlines()[-1].split())
+    assert "mto_jax.config" in modules
+    assert not modules & {"numpy", "scipy", "jax", "tensorflow", "torch", "transformers", "rich"}
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

@@ -86,3 +86,14 @@ def test_a_gin_file_imports_a_module_of_the_users(tmp_path, monkeypatch):
     load(tmp_path, "import users_objective\necho.times = 2\n")
     assert objectives.parameters("echo") == {"times": 2}
     del objectives.OBJECTIVES["echo"]
+
+
+def test_private_names_of_gin_are_where_they_were(tmp_path):
+    load(tmp_path, "train.batch_size = 4")
+    for name in ("_CONFIG", "_REGISTRY", "_FILE_READERS"):
+        assert hasattr(gin.config, name), f"gin has moved {name}: adapt mto_jax/config.py"
+    assert ("", "mto_jax.commands.train.train") in config.bound(), "gin._CONFIG has another form"
+    known = dict(gin.config._REGISTRY.items())
+    assert "mto_jax.commands.train.train" in known, "gin._REGISTRY has another form"
+    [(_, exists)] = gin.config._FILE_READERS
+    assert exists(str(tmp_path / "run.gin")), "gin._FILE_READERS has another form"

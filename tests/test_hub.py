@@ -176,7 +176,7 @@ def test_a_broken_download_goes_on_and_stays_in_the_cache(hub, tmp_path, monkeyp
         return get(*arguments, **options, _nb_retries=0)
 
     monkeypatch.setattr(huggingface_hub.file_download, "http_get", once)
-    with pytest.raises(UserError, match=r"Cannot get hf://org/name .*goes on from there"):
+    with pytest.raises(UserError, match=r"Cannot get hf://org/name .*resumes from there"):
         models.load("hf://org/name")
     (partial,) = (tmp_path / "hub").rglob("*.incomplete")
     there = partial.stat().st_size

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 import gin
 import numpy as np
 
+from mto_jax import config as gin_files
 from mto_jax import errors, sources
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.files import digest, file_digest
@@ -138,7 +139,7 @@ def bindings(config: DatasetConfig, code: Iterable[str] | None = None) -> list[s
     within = packages(config)
     modules = None if code is None else {reference.partition(":")[0] for reference in code}
     statements = []
-    for scope, selector in gin.config._CONFIG:  # gin offers no public list of what is bound.
+    for scope, selector in gin_files.bound():
         module = selector.rpartition(".")[0]
         if modules is None:
             counts = any(f"{module}.".startswith(f"{package}.") for package in within)

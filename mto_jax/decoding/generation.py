@@ -1,9 +1,9 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Decoding: from source tokens to the tokens that a model answers.
+"""Decoding: from source tokens to the tokens that a model predicts.
 
-`decode` takes any number of inputs of any length, sorts them by length, pads them to one of a few bucket
-lengths and so runs one compiled program per bucket (`search.program`).
+`decode` takes any number of inputs of any length, sorts them by length, pads them to one of a few
+bucket lengths and so runs one compiled program per bucket (`search.program`).
 
     decode(model, inputs, Decoding(max_length=32), vocabulary)          # greedy
     decode(model, inputs, Decoding(preset="beam", num_outputs=3), vocabulary)
@@ -40,18 +40,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         "repetition_penalty": 5.5,
     },
 }
-# Sources that one call of the program takes, in batches: places that become free are refilled from them.
+# Sources that one call of the program takes, in batches: slots that become free are refilled from
+# them.
 _BATCHES_PER_CALL = 8
 
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """How to decode. The defaults are greedy and deterministic; lengths count tokens.
+    """Settings of decoding. The defaults are greedy and deterministic; lengths count tokens.
 
     A token of the vocabulary counts towards `max_length` and `min_length` whether it was forced by
-    `prefix` or chosen, the final EOS towards `max_length` alone (Hugging Face counts the start token as well:
-    its lengths are ours plus one). The options mean what they mean to Hugging Face `generate`.
+    `prefix` or chosen, the final EOS towards `max_length` alone (Hugging Face counts the start
+    token as well: its lengths are ours plus one). The options mean what they mean to Hugging Face
+    `generate`.
 
     Raises:
       UserError: a value is out of range, or an option has no effect with the method.
@@ -98,8 +100,9 @@ class Decoding:
         ):
             if method not in methods and getattr(self, name) != neutral:
                 raise errors.UserError(
-                    f"Decoding.{name}={getattr(self, name)!r} has no effect with method {method!r}: leave it "
-                    f"out (or set it to {neutral!r}), or set Decoding.method to {' or '.join(methods)}."
+                    f"Decoding.{name}={getattr(self, name)!r} has no effect with method "
+                    f"{method!r}: leave it out (or set it to {neutral!r}), or set Decoding.method "
+                    f"to {' or '.join(methods)}."
                 )
 
     def _check_ranges(self):
@@ -129,26 +132,28 @@ class Decoding:
 
     @property
     def rows(self) -> int:
-        """Hypotheses that are decoded for each source (W)."""
+        """W: hypotheses that are decoded for each source."""
         return self.num_beams if self.method in _BEAMS else self.num_outputs
 
     def __str__(self) -> str:
-        """Method, length and whatever is not as in greedy decoding: "method='beam', max_length=64, ..."."""
+        """Returns method, length and what differs from greedy decoding, as keyword arguments."""
         plain = dataclasses.asdict(Decoding.from_dict({})) | {"method": None, "max_length": None}
-        mine = {name: value for name, value in dataclasses.asdict(self).items() if name != "preset"}
-        return ", ".join(f"{k}={v!r}" for k, v in mine.items() if v != plain[k])
+        options = {
+            name: value for name, value in dataclasses.asdict(self).items() if name != "preset"
+        }
+        return ", ".join(f"{k}={v!r}" for k, v in options.items() if v != plain[k])
 
 
 class Output(NamedTuple):
-    """One answer.
+    """An output of the decoder.
 
     Attributes:
       tokens: the ids, forced prefix and end token included, padding removed.
-      score: what the answers to an input are ordered by: the log-likelihood, or with beams the sum of the
-        log-probabilities after penalties (and, when beams are sampled, after temperature), divided by the
-        number of chosen tokens to the power of the length penalty.
-      log_likelihood: log-probability of the chosen tokens under the model (natural logarithm, the forced
-        prefix not counted).
+      score: what the outputs of an input are ordered by: the log-likelihood, or with beams the sum
+        of the log-probabilities after penalties (and, when beams are sampled, after temperature),
+        divided by the number of chosen tokens to the power of the length penalty.
+      log_likelihood: log-probability of the chosen tokens under the model (natural logarithm, the
+        forced prefix not counted).
     """
 
     tokens: list[int]
@@ -167,28 +172,28 @@ def decode(
     first_index: int = 0,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[list[Output]]:
-    """Decode every input; the result has `num_outputs` answers for each, in the order of the inputs.
+    """Returns `num_outputs` outputs for each input, in the order of the inputs.
 
-    (Beam sampling may find fewer answers where very few tokens may be drawn.)
+    (Beam sampling may find fewer outputs where very few tokens may be drawn.)
 
     Args:
       model: a `T5`.
       inputs: token ids of each source, with EOS.
       vocabulary: a `Vocabulary`; it gives the ids of padding, EOS and the sentinels.
-      soft_prefix: ids of soft tokens that the decoder reads before the first token of every output. They
-        are no part of the outputs, and no length counts them.
-      batch_size: sources at once, on all devices together (see `spread`); a program is compiled for this
-        size (or for the next power of two above the number of inputs, if that is smaller) and each bucket
-        length that occurs.
-      first_index: number of the first input in the whole job; what is sampled for an input depends on
-        `Decoding.seed` and its number, not on its batch.
+      soft_prefix: ids of soft tokens that the decoder reads before the first token of every output.
+        They are no part of the outputs, and no length counts them.
+      batch_size: sources at once, on all devices together (see `replicas`); a program is compiled
+        for this size (or for the next power of two above the number of inputs, if that is smaller)
+        and each bucket length that occurs.
+      first_index: number of the first input in the whole job; what is sampled for an input depends
+        on `Decoding.seed` and its number, not on its batch.
       progress: called with the number of inputs just done.
     """
     text_prefix, soft = vocabulary.encode(decoding.prefix), len(soft_prefix)
     if len(text_prefix) >= decoding.max_length:
         raise errors.UserError(
-            f"Decoding.prefix {decoding.prefix!r} has {len(text_prefix)} tokens, which leaves nothing to "
-            f"decode within Decoding.max_length={decoding.max_length}. Raise max_length."
+            f"Decoding.prefix {decoding.prefix!r} has {len(text_prefix)} tokens, which leaves "
+            f"nothing to decode within Decoding.max_length={decoding.max_length}. Raise max_length."
         )
     prefix = (*map(int, soft_prefix), *text_prefix)
     steps = dataclasses.replace(
@@ -202,15 +207,15 @@ def decode(
     stops = [vocabulary.eos_id]
     if decoding.stop_at_sentinel:
         stops += [vocabulary.sentinel_id(i) for i in range(1, vocabulary.extra_ids)]
-    placed, mesh = replicas.place(model, min(len(inputs), batch_size), in_steps=True)
-    devices = replicas.size(mesh)
+    replicated, mesh = replicas.replicate(model, min(len(inputs), batch_size), incremental=True)
+    devices = replicas.num_devices(mesh)
     outputs: list[list[Output]] = [[] for _ in inputs]
     for chosen, tokens_MxS, lengths_M in bucketed(
         inputs, batch_size, vocabulary.pad_id, batches=_BATCHES_PER_CALL, multiple=devices
     ):
         keys_M = _keys(decoding.seed, first_index + np.resize(chosen, len(tokens_MxS)))
-        found = search.program(
-            placed,
+        hypotheses = search.program(
+            replicated,
             tokens_MxS,
             lengths_M,
             keys_M,
@@ -219,22 +224,25 @@ def decode(
             decoding=steps,
             prefix=prefix,
             pad_id=vocabulary.pad_id,
-            places=-(-min(batch_size, len(tokens_MxS)) // devices),
+            slots=-(-min(batch_size, len(tokens_MxS)) // devices),
             mesh=mesh,
         )
-        found = jax.device_get(found)
+        hypotheses = jax.device_get(hypotheses)
         for row, index in enumerate(chosen):
             outputs[index] = [
                 Output(
                     _trim(tokens_T, len(prefix), stops)[soft:], float(score), float(log_likelihood)
                 )
-                for tokens_T, score, log_likelihood in zip(*(x[row] for x in found), strict=True)
-                if score > search.NEVER / 2
+                for tokens_T, score, log_likelihood in zip(
+                    *(x[row] for x in hypotheses), strict=True
+                )
+                if score > search.NEG_INF / 2
             ]
             if not outputs[index]:
                 raise errors.UserError(
-                    f"The model's scores for input {first_index + index} are not finite: its weights are "
-                    "damaged, or the input has an id that the model has no embedding for."
+                    f"The model's scores for input {first_index + index} are not finite: its "
+                    "weights are damaged, or the input has an id that the model has no embedding "
+                    "for."
                 )
         progress(len(chosen))
     return outputs
@@ -248,12 +256,12 @@ def bucketed(
     batches: int = 1,
     multiple: int = 1,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Rows of similar length, longest first: (indices [n], tokens_MxS, lengths_M), M = `batch_size * batches`.
+    """Yields rows of similar length, longest first: (indices [n], tokens_MxS, lengths_M).
 
-    S is the least bucket length that holds the rows. Rows past the n-th are padding of length 0. Rows that
-    would do with a smaller bucket wait for one, unless a batch is not full without them. A set that fits in
-    one batch comes in one, of the next power of two (at most `batch_size`) rows. Either is rounded up to
-    a `multiple`.
+    M is `batch_size * batches`. S is the least bucket length that holds the rows. Rows past the
+    n-th are padding of length 0. Rows that would do with a smaller bucket wait for one, unless a
+    batch is not full without them. A set that fits in one batch comes in one, of the next power of
+    two (at most `batch_size`) rows. Either is rounded up to a `multiple`.
     Longest first, so that a program too large for the memory fails at once.
     """
     if len(sequences) <= batch_size:
@@ -275,7 +283,7 @@ def bucketed(
 
 
 def _trim(tokens_T: np.ndarray, start: int, stops: Sequence[int]) -> list[int]:
-    """The tokens up to and with the first end token from place `start` on."""
+    """Returns the tokens up to and with the first end token from index `start` on."""
     ends = np.flatnonzero(np.isin(tokens_T[start:], stops))
     return tokens_T[: start + ends[0] + 1 if len(ends) else None].tolist()
 

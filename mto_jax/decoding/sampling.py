@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which tokens may come next: penalties and bans by what was said so far, and what a draw may choose from.
+"""The next token's scores: penalties and bans by the history, the candidates of sampling.
 
 Letters: R rows, V vocabulary, L tokens so far (the start token and padding included), K candidates.
 """
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 
 def largest(scores_RxV: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The `count` largest scores of each row, largest first, and their ids: [R, count] both.
+    """Returns the `count` largest scores of a row, descending, and their ids: both [R, count].
 
     As `jax.lax.top_k`, but several times faster for a few of many: only the groups with the largest
     maxima are searched. (Of scores that are exactly equal another may come first.)
@@ -24,15 +24,16 @@ def largest(scores_RxV: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     scores_RxGxN = scores_RxV.reshape(R, V // size, size)
     group_RxC = jax.lax.top_k(jnp.max(scores_RxGxN, axis=-1), count)[1]
     chosen_RxCxN = jnp.take_along_axis(scores_RxGxN, group_RxC[..., None], axis=1)
-    found_RxC, place_RxC = jax.lax.top_k(chosen_RxCxN.reshape(R, -1), count)
+    largest_RxC, place_RxC = jax.lax.top_k(chosen_RxCxN.reshape(R, -1), count)
     ids_RxC = jnp.take_along_axis(group_RxC, place_RxC // size, axis=1) * size + place_RxC % size
-    return found_RxC, ids_RxC
+    return largest_RxC, ids_RxC
 
 
 def penalise_repetition(scores_RxV: jax.Array, history_RxL: jax.Array, penalty: float) -> jax.Array:
-    """Scores of the tokens in the history divided by `penalty` if positive, else multiplied by it.
+    """Returns scores, divided by `penalty` (if negative, multiplied) for tokens in the history.
 
-    Keskar et al., "CTRL", 2019, section 4.1, with the rule for negative scores that became common after.
+    Keskar et al., "CTRL", 2019, section 4.1, with the rule for negative scores that became common
+    after.
     """
     seen_RxL = jnp.take_along_axis(scores_RxV, history_RxL, axis=1)
     seen_RxL = jnp.where(seen_RxL < 0, seen_RxL * penalty, seen_RxL / penalty)
@@ -42,10 +43,10 @@ def penalise_repetition(scores_RxV: jax.Array, history_RxL: jax.Array, penalty: 
 def ban_repeated_ngrams(
     scores_RxV: jax.Array, history_RxL: jax.Array, count_R: jax.Array, size: int
 ) -> jax.Array:
-    """-inf for every token that would end an n-gram of `size` tokens that the row has already.
+    """Returns scores, -inf for tokens that would end an n-gram of `size` that the row has already.
 
-    The first `count_R` tokens of a history count (Paulus et al., "A deep reinforced model for abstractive
-    summarization", 2018, section 2.5).
+    The first `count_R` tokens of a history count (Paulus et al., "A deep reinforced model for
+    abstractive summarization", 2018, section 2.5).
     """
     R, L = history_RxL.shape
     starts = L - size + 1
@@ -67,11 +68,12 @@ def ban_repeated_ngrams(
 def candidates(
     logits_RxV: jax.Array, temperature: float, top_k: int, top_p: float, least: int = 1
 ) -> tuple[jax.Array, jax.Array]:
-    """What may be drawn: logits_RxK (-inf for what may not) and ids_RxK, K = `top_k` or V.
+    """Returns sampling's candidates, K = `top_k` or V: logits_RxK (-inf for the excluded), ids_RxK.
 
     Logits are divided by the temperature, then the `top_k` largest are kept (0: all), then of these
     the nucleus: the smallest set of most likely tokens with a probability of at least `top_p`
-    (Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020); `least` tokens always.
+    (Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020); `least` tokens
+    always.
     """
     logits_RxV = logits_RxV / temperature
     R, V = logits_RxV.shape

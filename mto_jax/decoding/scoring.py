@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scoring of given targets: log-likelihoods, token ranks, DepthRank, ranking of choices.
 
-All come from one teacher-forced pass, and only the tokens that count cost logits, a slice of them at a time.
+All come from one teacher-forced pass, and only the tokens that count cost logits, a slice of them
+at a time.
 
-Letters: B rows, S source, T target, D model, V vocabulary, N tokens at once, C choices of a question.
+Letters: B rows, S source, T target, D model, V vocabulary, N tokens at once, C choices of a
+question.
 """
 
 import functools
@@ -21,8 +23,8 @@ from mto_jax.data.packing import bucket
 from mto_jax.decoding import generation, replicas
 from mto_jax.models.partitioning import platform
 
-# Logits that are held at once. 2 M floats, 8 MiB, are read again while they are still in a processor's cache; an
-# accelerator wants fewer and larger slices.
+# Logits that are held at once. 2 M floats, 8 MiB, are read again while they are still in a
+# processor's cache; an accelerator wants fewer and larger slices.
 _LOGITS_AT_ONCE = 1 << 21
 _LOGITS_AT_ONCE_ON_ACCELERATORS = 1 << 24
 # Choices that share a neutral source; more would make the rows of the decoder longer than need be.
@@ -33,7 +35,8 @@ class TokenScores(NamedTuple):
     """Scores of every target token that counts; 0 elsewhere.
 
     Attributes:
-      log_prob_BxT: natural logarithm of the token's probability, given the source and the gold tokens before.
+      log_prob_BxT: natural logarithm of the token's probability, given the source and the gold
+        tokens before.
       rank_BxT: how many tokens of the vocabulary the model finds likelier: 0 for its first choice.
     """
 
@@ -48,15 +51,15 @@ def token_scores(
     counted_BxT: np.ndarray | None = None,
     sources_BxT: np.ndarray | None = None,
 ) -> TokenScores:
-    """Scores of `batch["decoder_target_tokens"]`, a batch of the loader (packed or not).
+    """Returns the scores of `batch["decoder_target_tokens"]` of a batch, packed or not.
 
     Args:
       counted_BxT: True at the tokens to score; None: at all but padding. Soft tokens, which have no
         logit, are never scored.
-      sources_BxT: the segment of the source that each token reads, so that several targets of a row may
-        share one, which is encoded once; None: the segment with the number of their own.
+      sources_BxT: the segment of the source that each token reads, so that several targets of a row
+        may share one, which is encoded once; None: the segment with the number of their own.
     """
-    placed, mesh = replicas.place(model, len(batch["decoder_target_tokens"]))
+    replicated, mesh = replicas.replicate(model, len(batch["decoder_target_tokens"]))
     names = ("encoder_input_tokens", "encoder_segment_ids", "decoder_input_tokens")
     names += ("decoder_segment_ids", "decoder_target_tokens")
     segment_ids_BxT = batch["decoder_segment_ids"]
@@ -66,14 +69,14 @@ def token_scores(
         counted_BxT & (batch["decoder_target_tokens"] < model.config.vocab_size),
         segment_ids_BxT if sources_BxT is None else sources_BxT,
     )
-    return _program(placed, rows, mesh=mesh)
+    return _program(replicated, rows, mesh=mesh)
 
 
 def log_likelihood(model: nnx.Module, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-    """Log-likelihood of each row's target: (sum_B of natural logarithms, count_B of its tokens).
+    """Returns log-likelihoods of targets: (sum_B of natural logarithms, count_B of tokens).
 
-    A row holds one example; tokens count by `batch["decoder_loss_weights"]` (the loader's count EOS).
-    The perplexity of a data set is exp(-sum of the sums / sum of the counts).
+    A row holds one example; tokens count by `batch["decoder_loss_weights"]` (the loader's count
+    EOS). The perplexity of a data set is exp(-sum of the sums / sum of the counts).
     """
     weights_BxT = batch["decoder_loss_weights"]
     weights_BxT = weights_BxT * (batch["decoder_target_tokens"] < model.config.vocab_size)
@@ -82,7 +85,7 @@ def log_likelihood(model: nnx.Module, batch: Mapping[str, Any]) -> tuple[jax.Arr
 
 
 def shifted(targets_BxT: np.ndarray, segment_ids_BxT: np.ndarray) -> np.ndarray:
-    """Decoder inputs of targets: every segment moves one place to the right and starts with 0.
+    """Returns decoder inputs: segments of the targets shifted to the right, 0 in front.
 
     >>> shifted(np.array([[7, 8, 1, 9, 1, 0]]), np.array([[1, 1, 1, 2, 2, 0]])).tolist()
     [[0, 7, 8, 0, 9, 0]]
@@ -95,14 +98,14 @@ def shifted(targets_BxT: np.ndarray, segment_ids_BxT: np.ndarray) -> np.ndarray:
 
 
 def tail_weights(targets_BxT: np.ndarray, vocabulary: Any) -> np.ndarray:
-    """1.0 at the tokens of the answer proper, 0.0 at padding, EOS and sentinels: what DepthRank counts."""
+    """Returns DepthRank's weights: 1.0, but 0.0 at padding, EOS and sentinels."""
     first_sentinel = vocabulary.size - vocabulary.extra_ids
     ends = (vocabulary.pad_id, vocabulary.eos_id)
     return (~np.isin(targets_BxT, ends) & (targets_BxT < first_sentinel)).astype(np.float32)
 
 
 def depth_rank(rank_BxT: np.ndarray, weights_BxT: np.ndarray) -> np.ndarray:
-    """DepthRank of each target [B]: the mean rank of its tokens with weight 1 (see `tail_weights`).
+    """Returns DepthRank of each target [B]: the mean rank of its tokens with weight 1.
 
     Pouramini and Afsharizadeh, "The Maskability Index", 2026. Their example, "PersonX works as a
     waitress", xIntent, "to earn money", has the token ranks 1, 53, 1:
@@ -121,18 +124,20 @@ def score_choices(
     *,
     batch_size: int = 32,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Log-likelihood of every choice of every question.
+    """Returns the log-likelihood of every choice of every question.
 
-    A question is encoded once for all its choices, which stand side by side in one row of the decoder.
+    A question is encoded once for all its choices, which stand side by side in one row of the
+    decoder.
 
     Args:
       inputs: token ids of each question, with EOS.
-      choices: for each question the token ids of its choices (at least one; any number), with EOS; soft
-        tokens of the decoder may stand in front.
+      choices: for each question the token ids of its choices (at least one; any number), with EOS;
+        soft tokens of the decoder may stand in front.
       batch_size: questions at once.
 
     Returns:
-      For each question (sums [C], counts [C]): summed natural log-probabilities and numbers of tokens.
+      For each question (sums [C], counts [C]): summed natural log-probabilities and numbers of
+      tokens.
     """
     results: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0)) for _ in inputs]
     for chosen, tokens_BxS, lengths_B in generation.bucketed(inputs, batch_size, vocabulary.pad_id):
@@ -152,8 +157,8 @@ def score_choices(
             "decoder_segment_ids": segment_ids_BxT,
             "decoder_target_tokens": targets_BxT,
         }
-        one_BxT = np.minimum(segment_ids_BxT, 1)
-        log_prob_BxT = np.asarray(token_scores(model, batch, sources_BxT=one_BxT).log_prob_BxT)
+        first_BxT = np.minimum(segment_ids_BxT, 1)
+        log_prob_BxT = np.asarray(token_scores(model, batch, sources_BxT=first_BxT).log_prob_BxT)
         for row, index in enumerate(chosen):
             sums_C = np.bincount(segment_ids_BxT[row], log_prob_BxT[row])[1:]
             text_T = targets_BxT[row] < model.config.vocab_size
@@ -170,10 +175,11 @@ def unconditional(
     *,
     batch_size: int = 32,
 ) -> list[np.ndarray]:
-    """How likely every choice is without its question: summed log-probabilities [C] for each question.
+    """Returns summed log-probabilities [C] of the choices of each question without its text.
 
-    The neutral source is the question's with all its text taken out: sentinels, soft-prompt tokens and EOS
-    stay. A choice that several questions share is scored once. Arguments as of `score_choices`.
+    The neutral source is the question's with all its text taken out: sentinels, soft-prompt tokens
+    and EOS stay. A choice that several questions share is scored once. Arguments as of
+    `score_choices`.
     """
     sources = [_neutral(source, vocabulary) for source in inputs]
     distinct: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
@@ -206,15 +212,16 @@ def _neutral(source: Sequence[int], vocabulary: Any) -> tuple[int, ...]:
 def best_choices(
     sums_C: np.ndarray, counts_C: np.ndarray, unconditional_C: np.ndarray
 ) -> dict[str, int]:
-    """Index of the best choice by three rules.
+    """Returns the index of the best choice by three rules.
 
     "sum": the most probable choice as a whole, which favours short ones. "mean": the best mean
     log-probability of a token, which takes the length out. "pmi": the choice whose probability the
-    question raises most, log p(choice | question) - log p(choice), which takes out how common its words
-    are (Brown et al., "Language Models are Few-Shot Learners", 2020, section 2.4; Holtzman et al.,
-    "Surface Form Competition", EMNLP 2021). The first of equals wins.
+    question raises most, log p(choice | question) - log p(choice), which takes out how common its
+    words are (Brown et al., "Language Models are Few-Shot Learners", 2020, section 2.4; Holtzman et
+    al., "Surface Form Competition", EMNLP 2021). The first of equals wins.
 
-    >>> best_choices(np.array([-4.0, -6.0, -9.0]), np.array([2, 6, 3]), np.array([-3.0, -6.0, -15.0]))
+    >>> sums_C, unconditional_C = np.array([-4.0, -6.0, -9.0]), np.array([-3.0, -6.0, -15.0])
+    >>> best_choices(sums_C, np.array([2, 6, 3]), unconditional_C)
     {'sum': 0, 'mean': 1, 'pmi': 2}
     """
     values = {"sum": sums_C, "mean": sums_C / counts_C, "pmi": sums_C - unconditional_C}
@@ -222,18 +229,18 @@ def best_choices(
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
-def _program(placed, rows, *, mesh) -> TokenScores:
-    """One teacher-forced pass over rows that the devices of `mesh` share."""
+def _program(replicated, rows, *, mesh) -> TokenScores:
+    """Scores rows, sharded over the devices of `mesh`, in a teacher-forced pass."""
     B = len(rows[0])
 
-    def score(placed, rows):
-        return _scores(placed.model(), *rows)
+    def score(replicated, rows):
+        return _scores(replicated.model(), *rows)
 
     # Rows of padding see nothing that counts.
     rows = jax.tree.map(
-        lambda x: jnp.pad(x, ((0, -B % replicas.size(mesh)), *[(0, 0)] * (x.ndim - 1))), rows
+        lambda x: jnp.pad(x, ((0, -B % replicas.num_devices(mesh)), *[(0, 0)] * (x.ndim - 1))), rows
     )
-    return jax.tree.map(lambda x: x[:B], replicas.over(mesh, score)(placed, rows))
+    return jax.tree.map(lambda x: x[:B], replicas.shard_rows(mesh, score)(replicated, rows))
 
 
 def _scores(
@@ -246,7 +253,7 @@ def _scores(
     counted_BxT,
     sources_BxT,
 ) -> TokenScores:
-    """The same on one device; a token of the targets reads segment `sources_BxT` of the source."""
+    """Scores rows on a single device; a target token reads segment `sources_BxT` of the source."""
     hidden_BxTxD = model.decode(
         model.encode(source_BxS, source_segment_ids_BxS),
         source_segment_ids_BxS,
@@ -257,7 +264,8 @@ def _scores(
     B, T, D = hidden_BxTxD.shape
     at_once = _LOGITS_AT_ONCE if platform() == "cpu" else _LOGITS_AT_ONCE_ON_ACCELERATORS
     N = min(B * T, max(1, at_once // model.config.vocab_size))
-    # The places of the tokens that count come first; places past the end are read as the last, never written.
+    # The places of the tokens that count come first; places past the end are read as the last,
+    # never written.
     places = jnp.argsort(~counted_BxT.reshape(-1), stable=True)
     places = jnp.pad(places, (0, -(B * T) % N), constant_values=B * T)
 
@@ -267,12 +275,12 @@ def _scores(
         target_N = targets_BxT.reshape(-1).at[place_N].get(mode="clip")
         logits_NxV = model.logits(hidden_NxD).astype(jnp.float32)
         gold_Nx1 = jnp.take_along_axis(logits_NxV, target_N[:, None], axis=-1)
-        found = (
+        new = (
             gold_Nx1[:, 0] - jax.nn.logsumexp(logits_NxV, axis=-1),
             # Counting the larger logits gives the rank without a sort.
             jnp.sum(logits_NxV > gold_Nx1, axis=-1, dtype=jnp.int32),
         )
-        return tuple(x.at[place_N].set(y, mode="drop") for x, y in zip(scores, found, strict=True))
+        return tuple(x.at[place_N].set(y, mode="drop") for x, y in zip(scores, new, strict=True))
 
     empty = jnp.zeros(B * T, jnp.float32), jnp.zeros(B * T, jnp.int32)
     slices = -(-jnp.sum(counted_BxT) // N)

@@ -1,13 +1,14 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled part of decoding: greedy search, sampling, beam search and beam sampling of many sources.
+"""The compiled part of decoding: greedy search, sampling, beam search and beam sampling.
 
-One program encodes M sources and decodes them in B places. A source whose answers are complete leaves its
-place to one that waits, so that short answers cost no more than their own steps; the places are refilled N
-at a time, and the device never waits for the host. Several devices share the sources out and have B places each.
+Continuous batching: one program encodes M sources and decodes them in B slots. A source whose
+outputs are complete leaves its slot to one that waits, so that short outputs cost no more than
+their own steps; slots are refilled N at a time, and the device never waits for the host. Sources
+are sharded over devices, with B slots on each.
 
-Letters: M sources in all, B places, W rows (hypotheses) of each, R = B * W, N places that are refilled at
-once, S source, T output, V vocabulary, C candidates.
+Letters: M sources in all, B slots, W rows (hypotheses) of each, R = B * W, N slots that are
+refilled together, S source, T output, V vocabulary, C candidates.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 
 from mto_jax.decoding import replicas, sampling
 
-NEVER = -1e9  # A score so low that the hypothesis is as good as absent, yet finite.
+NEG_INF = -1e9  # the score of an absent hypothesis; finite, so that differences are
 
 
 class Hypotheses(NamedTuple):
@@ -27,8 +28,8 @@ class Hypotheses(NamedTuple):
 
     Attributes:
       tokens: [B, W, T].
-      score: [B, W] what they are ordered by: sums of log-probabilities after penalties; once a beam has
-        ended, with the length penalty.
+      score: [B, W] what they are ordered by: sums of log-probabilities after penalties; once a beam
+        has ended, with the length penalty.
       log_likelihood: [B, W] sums of the model's log-probabilities.
     """
 
@@ -38,25 +39,25 @@ class Hypotheses(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What B places hold.
+    """The state of B slots.
 
     Attributes:
-      waiting: number of the first source that has had no place yet.
-      source_B: number of the source in each place; M if there never was one.
-      open_B: whether its answers are incomplete.
-      age_B: tokens of its answers so far, the forced prefix included.
+      waiting: number of the first source that has had no slot yet.
+      source_B: number of the source in each slot; M if there never was any.
+      active_B: whether its outputs are incomplete.
+      length_B: tokens of its outputs so far, the forced prefix included.
       key_B: keys for sampling.
       token_BxW: the newest tokens.
-      running, ended: with beams, those that go on and the best that do not, best first; single lines are
-        both at once.
-      ended_BxW: which of `ended` are there already; of single lines, which have ended.
+      running, ended: with beams, the hypotheses that go on and the best that have ended, best
+        first; without, both are the samples.
+      ended_BxW: which of `ended` exist; without beams, which samples have ended.
       cache: a `t5.Cache`.
     """
 
     waiting: jax.Array
     source_B: jax.Array
-    open_B: jax.Array
-    age_B: jax.Array
+    active_B: jax.Array
+    length_B: jax.Array
     key_B: jax.Array
     token_BxW: jax.Array
     running: Hypotheses
@@ -66,18 +67,18 @@ class _State(NamedTuple):
 
 
 class _Rules(NamedTuple):
-    """What ends an answer and what may be chosen."""
+    """The tokens that end an output and those that may be chosen."""
 
-    stops: jax.Array  # ids that end an answer
+    stops: jax.Array  # ids that end an output
     is_stop_V: jax.Array
     is_id_V: jax.Array  # False for the padding of the embedding
     start: int  # the token that the decoder starts with
     prefix: tuple[int, ...]  # forced ids
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "prefix", "pad_id", "places", "mesh"))
+@functools.partial(jax.jit, static_argnames=("decoding", "prefix", "pad_id", "slots", "mesh"))
 def program(
-    placed,
+    replicated,
     tokens_MxS,
     lengths_M,
     key_M,
@@ -87,127 +88,132 @@ def program(
     decoding,
     prefix,
     pad_id,
-    places,
+    slots,
     mesh=None,
 ) -> Hypotheses:
-    """Decodes the sources of length above 0, which come first -> `num_outputs` answers of each of M.
+    """Returns `num_outputs` hypotheses of M sources; those of length 0, at the end, are skipped.
 
     Args:
-      placed: the model, see `spread.place`.
+      replicated: the model, see `replicas.replicate`.
       key_M: for sampling.
-      stops: ids that end an answer.
+      stops: ids that end an output.
       num_ids: ids from here on (padding of the embedding) are never chosen.
       decoding: a `Decoding`; its prefix and seed are not read.
-      prefix: ids that every answer starts with.
-      places: B of a device.
-      mesh: of devices that share the sources.
+      prefix: ids that every output starts with.
+      slots: B, on each device.
+      mesh: devices over which the sources are sharded.
     """
 
     def decode(shared, rows):
-        placed, stops, num_ids = shared
-        ids_V = jnp.arange(placed.model().config.vocab_size)
+        replicated, stops, num_ids = shared
+        ids_V = jnp.arange(replicated.model().config.vocab_size)
         # T5 starts its decoder with the padding id.
         rules = _Rules(stops, jnp.isin(ids_V, stops), ids_V < num_ids, pad_id, prefix)
-        return _decode(placed, *rows, rules, decoding, places)
+        return _decode(replicated, *rows, rules, decoding, slots)
 
-    return replicas.over(mesh, decode)((placed, stops, num_ids), (tokens_MxS, lengths_M, key_M))
+    return replicas.shard_rows(mesh, decode)(
+        (replicated, stops, num_ids), (tokens_MxS, lengths_M, key_M)
+    )
 
 
-def _decode(placed, tokens_MxS, lengths_M, key_M, rules, decoding, places) -> Hypotheses:
-    """The same on one device."""
+def _decode(replicated, tokens_MxS, lengths_M, key_M, rules, decoding, slots) -> Hypotheses:
+    """`program` on a single device."""
     T, W = decoding.max_length, decoding.rows
-    (M, S), B, pad_id = tokens_MxS.shape, places, rules.start
+    (M, S), B, pad_id = tokens_MxS.shape, slots, rules.start
     N = B if M == B else max(1, B // 4)
     count = jnp.sum(lengths_M > 0)
     beams = decoding.method in ("beam", "beam_sample")
-    advance = functools.partial(_advance_beams if beams else _advance_lines, decoding, rules)
+    advance = functools.partial(_advance_beams if beams else _advance_samples, decoding, rules)
 
     def read(tokens_NxS, lengths_N):
-        # What is past the last source reads one token of padding, so that no attention is over nothing.
+        # What is past the last source reads one token of padding, so that no attention is over
+        # nothing.
         segments_NxS = jnp.arange(S)[None] < jnp.maximum(lengths_N, 1)[:, None]
         segments_NxS = segments_NxS.astype(jnp.int32)
-        model = placed.model()
+        model = replicated.model()
         return model.read(model.encode(tokens_NxS, segments_NxS), segments_NxS)
 
     def fresh(size):
         # With beams all hypotheses start alike: only the first is extended in the first step.
-        alone_W = jnp.where(jnp.arange(W) == 0, 0.0, NEVER if beams else 0.0)
+        alone_W = jnp.where(jnp.arange(W) == 0, 0.0, NEG_INF if beams else 0.0)
         score_BxW = jnp.broadcast_to(alone_W[None], (size, W))
         nothing_BxW = jnp.zeros((size, W))
         tokens_BxWxT = jnp.full((size, W, T), pad_id, jnp.int32)
         return {
-            "age_B": jnp.zeros(size, jnp.int32),
+            "length_B": jnp.zeros(size, jnp.int32),
             "token_BxW": tokens_BxWxT[:, :, 0],
             "running": Hypotheses(tokens_BxWxT, score_BxW, nothing_BxW),
-            "ended": Hypotheses(tokens_BxWxT, nothing_BxW + NEVER, nothing_BxW),
+            "ended": Hypotheses(tokens_BxWxT, nothing_BxW + NEG_INF, nothing_BxW),
             "ended_BxW": jnp.zeros((size, W), bool),
         }
 
     def fill(state):
-        """Puts the next N sources in places that are done."""
-        place_N = jnp.argsort(state.open_B)[:N]
+        """Puts the next N sources in slots that are free."""
+        slot_N = jnp.argsort(state.active_B)[:N]
         number_N = state.waiting + jnp.arange(N)
         row_N = jnp.minimum(number_N, M - 1)
 
         def put(old, new):
-            return jax.tree.map(lambda x, y: x.at[place_N].set(y), old, new)
+            return jax.tree.map(lambda x, y: x.at[slot_N].set(y), old, new)
 
         new = fresh(N)
         cache = dataclasses.replace(
             state.cache,
             source=put(state.cache.source, read(tokens_MxS[row_N], lengths_M[row_N])),
-            ancestors=state.cache.ancestors.at[place_N].set(-1),
+            ancestors=state.cache.ancestors.at[slot_N].set(-1),
         )
         return state._replace(
             waiting=state.waiting + N,
             source_B=put(state.source_B, jnp.where(number_N < count, number_N, M)),
-            open_B=put(state.open_B, number_N < count),
+            active_B=put(state.active_B, number_N < count),
             key_B=put(state.key_B, key_M[row_N]),
             cache=cache,
             **{name: put(getattr(state, name), value) for name, value in new.items()},
         )
 
     def step(state):
-        model = placed.model()
+        model = replicated.model()
         logits_RxV, cache = model.decode_step(state.token_BxW.ravel(), state.cache)
         return advance(state._replace(cache=cache), logits_RxV)
 
-    def settled(state):
-        """Whether there is nothing to decode before places are refilled."""
-        refillable = (jnp.sum(~state.open_B) >= N) & (state.waiting < count)
-        return refillable | ~jnp.any(state.open_B)
+    def needs_filling(state):
+        """Whether enough slots are free to be refilled, or all are."""
+        refillable = (jnp.sum(~state.active_B) >= N) & (state.waiting < count)
+        return refillable | ~jnp.any(state.active_B)
 
-    def turn(carry):
-        state, answers = carry
-        state = jax.lax.while_loop(lambda s: ~settled(s), step, fill(state))
-        # Unfinished ones are written as well, and again when they are done.
-        answers = jax.tree.map(
+    def fill_and_decode(carry):
+        state, outputs = carry
+        state = jax.lax.while_loop(lambda s: ~needs_filling(s), step, fill(state))
+        # Unfinished outputs are written as well, and again when they are complete.
+        outputs = jax.tree.map(
             lambda x, y: x.at[state.source_B].set(y[:, : decoding.num_outputs], mode="drop"),
-            answers,
+            outputs,
             _best_first(state.ended, W)[0],
         )
-        return state, answers
+        return state, outputs
 
     empty = jax.eval_shape(read, tokens_MxS[:B], lengths_M[:B])
     source = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), empty)
     state = _State(
         waiting=jnp.int32(0),
         source_B=jnp.full(B, M),
-        open_B=jnp.zeros(B, bool),
+        active_B=jnp.zeros(B, bool),
         key_B=key_M[:B],
-        cache=placed.model().start_cache(source, T, W, common=beams),
+        cache=replicated.model().start_cache(source, T, W, common=beams),
         **fresh(B),
     )
-    answers = jax.tree.map(
+    outputs = jax.tree.map(
         lambda x: jnp.zeros((M, decoding.num_outputs, *x.shape[2:]), x.dtype), state.ended
     )
     return jax.lax.while_loop(
-        lambda carry: (carry[0].waiting < count) | jnp.any(carry[0].open_B), turn, (state, answers)
+        lambda carry: (carry[0].waiting < count) | jnp.any(carry[0].active_B),
+        fill_and_decode,
+        (state, outputs),
     )[1]
 
 
-def _advance_lines(decoding, rules, state, logits_RxV) -> _State:
-    """One token more for rows that never mix: the most likely one, or one drawn."""
+def _advance_samples(decoding, rules, state, logits_RxV) -> _State:
+    """Adds a token to each of the samples, the most likely or a drawn token."""
     B, W = state.token_BxW.shape
     scores_RxV = _allowed(decoding, rules, state, logits_RxV)
     if decoding.method == "greedy":
@@ -217,49 +223,49 @@ def _advance_lines(decoding, rules, state, logits_RxV) -> _State:
             scores_RxV, decoding.temperature, decoding.top_k, decoding.top_p
         )
         fold = jax.vmap(jax.random.fold_in)
-        keys_R = fold(jnp.repeat(fold(state.key_B, state.age_B), W), jnp.tile(jnp.arange(W), B))
-        place_R = jax.vmap(jax.random.categorical)(keys_R, logits_RxK)
-        token_R = jnp.take_along_axis(ids_RxK, place_R[:, None], axis=-1)[:, 0]
+        keys_R = fold(jnp.repeat(fold(state.key_B, state.length_B), W), jnp.tile(jnp.arange(W), B))
+        choice_R = jax.vmap(jax.random.categorical)(keys_R, logits_RxK)
+        token_R = jnp.take_along_axis(ids_RxK, choice_R[:, None], axis=-1)[:, 0]
     token_BxW = _forced(rules, state, token_R.reshape(B, W).astype(jnp.int32))
     own_BxW = jnp.broadcast_to(jnp.arange(W)[None], (B, W))
     gained_BxW = _log_probs(rules, state, logits_RxV, own_BxW, token_BxW)
-    frozen_BxW = state.ended_BxW | ~state.open_B[:, None]
+    frozen_BxW = state.ended_BxW | ~state.active_B[:, None]
     old = state.running
     log_likelihood_BxW = old.log_likelihood + jnp.where(frozen_BxW, 0.0, gained_BxW)
     tokens_BxWxT = jnp.where(
-        frozen_BxW[..., None], old.tokens, _written(old.tokens, token_BxW, state.age_B)
+        frozen_BxW[..., None], old.tokens, _written(old.tokens, token_BxW, state.length_B)
     )
-    lines = Hypotheses(tokens_BxWxT, log_likelihood_BxW, log_likelihood_BxW)
+    samples = Hypotheses(tokens_BxWxT, log_likelihood_BxW, log_likelihood_BxW)
     ended_BxW = frozen_BxW | _ends(rules, state, token_BxW)
     return state._replace(
-        open_B=~jnp.all(ended_BxW, axis=1),
-        age_B=state.age_B + 1,
+        active_B=~jnp.all(ended_BxW, axis=1),
+        length_B=state.length_B + 1,
         token_BxW=token_BxW,
-        running=lines,
-        ended=lines,
+        running=samples,
+        ended=samples,
         ended_BxW=ended_BxW,
     )
 
 
 def _advance_beams(decoding, rules, state, logits_RxV) -> _State:
-    """One step of a beam search with the rules of Hugging Face `generate`.
+    """Takes a step of beam search by the rules of Hugging Face `generate`.
 
     Every running hypothesis is extended by every token. Of all extensions, those that end and are
-    among the W best compete, with the length penalty (score / length ** penalty), for the W places of
-    ended hypotheses; the W best of the others run on. `early_stopping` decides when a source is done, once
-    its W places are taken: True, at once; False, when the best running hypothesis, at its
-    present length, is no better than the worst ended one; "never", when it could not become better at
-    any length (exact for a penalty >= 0). Beam sampling draws 2 W extensions without replacement: the W
-    drawn first count as the best, and the rest are those that may run on.
+    among the W best compete, with the length penalty (score / length ** penalty), for the W places
+    of ended hypotheses; the W best of the others run on. `early_stopping` decides when a source is
+    done, once its W places are taken: True, at once; False, when the best running hypothesis, at
+    its present length, is no better than the worst ended one; "never", when it could not become
+    better at any length (exact for a penalty >= 0). Beam sampling draws 2 W extensions without
+    replacement: the W drawn first count as the best, and the rest are those that may run on.
     """
     W, T = state.running.tokens.shape[1:]
-    age_B, old = state.age_B, state.running
+    length_B, old = state.length_B, state.running
     log_probs_RxV = jax.nn.log_softmax(logits_RxV)
     scores_RxV = _allowed(decoding, rules, state, log_probs_RxV)
     extend = _drawn if decoding.method == "beam_sample" else _largest
     best, rest = (
-        one._replace(token=_forced(rules, state, one.token))
-        for one in extend(decoding, rules, state, scores_RxV)
+        extensions._replace(token=_forced(rules, state, extensions.token))
+        for extensions in extend(decoding, rules, state, scores_RxV)
     )
 
     def grown(extensions):
@@ -267,33 +273,33 @@ def _advance_beams(decoding, rules, state, logits_RxV) -> _State:
         gained_BxC = _log_probs(rules, state, logits_RxV, beam_BxC, token_BxC)
         return Hypotheses(
             _written(
-                jnp.take_along_axis(old.tokens, beam_BxC[..., None], axis=1), token_BxC, age_B
+                jnp.take_along_axis(old.tokens, beam_BxC[..., None], axis=1), token_BxC, length_B
             ),
             score_BxC,
             jnp.take_along_axis(old.log_likelihood, beam_BxC, axis=1) + gained_BxC,
         )
 
     # The prefix does not count as length.
-    length_Bx1 = jnp.maximum(age_B + 1 - len(rules.prefix), 1).astype(jnp.float32)[:, None]
+    length_Bx1 = jnp.maximum(length_B + 1 - len(rules.prefix), 1).astype(jnp.float32)[:, None]
     penalty, early = decoding.length_penalty, decoding.early_stopping
     new = grown(best)
-    ends_BxW = _ends(rules, state, best.token) & (new.score > NEVER / 2) & state.open_B[:, None]
-    new = new._replace(score=jnp.where(ends_BxW, new.score / length_Bx1**penalty, NEVER))
+    ends_BxW = _ends(rules, state, best.token) & (new.score > NEG_INF / 2) & state.active_B[:, None]
+    new = new._replace(score=jnp.where(ends_BxW, new.score / length_Bx1**penalty, NEG_INF))
     both = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), state.ended, new)
-    ended, place_BxW = _best_first(both, W)
+    ended, index_BxW = _best_first(both, W)
     taken_Bx2W = jnp.concatenate([state.ended_BxW, ends_BxW], axis=1)
-    ended_BxW = jnp.take_along_axis(taken_Bx2W, place_BxW, axis=1)
+    ended_BxW = jnp.take_along_axis(taken_Bx2W, index_BxW, axis=1)
 
     running = grown(rest)
-    running = running._replace(score=jnp.maximum(running.score, NEVER))
+    running = running._replace(score=jnp.maximum(running.score, NEG_INF))
     ancestors_BxWxT = jnp.take_along_axis(state.cache.ancestors, rest.beam[..., None], axis=1)
-    hopeful = jnp.float32(T - len(rules.prefix)) if early == "never" and penalty > 0 else length_Bx1
-    hope_B = (running.score[:, :1] / hopeful**penalty)[:, 0]
+    longest = jnp.float32(T - len(rules.prefix)) if early == "never" and penalty > 0 else length_Bx1
+    attainable_B = (running.score[:, :1] / longest**penalty)[:, 0]
     full_B = jnp.all(ended_BxW, axis=1)
-    better_B = ~full_B | (hope_B > ended.score[:, -1])
+    better_B = ~full_B | (attainable_B > ended.score[:, -1])
     return state._replace(
-        open_B=state.open_B & better_B & ~(full_B & (early is True)) & (age_B + 1 < T),
-        age_B=age_B + 1,
+        active_B=state.active_B & better_B & ~(full_B & (early is True)) & (length_B + 1 < T),
+        length_B=length_B + 1,
         token_BxW=rest.token,
         running=running,
         ended=ended,
@@ -303,22 +309,22 @@ def _advance_beams(decoding, rules, state, logits_RxV) -> _State:
 
 
 class _Extensions(NamedTuple):
-    """Running hypotheses with one token more."""
+    """Running hypotheses, each extended by a token."""
 
     score: jax.Array  # [B, C]
     beam: jax.Array  # [B, C] of which of the W hypotheses
     token: jax.Array  # [B, C]
 
-    def take(self, place_BxC: jax.Array) -> "_Extensions":
-        return jax.tree.map(lambda x: jnp.take_along_axis(x, place_BxC, axis=1), self)
+    def take(self, index_BxC: jax.Array) -> "_Extensions":
+        return jax.tree.map(lambda x: jnp.take_along_axis(x, index_BxC, axis=1), self)
 
 
 def _largest(decoding, rules, state, scores_RxV) -> tuple[_Extensions, _Extensions]:
-    """(the W best extensions, the W best of those that do not end)."""
+    """Returns the W best extensions, and the W best of those that do not end."""
     del decoding
     B, W = state.token_BxW.shape
     total_RxV = state.running.score.reshape(-1, 1) + scores_RxV
-    ends_BxV = rules.is_stop_V[None] & (state.age_B >= len(rules.prefix))[:, None]
+    ends_BxV = rules.is_stop_V[None] & (state.length_B >= len(rules.prefix))[:, None]
     # First within each hypothesis, then among the winners: far cheaper than one search over W * V.
     on_RxW, token_RxW = sampling.largest(
         jnp.where(jnp.repeat(ends_BxV, W, axis=0), -jnp.inf, total_RxV), W
@@ -339,10 +345,10 @@ def _largest(decoding, rules, state, scores_RxV) -> tuple[_Extensions, _Extensio
 
 
 def _drawn(decoding, rules, state, scores_RxV) -> tuple[_Extensions, _Extensions]:
-    """(the W extensions drawn first, the W best of 2 W drawn ones that do not end).
+    """Returns the W extensions drawn first, and the W best of 2 W drawn ones that do not end.
 
-    Drawn without replacement with probabilities in proportion to exp(score): the largest after adding
-    Gumbel noise (Kool et al., "Stochastic Beams and Where to Find Them", ICML 2019).
+    Drawn without replacement with probabilities in proportion to exp(score): the largest after
+    adding Gumbel noise (Kool et al., "Stochastic Beams and Where to Find Them", ICML 2019).
     """
     B, W = state.token_BxW.shape
     # Two for each hypothesis, so that one can run on if the other ends.
@@ -351,22 +357,22 @@ def _drawn(decoding, rules, state, scores_RxV) -> tuple[_Extensions, _Extensions
     )
     K = logits_RxK.shape[1]
     total_BxWK = (state.running.score[..., None] + logits_RxK.reshape(B, W, K)).reshape(B, W * K)
-    keys_B = jax.vmap(jax.random.fold_in)(state.key_B, state.age_B)
+    keys_B = jax.vmap(jax.random.fold_in)(state.key_B, state.length_B)
     noise_BxWK = jax.vmap(lambda key: jax.random.gumbel(key, (W * K,)))(keys_B)
     beam_WK = jnp.repeat(jnp.arange(W), K)
     every = _Extensions(
         total_BxWK, jnp.broadcast_to(beam_WK[None], (B, W * K)), ids_RxK.reshape(B, W * K)
     )
     drawn = every.take(jax.lax.top_k(total_BxWK + noise_BxWK, 2 * W)[1])
-    on = drawn._replace(score=jnp.where(_ends(rules, state, drawn.token), NEVER, drawn.score))
+    on = drawn._replace(score=jnp.where(_ends(rules, state, drawn.token), NEG_INF, drawn.score))
     return jax.tree.map(lambda x: x[:, :W], drawn), on.take(jax.lax.top_k(on.score, W)[1])
 
 
 def _allowed(decoding, rules, state, scores_RxV):
-    """The scores of the next tokens with penalties applied, -inf for what must not come."""
+    """Returns the scores of the next tokens after penalties, -inf where not allowed."""
     B, W, T = state.running.tokens.shape
-    age_R = jnp.repeat(state.age_B, W)
-    # Beyond its age a row holds the start token, which every history has.
+    length_R = jnp.repeat(state.length_B, W)
+    # Beyond its length a row holds the start token, which every history has.
     history_RxL = jnp.pad(
         state.running.tokens.reshape(B * W, T), [(0, 0), (1, 0)], constant_values=rules.start
     )
@@ -376,54 +382,55 @@ def _allowed(decoding, rules, state, scores_RxV):
         )
     if decoding.no_repeat_ngram_size:
         scores_RxV = sampling.ban_repeated_ngrams(
-            scores_RxV, history_RxL, age_R + 1, decoding.no_repeat_ngram_size
+            scores_RxV, history_RxL, length_R + 1, decoding.no_repeat_ngram_size
         )
     banned_RxV = ~rules.is_id_V[None]
     if decoding.min_length:
-        banned_RxV |= rules.is_stop_V[None] & (age_R < decoding.min_length)[:, None]
+        banned_RxV |= rules.is_stop_V[None] & (length_R < decoding.min_length)[:, None]
     scores_RxV = jnp.where(banned_RxV, -jnp.inf, scores_RxV)
     if not rules.prefix:
         return scores_RxV
-    # One way on is left, under the number 0: `_forced` puts the token there, which may be past the vocabulary.
+    # Only id 0 is left; `_forced` puts the prefix's token in its place, which may be past the
+    # vocabulary.
     alone_1xV = jnp.where(jnp.arange(scores_RxV.shape[1])[None] == 0, 0.0, -jnp.inf)
-    return jnp.where((age_R < len(rules.prefix))[:, None], alone_1xV, scores_RxV)
+    return jnp.where((length_R < len(rules.prefix))[:, None], alone_1xV, scores_RxV)
 
 
 def _forced(rules, state, token_BxC):
-    """The tokens, or in the first steps the next one of the prefix."""
+    """Returns the tokens, or in the first steps the next token of the prefix."""
     if not rules.prefix:
         return token_BxC
-    next_B = jnp.array(rules.prefix)[jnp.minimum(state.age_B, len(rules.prefix) - 1)]
-    return jnp.where((state.age_B < len(rules.prefix))[:, None], next_B[:, None], token_BxC)
+    next_B = jnp.array(rules.prefix)[jnp.minimum(state.length_B, len(rules.prefix) - 1)]
+    return jnp.where((state.length_B < len(rules.prefix))[:, None], next_B[:, None], token_BxC)
 
 
 def _log_probs(rules, state, logits_RxV, beam_BxC, token_BxC):
-    """The model's log-probabilities [B, C] of tokens after the given hypotheses; 0 for forced ones."""
+    """Returns the model's log-probabilities [B, C] of tokens after hypotheses; 0 if forced."""
     B = len(beam_BxC)
     logits_BxWxV = logits_RxV.reshape(B, -1, logits_RxV.shape[1])
     norm_BxW = jax.nn.logsumexp(logits_BxWxV, axis=-1)
     log_probs_BxC = logits_BxWxV[jnp.arange(B)[:, None], beam_BxC, token_BxC]
     log_probs_BxC -= jnp.take_along_axis(norm_BxW, beam_BxC, axis=1)
-    return jnp.where((state.age_B >= len(rules.prefix))[:, None], log_probs_BxC, 0.0)
+    return jnp.where((state.length_B >= len(rules.prefix))[:, None], log_probs_BxC, 0.0)
 
 
 def _ends(rules, state, token_BxC):
-    """Whether these tokens end their answers: as stops, or as the last that fit."""
-    stops_BxC = rules.is_stop_V[token_BxC] & (state.age_B >= len(rules.prefix))[:, None]
-    return stops_BxC | (state.age_B + 1 == state.running.tokens.shape[2])[:, None]
+    """Returns whether tokens end their outputs: as stops, or as the last that fit."""
+    stops_BxC = rules.is_stop_V[token_BxC] & (state.length_B >= len(rules.prefix))[:, None]
+    return stops_BxC | (state.length_B + 1 == state.running.tokens.shape[2])[:, None]
 
 
-def _written(tokens_BxCxT, token_BxC, age_B):
-    """The tokens with the newest one at the place of their age."""
-    here_BxT = jnp.arange(tokens_BxCxT.shape[2])[None] == age_B[:, None]
+def _written(tokens_BxCxT, token_BxC, length_B):
+    """Returns the tokens with the newest at the end of each."""
+    here_BxT = jnp.arange(tokens_BxCxT.shape[2])[None] == length_B[:, None]
     return jnp.where(here_BxT[:, None], token_BxC[..., None], tokens_BxCxT)
 
 
 def _best_first(hypotheses: Hypotheses, count: int) -> tuple[Hypotheses, jax.Array]:
-    """The `count` best, and which they are [B, count]."""
-    place_BxW = jax.lax.top_k(hypotheses.score, count)[1]
+    """Returns the `count` best, and their indices [B, count]."""
+    index_BxW = jax.lax.top_k(hypotheses.score, count)[1]
     return Hypotheses(
-        jnp.take_along_axis(hypotheses.tokens, place_BxW[..., None], axis=1),
-        jnp.take_along_axis(hypotheses.score, place_BxW, axis=1),
-        jnp.take_along_axis(hypotheses.log_likelihood, place_BxW, axis=1),
-    ), place_BxW
+        jnp.take_along_axis(hypotheses.tokens, index_BxW[..., None], axis=1),
+        jnp.take_along_axis(hypotheses.score, index_BxW, axis=1),
+        jnp.take_along_axis(hypotheses.log_likelihood, index_BxW, axis=1),
+    ), index_BxW

@@ -87,7 +87,7 @@ def notes(filled: Filled, intervals: bool) -> list[str]:
         rows = list(dict.fromkeys(rivals.values()))
         against = f"in the row {rows[0]}"
         if len(rows) > 1:
-            pairs = ", ".join(f"{label} with {rival}" for label, rival in rivals.items())
+            pairs = "; ".join(f"{label} with {rival}" for label, rival in rivals.items())
             against = f"in the row that is compared with it ({pairs})"
     else:
         place = ", ".join(f"{axis} {label(value)}" for axis, value in filled.baseline.items())

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The metrics of captions and of CommonGen beside BLEU and ROUGE: METEOR and CIDEr. See `metrics` for the form."""
+"""Metrics of captions and of CommonGen beside BLEU and ROUGE: METEOR and CIDEr. See `text`."""
 
 import functools
 import itertools
@@ -19,14 +19,14 @@ SIGMA = 6.0  # of its length penalty, in words
 
 
 class _Synonyms:
-    """WordNet as far as METEOR uses it, with a memory."""
+    """WordNet as far as METEOR uses it, cached."""
 
     def __init__(self, synsets: Callable[[str], Sequence]):
         self.synsets = functools.lru_cache(maxsize=1 << 16)(synsets)
 
 
 def _wordnet() -> str:
-    """The version of WordNet, which is loaded.
+    """Returns the version of WordNet, which is loaded.
 
     Raises:
       UserError: the data are not on this machine.
@@ -37,9 +37,10 @@ def _wordnet() -> str:
         return f"WordNet {wordnet.get_version()}"
     except LookupError as error:
         raise errors.UserError(
-            "METEOR with synonyms needs WordNet, which NLTK does not find on this machine. Run `python -m "
-            "nltk.downloader wordnet` where there is a network (NLTK_DATA names the folder), or use "
-            "mto_jax.metrics.captions:meteor_stem, which compares equal words and stems only."
+            "METEOR with synonyms needs WordNet, which NLTK does not find on this machine. Run "
+            "`python -m nltk.downloader wordnet` where there is a network (NLTK_DATA names the "
+            "folder), or use mto_jax.metrics.captions:meteor_stem, which compares equal words and "
+            "stems only."
         ) from error
 
 
@@ -47,10 +48,11 @@ def _wordnet() -> str:
 def meteor(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """METEOR of NLTK, the best reference counts: equal words, equal stems, WordNet synonyms.
 
-    Lavie and Agarwal, "Meteor: An Automatic Metric for MT Evaluation with High Levels of Correlation with
-    Human Judgments", 2007, with NLTK's parameters (alpha 0.9, beta 3, gamma 0.5) and words: what COMET-ATOMIC
-    2020 reports. (NLTK asks for the synonyms of stems, which misses some words.) The Java program METEOR 1.5 of the caption tools weighs and matches otherwise and gives
-    other numbers.
+    Lavie and Agarwal, "Meteor: An Automatic Metric for MT Evaluation with High Levels of
+    Correlation with Human Judgments", 2007, with NLTK's parameters (alpha 0.9, beta 3, gamma 0.5)
+    and words: what COMET-ATOMIC 2020 reports. (NLTK asks for the synonyms of stems, which misses
+    some words.) The Java program METEOR 1.5 of the caption tools weighs and matches otherwise and
+    gives other numbers.
     """
     from nltk.corpus import wordnet
 
@@ -61,7 +63,7 @@ def meteor(targets: References, predictions: Sequence[str]) -> statistics.Statis
 
 @metric
 def meteor_stem(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
-    """METEOR without synonyms, equal words and stems only: needs no WordNet. Lower than `meteor`."""
+    """METEOR of equal words and stems, which needs no WordNet. Lower than `meteor`."""
     none = _Synonyms(lambda word: ())
     return statistics.mean({"meteor_stem": _meteor(targets, predictions, none)})
 
@@ -79,7 +81,7 @@ def _meteor(targets: References, predictions: Sequence[str], wordnet: _Synonyms)
 
 @functools.cache
 def _stemmer() -> Any:
-    """NLTK's Porter stemmer, with a memory."""
+    """Returns NLTK's Porter stemmer, cached."""
     from nltk.stem.porter import PorterStemmer
 
     stemmer = PorterStemmer()
@@ -89,7 +91,7 @@ def _stemmer() -> Any:
 
 @functools.cache
 def _tokenizer() -> Callable[[str], list[str]]:
-    """A function text -> words: NLTK's word tokenizer on each piece between spaces, with a memory."""
+    """Returns a function text -> words: NLTK's tokenizer of the pieces between spaces, cached."""
     from nltk.tokenize import NLTKWordTokenizer
 
     tokenize = NLTKWordTokenizer().tokenize
@@ -108,11 +110,12 @@ def _tokenizer() -> Callable[[str], list[str]]:
 def cider(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """CIDEr-D, from 0 to 10, as the COCO caption tools compute it: the mean over the references.
 
-    Cosine of the n-gram counts (1 to 4 words), each weighed by how few of the examples have the n-gram in
-    a reference, with counts clipped to the reference's and a penalty for another length; times 10. Words
-    are NLTK's, lower-cased, without punctuation. The weights come from the references of the whole
-    data set, so values of different sets do not compare, an example alone scores 0, and the bootstrap
-    keeps them. Vedantam et al., "CIDEr: Consensus-based Image Description Evaluation", CVPR 2015.
+    Cosine of the n-gram counts (1 to 4 words), each weighed by how few of the examples have the
+    n-gram in a reference, with counts clipped to the reference's and a penalty for another length;
+    times 10. Words are NLTK's, lower-cased, without punctuation. The weights come from the
+    references of the whole data set, so values of different sets do not compare, an example alone
+    scores 0, and the bootstrap keeps them. Vedantam et al., "CIDEr: Consensus-based Image
+    Description Evaluation", CVPR 2015.
     """
     tokenize = _tokenizer()
 
@@ -124,15 +127,15 @@ def cider(targets: References, predictions: Sequence[str]) -> statistics.Statist
 
 
 def cider_scores(texts: ngrams.Texts) -> np.ndarray:
-    """CIDEr-D of every prediction [N]."""
+    """Returns CIDEr-D of every prediction [N]."""
     example_M, N = texts.example_M, len(texts.predictions)
     lengths_M, lengths_N = (np.maximum(lengths, 1) for lengths in texts.lengths())
     penalty_M = np.exp(-((lengths_M - lengths_N[example_M]) ** 2) / (2 * SIGMA**2))
     total_M = np.zeros(len(example_M))
     for reference_MxG, prediction_NxG in texts.ngrams(ORDERS):
-        place = reference_MxG.tocoo()
+        entries = reference_MxG.tocoo()
         seen = scipy.sparse.csr_array(
-            (np.ones(place.nnz), (example_M[place.row], place.col)), prediction_NxG.shape
+            (np.ones(entries.nnz), (example_M[entries.row], entries.col)), prediction_NxG.shape
         )
         frequency_G = np.bincount(seen.indices, minlength=seen.shape[1])
         weights_G = np.log(N / np.maximum(frequency_G, 1))

@@ -1,9 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of labels and of numbers: Matthews, F1 by label, Pearson and Spearman. See `metrics` for the form.
+"""Metrics of labels and of numbers: Matthews, F1 by label, Pearson and Spearman. See `text`.
 
-Labels are compared as `metrics.accuracy` does. A prediction that is no label is a class of its own, so it is
-always wrong. Of several references the first is the truth, or the one that the prediction equals.
+Labels are compared as `text.accuracy` does. A prediction that is no label is a class of its own, so
+it is always wrong. Of several references the first is the truth, or the one that the prediction
+equals.
 """
 
 import math
@@ -20,7 +21,7 @@ from mto_jax.metrics.text import References, metric, plain
 def _classes(
     targets: References, predictions: Sequence[str]
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """(the labels among the references, sorted; the true class [N]; the predicted class [N], -1 if no label)."""
+    """Returns the sorted labels, the true classes [N], the predicted [N] (-1 if no label)."""
     predicted = [plain(prediction) for prediction in predictions]
     allowed = [[plain(reference) for reference in references] for references in targets]
     true = [p if p in t else t[0] for t, p in zip(allowed, predicted, strict=True)]
@@ -34,7 +35,7 @@ def _classes(
 
 
 def _counts(targets: References, predictions: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """(the labels; of every example, whether each is right, predicted, true: [N, 3 * labels])."""
+    """Returns the labels, and whether each is right, predicted and true: [N, 3 * labels]."""
     labels, true_N, predicted_N = _classes(targets, predictions)
     is_true_NxC, is_predicted_NxC = (
         (classes_N[:, None] == np.arange(len(labels))).astype(float)
@@ -69,8 +70,8 @@ def matthews(targets: References, predictions: Sequence[str]) -> statistics.Stat
 def label_f1(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """F1 of every label, "f1_LABEL", and their mean, "f1_macro".
 
-    GLUE's F1 of MRPC and QQP is that of "equivalent", SuperGLUE's of MultiRC that of "yes", and of CB the
-    mean. 0 for a label that is neither predicted nor true in a resample.
+    GLUE's F1 of MRPC and QQP is that of "equivalent", SuperGLUE's of MultiRC that of "yes", and of
+    CB the mean. 0 for a label that is neither predicted nor true in a resample.
     """
     labels, counts_Nx3C = _counts(targets, predictions)
 
@@ -89,10 +90,10 @@ def label_f1(targets: References, predictions: Sequence[str]) -> statistics.Stat
 def correlation(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """Pearson's and Spearman's correlation of numbers, from -1 to 1; STS-B's metrics.
 
-    A prediction that is not a number counts as one less than the least reference (on STS-B's scale -1, as in
-    T5's own evaluation); "not_a_number" is their share. A correlation is 0 if all predictions or all
-    references are equal. Spearman: Pearson of the ranks, equal numbers share their mean rank; every resample
-    is ranked anew. Only the first reference is read.
+    A prediction that is not a number counts as one less than the least reference (on STS-B's scale
+    -1, as in T5's own evaluation); "not_a_number" is their share. A correlation is 0 if all
+    predictions or all references are equal. Spearman: Pearson of the ranks, equal numbers share
+    their mean rank; every resample is ranked by itself. Only the first reference is read.
 
     Raises:
       UserError: a reference is not a number.
@@ -101,15 +102,15 @@ def correlation(targets: References, predictions: Sequence[str]) -> statistics.S
     for i, value in enumerate(true_N):
         if value is None:
             raise errors.UserError(
-                f"Example {i}: the reference {targets[i][0]!r} is not a number, so a correlation cannot be "
-                "computed. Give the task another metric, such as accuracy."
+                f"Example {i}: the reference {targets[i][0]!r} is not a number, so a correlation "
+                "cannot be computed. Give the task another metric, such as accuracy."
             )
     predicted_N = [_number(prediction) for prediction in predictions]
     worst = min(true_N) - 1
     pairs_N = [
         (t, worst if p is None else p, p is None) for t, p in zip(true_N, predicted_N, strict=True)
     ]
-    # What a resample draws is how often there is each different pair, P in all.
+    # A resample is the number of times that each of P different pairs is drawn.
     pairs_Px3, pair_N = np.unique(np.array(pairs_N, float), axis=0, return_inverse=True)
     rows = np.arange(len(pair_N)), pair_N.reshape(-1)
     is_pair_NxP = scipy.sparse.csr_array((np.ones(len(pair_N)), rows))
@@ -134,7 +135,7 @@ def _number(text: str) -> float | None:
 
 
 def _ranks(values_P: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean rank of each value [..., P] where value p stands `counts[..., p]` times."""
+    """Returns the mean rank of each value [..., P] where value p stands `counts[..., p]` times."""
     order = np.argsort(values_P)
     _, starts, level_P = np.unique(values_P[order], return_index=True, return_inverse=True)
     counts_L = np.add.reduceat(counts[..., order], starts, axis=-1)
@@ -143,7 +144,7 @@ def _ranks(values_P: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of pairs (x, y) [..., P] that stand `counts` times each."""
+    """Returns Pearson's correlation of pairs (x, y) [..., P] that stand `counts` times each."""
     total = counts.sum(axis=-1, keepdims=True)
     rounding = 1e-12 * total[..., 0] * np.abs(x).max() * np.abs(y).max()
     x, y = (z - (counts * z).sum(axis=-1, keepdims=True) / total for z in (x, y))
@@ -152,6 +153,6 @@ def _correlation(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, and 0 where b is 0."""
+    """Returns a / b, and 0 where b is 0."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     return np.divide(a, b, out=np.zeros_like(a), where=b > 0)

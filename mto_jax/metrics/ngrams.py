@@ -1,9 +1,9 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Words in common, of many texts at once: n-gram counts as sparse arrays, and longest common subsequences.
+"""Words in common: n-gram counts of many texts as sparse arrays, longest common subsequences.
 
-ROUGE, BLEU and CIDEr are made of these. Letters: N predictions, M references of all of them one after the other, G
-different n-grams. A text is a list of words.
+ROUGE and CIDEr are made of these. Letters: N predictions, M references of all of them one after the
+other, G different n-grams. A text is a list of words.
 """
 
 import itertools
@@ -36,11 +36,11 @@ class Texts(NamedTuple):
         return cls([*itertools.chain.from_iterable(references)], [*predictions], example_M)
 
     def best(self, scores_M: np.ndarray) -> np.ndarray:
-        """The maximum over the references [N]."""
+        """Returns the maximum over the references [N]."""
         return np.maximum.reduceat(scores_M, np.unique(self.example_M, return_index=True)[1])
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Words of every reference [M] and of every prediction [N]."""
+        """Returns the number of words of every reference [M] and of every prediction [N]."""
         references, predictions = (
             np.array([len(text) for text in texts]) for texts in (self.references, self.predictions)
         )
@@ -49,46 +49,47 @@ class Texts(NamedTuple):
     def ngrams(
         self, orders: int
     ) -> Iterator[tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]]:
-        """For n = 1 to `orders`, how often every reference [M, G] and every prediction [N, G] has each n-gram."""
+        """Yields n-gram counts of references [M, G] and predictions [N, G], n = 1 to `orders`."""
         texts = [*self.references, *self.predictions]
         numbers: dict[str, int] = {}
         words = [numbers.setdefault(word, len(numbers)) for text in texts for word in text]
         # The last word is followed by one of no text.
         words = np.array([*words, 0], np.int64)
         text = np.repeat(np.arange(len(texts) + 1), [*map(len, texts), 1])
-        # Of every n-gram the place of its first word, and its number among the different ones.
-        places, grams = np.arange(len(words) - 1), words[:-1]
+        # The position of the first word of every n-gram, and its number among the different
+        # n-grams.
+        starts, grams = np.arange(len(words) - 1), words[:-1]
         for n in range(1, orders + 1):
             shape = len(texts), int(grams.max(initial=0)) + 1
-            counts = scipy.sparse.csr_array((np.ones(len(grams)), (text[places], grams)), shape)
+            counts = scipy.sparse.csr_array((np.ones(len(grams)), (text[starts], grams)), shape)
             yield counts[: len(self.references)], counts[len(self.references) :]
-            longer = text[np.minimum(places + n, len(text) - 1)] == text[places]
-            places, grams = places[longer], grams[longer]
-            _, grams = np.unique(grams * len(numbers) + words[places + n], return_inverse=True)
+            longer = text[np.minimum(starts + n, len(text) - 1)] == text[starts]
+            starts, grams = starts[longer], grams[longer]
+            _, grams = np.unique(grams * len(numbers) + words[starts + n], return_inverse=True)
 
     def common_subsequences(self) -> np.ndarray:
-        """Length of the longest common subsequence of every reference and its prediction [M]."""
-        found, known = [], [places(prediction) for prediction in self.predictions]
+        """Returns the length of the longest common subsequence of each reference [M]."""
+        lengths, bits = [], [positions(prediction) for prediction in self.predictions]
         for reference, example in zip(self.references, self.example_M.tolist(), strict=True):
-            found.append(common_words(reference, known[example], len(self.predictions[example])))
-        return np.array(found)
+            lengths.append(common_words(reference, bits[example], len(self.predictions[example])))
+        return np.array(lengths)
 
 
-def places(words: Words) -> dict[str, int]:
-    """For every word the set of its places, as bits of an integer."""
-    found: dict[str, int] = {}
+def positions(words: Words) -> dict[str, int]:
+    """Returns for every word the set of its positions, as bits of an integer."""
+    bits: dict[str, int] = {}
     for i, word in enumerate(words):
-        found[word] = found.get(word, 0) | 1 << i
-    return found
+        bits[word] = bits.get(word, 0) | 1 << i
+    return bits
 
 
 def common_words(words: Iterable[str], where: dict[str, int], size: int) -> int:
-    """Length of the longest common subsequence of `words` and `size` words with the places `where`.
+    """Returns the length of the longest common subsequence of `words` and `size` words at `where`.
 
-    One addition of integers a word (Hyyro, "Bit-Parallel LCS-Length Computation Revisited", 2004): bit i
-    becomes 0 where a common subsequence grows by word i.
+    An addition of integers for each word (Hyyro, "Bit-Parallel LCS-Length Computation Revisited",
+    2004): bit i becomes 0 where a common subsequence grows by word i.
 
-    >>> common_words("to earn some money".split(), places("to earn money".split()), 3)
+    >>> common_words("to earn some money".split(), positions("to earn money".split()), 3)
     3
     """
     full = (1 << size) - 1

@@ -1,9 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of meaning, by neural models: sentence embeddings, BERTScore, BLEURT. See `metrics` for the form.
+"""Metrics of meaning, by neural models: sentence embeddings, BERTScore, BLEURT. See `text`.
 
-They cost far more than the others and need a model, a local folder or hf://org/name of the Hugging Face hub, so no
-task has them by default. With PyTorch (`pip install 'mto-jax[embedding]'`) add them to an evaluation in gin:
+They cost far more than the others and need a model, a local folder or hf://org/name of the Hugging
+Face hub, so no task has them by default. The first two need `sentence-transformers`
+(`pip install 'mto-jax[embedding]'`); add them to an evaluation in gin:
 
     task_metrics.add = ["mto_jax.metrics.semantic:embedding_similarity"]
     embedding_similarity.model = "models/all-MiniLM-L6-v2"
@@ -12,7 +13,7 @@ task has them by default. With PyTorch (`pip install 'mto-jax[embedding]'`) add 
 import functools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gin
@@ -22,117 +23,72 @@ from mto_jax import errors, hub
 from mto_jax.metrics import statistics
 from mto_jax.metrics.text import References, metric
 
-TEXTS_AT_ONCE = 64
-LONGEST = 512  # tokens of a text, where the model does not say
-
-
-class Encoder(NamedTuple):
-    """A model of `transformers` that turns texts into vectors."""
-
-    tokenizer: Any
-    network: Any
-
-    def __call__(
-        self, texts: Sequence[str], layer: int = -1
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each text (hidden states [T, D] after `layer`, special_T: True at tokens that are no text)."""
-        import torch
-
-        longest = min(self.tokenizer.model_max_length, LONGEST)
-        batch = self.tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=longest,
-            return_special_tokens_mask=True,
-            return_tensors="pt",
-        )
-        special_BxT = batch.pop("special_tokens_mask").numpy() > 0
-        mask_BxT = batch["attention_mask"].numpy() > 0
-        with torch.inference_mode():
-            outputs = self.network(**batch.to(self.network.device), output_hidden_states=True)
-        hidden_BxTxD = outputs.hidden_states[layer].float().cpu().numpy()
-        for hidden_TxD, special_T, mask_T in zip(hidden_BxTxD, special_BxT, mask_BxT, strict=True):
-            yield hidden_TxD[mask_T], special_T[mask_T]
+BATCH_SIZE = 64  # texts
 
 
 @functools.cache
-def _encoder(metric_name: str, model: str, **options) -> Encoder:
+def _load(metric_name: str, model: str, layer: int | None = None) -> Any:
+    """Returns the `SentenceTransformer` of a model, or of its first `layer` layers."""
     try:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
+        import sentence_transformers
+        import transformers
     except ImportError as error:
         raise errors.UserError(
-            f"The metric {metric_name} needs PyTorch ({error}): pip install 'mto-jax[embedding]'."
+            f"The metric {metric_name} needs sentence-transformers ({error}): "
+            "pip install 'mto-jax[embedding]'."
         ) from error
-    folder = _folder(metric_name, model)
+    if not model.startswith(hub.PREFIX) and not pathlib.Path(model).is_dir():
+        raise errors.UserError(
+            f"{metric_name}.model is {model!r}, but there is no such folder. Give a folder with a "
+            "model of transformers, or hf://org/name for one of the Hugging Face hub."
+        )
+    folder, options = str(hub.resolve(model)), {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        network = AutoModel.from_pretrained(folder)
+        if layer is not None:
+            layers = transformers.AutoConfig.from_pretrained(folder).num_hidden_layers
+            if not 0 <= layer <= layers:
+                raise errors.UserError(
+                    f"{metric_name}.layer is {layer}, but {model} has the layers 0 (its "
+                    f"embeddings) to {layers}."
+                )
+            options = {
+                "config_kwargs": {"num_hidden_layers": layer},
+                # A text's first word is split like any other, which matters to RoBERTa's tokenizer.
+                "processor_kwargs": {"add_prefix_space": True},
+            }
+        return sentence_transformers.SentenceTransformer(folder, **options)
+    except errors.UserError:
+        raise
     except (OSError, ValueError) as error:
         raise errors.UserError(
             f"{metric_name}.model: {folder} holds no model that transformers can load: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Encoder(tokenizer, network.eval().to(device))
-
-
-def _folder(metric_name: str, model: str) -> pathlib.Path:
-    if not model.startswith(hub.PREFIX) and not pathlib.Path(model).is_dir():
-        raise errors.UserError(
-            f"{metric_name}.model is {model!r}, but there is no such folder. Give a folder with a model of "
-            "transformers, or hf://org/name for one of the Hugging Face hub."
-        )
-    return hub.resolve(model)
-
-
-# ---- Sentence embeddings ----------------------------------------------------------------------
 
 
 @gin.configurable("embedding_similarity")
 def _sentence_model(model: str = "hf://sentence-transformers/all-MiniLM-L6-v2") -> str:
-    """The name of the model, which is loaded and known to embed a text as the mean of its tokens."""
-    _encoder("embedding_similarity", model)
-    path = (
-        _folder("embedding_similarity", model) / "1_Pooling" / "config.json"
-    )  # of the library sentence-transformers
-    pooling = json.loads(path.read_text()) if path.exists() else {"pooling_mode": "mean"}
-    if not (pooling.get("pooling_mode_mean_tokens") or pooling.get("pooling_mode") == "mean"):
-        raise errors.UserError(
-            f"The sentence model {model} does not embed a text as the mean of its tokens, as "
-            f"embedding_similarity does ({path}). Set embedding_similarity.model to one that does."
-        )
+    """Returns the name of the model, which is loaded."""
+    _load("embedding_similarity", model)
     return model
 
 
 @metric(ready=_sentence_model)
 def embedding_similarity(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
-    """Cosine of the embeddings of prediction and reference, from -1 to 1; the best reference counts.
+    """Cosine of the embeddings of prediction and reference, -1 to 1; the best reference counts.
 
-    An embedding is the mean of the last hidden states of all tokens, as the MiniLM sentence models are
-    trained (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019).
+    Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", EMNLP
+    2019.
     """
-    encode = _encoder("embedding_similarity", _sentence_model())
-    vectors: dict[str, np.ndarray] = {}
-    # Texts of one length cost no padding.
-    distinct = sorted({text for texts in (*targets, predictions) for text in texts}, key=len)
-    for start in range(0, len(distinct), TEXTS_AT_ONCE):
-        texts = distinct[start : start + TEXTS_AT_ONCE]
-        for text, (hidden_TxD, _) in zip(texts, encode(texts), strict=True):
-            vectors[text] = _unit(hidden_TxD.mean(axis=0))
+    model = _load("embedding_similarity", _sentence_model())
+    distinct = [*dict.fromkeys(text for texts in (*targets, predictions) for text in texts)]
+    vectors = model.encode(distinct, batch_size=BATCH_SIZE, normalize_embeddings=True)
+    vectors = dict(zip(distinct, vectors, strict=True))
     scores = [
         max(float(vectors[r] @ vectors[p]) for r in t)
         for t, p in zip(targets, predictions, strict=True)
     ]
     return statistics.mean({"embedding_similarity": np.array(scores)})
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-# ---- BERTScore --------------------------------------------------------------------------------
 
 
 class _BertModel(NamedTuple):
@@ -142,58 +98,46 @@ class _BertModel(NamedTuple):
 
 @gin.configurable("bert_score")
 def _bert_model(model: str = "hf://FacebookAI/roberta-large", layer: int = 17) -> _BertModel:
-    """Model and layer of BERTScore, loaded; by default those of the authors' package for English."""
-    encoder = _bert_encoder(model)
-    layers = encoder.network.config.num_hidden_layers
-    if not 0 <= layer <= layers:
-        raise errors.UserError(
-            f"bert_score.layer is {layer}, but {model} has the layers 0 (its embeddings) to {layers}."
-        )
+    """Returns model and layer of BERTScore, loaded; by default the authors' for English."""
+    _load("bert_score", model, layer)
     return _BertModel(model, layer)
-
-
-def _bert_encoder(model: str) -> Encoder:
-    # A text's first word is split like any other, which matters to RoBERTa's tokenizer.
-    return _encoder("bert_score", model, add_prefix_space=True)
 
 
 @metric(ready=_bert_model)
 def bert_score(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """BERTScore F1 without idf weights and baseline rescaling; the best reference counts.
 
-    Every token of one text takes its most similar token of the other (cosine of the hidden states of a
-    layer): precision is the mean over the prediction's tokens, recall over the reference's. An empty text
-    scores 0. The model's own start and end tokens may be taken but are not averaged over, as in the
-    authors' package. Zhang et al., "BERTScore: Evaluating Text Generation with BERT", ICLR 2020.
+    Every token of one text takes its most similar token of the other (cosine of the hidden states
+    of a layer): precision is the mean over the prediction's tokens, recall over the reference's. An
+    empty text scores 0. The model's own start and end tokens may be taken but are not averaged
+    over, as in the authors' package `bert-score`, which is not used: with transformers 5 its
+    release 0.3.13 fails on an empty text and splits the first word otherwise. Zhang et al.,
+    "BERTScore: Evaluating Text Generation with BERT", ICLR 2020.
     """
-    model, layer = _bert_model()
-    encode = _bert_encoder(model)
+    model = _load("bert_score", *_bert_model())
     scores = []
-    for start in range(0, len(predictions), TEXTS_AT_ONCE):
-        here = slice(start, start + TEXTS_AT_ONCE)
-        texts = [*dict.fromkeys([*(r for t in targets[here] for r in t), *predictions[here]])]
-        known = {
-            text: (_unit(hidden_TxD), ~special_T)
-            for text, (hidden_TxD, special_T) in zip(texts, encode(texts, layer), strict=True)
+    for start in range(0, len(predictions), BATCH_SIZE):
+        batch = slice(start, start + BATCH_SIZE)
+        texts = [*dict.fromkeys([*(r for t in targets[batch] for r in t), *predictions[batch]])]
+        states = model.encode(texts, batch_size=BATCH_SIZE, output_value="token_embeddings")
+        vectors = {
+            text: (state_TxD / state_TxD.norm(dim=-1, keepdim=True)).float().cpu().numpy()
+            for text, state_TxD in zip(texts, states, strict=True)
         }
         scores += [
-            max(_bert_f1(known[r], known[p]) for r in t)
-            for t, p in zip(targets[here], predictions[here], strict=True)
+            max(_bert_f1(vectors[r], vectors[p]) for r in t)
+            for t, p in zip(targets[batch], predictions[batch], strict=True)
         ]
     return statistics.mean({"bert_score": np.array(scores)})
 
 
-def _bert_f1(reference, prediction) -> float:
-    (reference_RxD, counted_R), (prediction_PxD, counted_P) = reference, prediction
-    if not counted_R.any() or not counted_P.any():
+def _bert_f1(reference_RxD: np.ndarray, prediction_PxD: np.ndarray) -> float:
+    """Returns F1 of two texts; the first and the last token are the model's own."""
+    if min(len(reference_RxD), len(prediction_PxD)) <= 2:
         return 0.0
     cosine_RxP = reference_RxD @ prediction_PxD.T
-    recall = cosine_RxP.max(axis=1)[counted_R].mean()
-    precision = cosine_RxP.max(axis=0)[counted_P].mean()
+    recall, precision = (cosine_RxP.max(axis=axis)[1:-1].mean() for axis in (1, 0))
     return float(2 * precision * recall / (precision + recall))
-
-
-# ---- BLEURT -----------------------------------------------------------------------------------
 
 
 class _Bleurt(NamedTuple):
@@ -207,14 +151,15 @@ class _Bleurt(NamedTuple):
 
 @gin.configurable("bleurt")
 def _bleurt_model(model: str | None = None) -> str:
-    """The folder of the BLEURT checkpoint, which is loaded."""
+    """Returns the folder of the BLEURT checkpoint, which is loaded."""
     if model is None or not pathlib.Path(model, "bleurt_config.json").exists():
-        found = (
+        problem = (
             "is not set" if model is None else f"is {model!r}, where there is no bleurt_config.json"
         )
         raise errors.UserError(
-            f"bleurt.model {found}. Set it to the unpacked folder of BLEURT-20 or one of its smaller "
-            "versions (BLEURT-20-D12, -D6, -D3), which github.com/google-research/bleurt links to."
+            f"bleurt.model {problem}. Set it to the unpacked folder of BLEURT-20 or one of its "
+            "smaller versions (BLEURT-20-D12, -D6, -D3), which github.com/google-research/bleurt "
+            "links to."
         )
     _bleurt(model)
     return model
@@ -242,15 +187,15 @@ def _bleurt(model: str) -> _Bleurt:
 def bleurt(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """BLEURT, mostly between 0 and 1 for BLEURT-20 but not bounded; the best reference counts.
 
-    Runs the TensorFlow checkpoint of the authors, on the processor: minutes for a few thousand texts. Sellam
-    et al., "BLEURT: Learning Robust Metrics for Text Generation", ACL 2020.
+    Runs the TensorFlow checkpoint of the authors, on the processor: minutes for a few thousand
+    texts. Sellam et al., "BLEURT: Learning Robust Metrics for Text Generation", ACL 2020.
     """
     loaded = _bleurt(_bleurt_model())
     pairs = [(r, p) for t, p in zip(targets, predictions, strict=True) for r in t]
     distinct = sorted(set(pairs), key=lambda pair: len(pair[0]) + len(pair[1]))
     known: dict[tuple[str, str], float] = {}
-    for start in range(0, len(distinct), TEXTS_AT_ONCE):
-        chosen = distinct[start : start + TEXTS_AT_ONCE]
+    for start in range(0, len(distinct), BATCH_SIZE):
+        chosen = distinct[start : start + BATCH_SIZE]
         known |= zip(chosen, _bleurt_scores(loaded, chosen), strict=True)
     scores = [max(known[r, p] for r in t) for t, p in zip(targets, predictions, strict=True)]
     return statistics.mean({"bleurt": np.array(scores)})

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a score is: bootstrap intervals and the paired bootstrap comparison of two systems.
+"""Uncertainty of scores: bootstrap intervals and the paired bootstrap comparison of two systems.
 
 Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7, 1979; for the
 comparison, Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004.
@@ -18,7 +18,7 @@ _COUNTS_AT_ONCE = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What a metric needs to know of every example, so that any resample of the examples is scored cheaply.
+    """The sufficient statistics of every example, from which any resample is scored cheaply.
 
     Attributes:
       values_NxK: K numbers per example whose sums over the examples decide the metric: the scores
@@ -32,7 +32,7 @@ class Statistics:
     per_example: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def value(self) -> dict[str, float]:
-        """The metric over all the examples."""
+        """Returns the metric over all the examples."""
         values = self.finish(self.values_NxK.sum(axis=0), self.values_NxK.shape[0])
         return {name: float(value) for name, value in values.items()}
 
@@ -62,11 +62,12 @@ class Comparison:
 
     def __str__(self):
         verdict = "significant" if self.significant else "not significant"
-        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.3f}, {verdict}"
+        interval = f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{interval}, p = {self.p:.3f}, {verdict}"
 
 
 def mean(scores: dict[str, np.ndarray]) -> Statistics:
-    """The `Statistics` of metrics that are a mean over the examples; `scores` holds [N] by name."""
+    """Returns the `Statistics` of metrics that are means of `scores`, [N] by name."""
     names = list(scores)
 
     def finish(sums: np.ndarray, num_examples: int) -> dict[str, np.ndarray]:
@@ -78,10 +79,10 @@ def mean(scores: dict[str, np.ndarray]) -> Statistics:
 def bootstrap(
     *metrics: Statistics, samples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile bootstrap interval over the examples of every value of some metrics of the same examples.
+    """Returns the percentile bootstrap interval of every value of metrics of the same examples.
 
-    They share the resamples. The same seed draws the same ones for every metric over the same number
-    of examples.
+    They share the resamples. The same seed draws the same ones for every metric over the same
+    number of examples.
     """
     resampled = _resampled(metrics, samples, seed)
     values = {name: value for metric in metrics for name, value in metric.value().items()}
@@ -96,7 +97,7 @@ def compare(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Comparison]:
-    """Paired bootstrap of two systems on the same examples in the same order.
+    """Returns the paired bootstrap of two systems on the same examples in the same order.
 
     Every resample draws the same examples for both systems. `p` is twice the share of resamples
     (one added, so never 0) on the thinner side of zero; the difference is significant when
@@ -128,18 +129,18 @@ def compare(
 
 
 def _resampled(metrics: Sequence[Statistics], samples: int, seed: int) -> dict[str, np.ndarray]:
-    """Metric values [samples] by name."""
+    """Returns the metric values [samples] by name."""
     num_examples = metrics[0].values_NxK.shape[0]
-    found: dict[str, list[np.ndarray]] = {}
+    resampled: dict[str, list[np.ndarray]] = {}
     for counts in _counts(num_examples, samples, seed):
         for metric in metrics:
             for name, values in metric.finish(counts @ metric.values_NxK, num_examples).items():
-                found.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in found.items()}
+                resampled.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in resampled.items()}
 
 
 def _counts(num_examples: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each example is drawn in each resample: slices [R, N] of `samples` rows in all."""
+    """Yields how often each example is drawn: slices [R, N] of `samples` rows in all."""
     random = np.random.default_rng(seed)
     rows = max(1, _COUNTS_AT_ONCE // num_examples)
     for start in range(0, samples, rows):

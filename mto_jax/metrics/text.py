@@ -6,15 +6,16 @@ Every metric is a function `(targets: list[list[str]], predictions: list[str]) -
 `targets[i]` holds all the references of example `i` (their number may differ), every value lies in
 [0, 1] unless said otherwise. The score of one example is the maximum over its references; the score
 of a data set is the mean over its examples; BLEU and chrF pool their counts over the whole set, as
-usual. An exception is never turned into a score. The libraries are imported where they are used: they take
-seconds, and every verb imports this module.
+usual. An exception is never turned into a score. The libraries are imported where they are used:
+they take seconds, and every verb imports this module.
 
-`metric` makes one of a function that returns `statistics.Statistics`. The result has two attributes:
-`statistics`, a function of the same arguments that returns these per-example scores and what the bootstrap
-needs; and `ready`, which loads a model or file that the metric needs and names it (a JSON value; "" for none),
-or raises a UserError, so that a missing one is told before the long work.
+`metric` makes a metric of a function that returns `statistics.Statistics`. The result has two
+attributes: `statistics`, a function of the same arguments that returns these per-example scores and
+what the bootstrap needs; and `ready`, which loads a model or file that the metric needs and names
+it (a JSON value; "" for none), or raises a UserError, so that a missing one is an error before the
+long work.
 
-Other metrics: `caption_metrics` (METEOR, CIDEr), `label_metrics` (Matthews, F1 by label, Pearson, Spearman),
+Other metrics: `captions` (METEOR, CIDEr), `labels` (Matthews, F1 by label, Pearson, Spearman),
 `semantic` (sentence embeddings, BERTScore, BLEURT).
 """
 
@@ -38,7 +39,7 @@ def metric(
     *,
     ready: Callable[[], object] = lambda: "",
 ) -> Metric:
-    """The SeqIO metric over the `Statistics` that `make` computes."""
+    """Returns the SeqIO metric over the `Statistics` that `make` computes."""
     if make is None:
         return functools.partial(metric, ready=ready)
 
@@ -73,9 +74,9 @@ def _check(targets: References, predictions: Sequence[str]) -> None:
 def rouge(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """ROUGE-1, ROUGE-2 and ROUGE-L F-measures as `rouge_score` has them; the best reference counts.
 
-    Words are `rouge_score`'s, lower-cased and not stemmed: T5's own evaluation and COMET-ATOMIC do not
-    stem either (both were checked against their published numbers). The counting is our own, for speed.
-    ROUGE: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004.
+    Words are `rouge_score`'s, lower-cased and not stemmed: T5's own evaluation and COMET-ATOMIC do
+    not stem either (both were checked against their published numbers). The counting is our own,
+    for speed. ROUGE: Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004.
 
     >>> rouge([["to earn money", "to work"]], ["to earn some money"])["rougeL"]
     0.8571428571428571
@@ -105,8 +106,8 @@ def _texts(
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, and 0 where a is 0."""
-    return np.divide(a, b, out=np.zeros(len(a)), where=a > 0)
+    """Returns a / b, and 0 where a is 0."""
+    return np.divide(a, b, out=np.zeros(np.shape(a)), where=a > 0)
 
 
 @metric
@@ -125,63 +126,74 @@ def rouge_l_coco(targets: References, predictions: Sequence[str]) -> statistics.
     return statistics.mean({"rouge_l_coco": scores_N})
 
 
-def _pooled(scorer, name: str, counts_NxK: np.ndarray) -> statistics.Statistics:
-    """`Statistics` of a sacrebleu metric over its counts of each example, scored after they are summed."""
-
-    def finish(sums: np.ndarray, num_examples: int) -> dict[str, np.ndarray]:
-        del num_examples
-        rows = sums.reshape(-1, sums.shape[-1])
-        scores = [scorer._compute_score_from_stats(row.tolist()).score / 100 for row in rows]
-        return {name: np.array(scores).reshape(sums.shape[:-1])}
-
-    return statistics.Statistics(counts_NxK, finish)
-
-
 @metric
 def bleu(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """Corpus BLEU-4 of sacrebleu divided by 100: 13a tokens, exponential smoothing, case kept.
 
     An n-gram counts as often as in the reference that has it most often, and the brevity penalty
-    takes the reference of the nearest length, per example. The counting is our own, for speed. Post, "A
-    Call for Clarity in Reporting BLEU Scores", WMT 2018.
+    takes the reference of the nearest length, per example. Post, "A Call for Clarity in Reporting
+    BLEU Scores", WMT 2018.
     """
     from sacrebleu.metrics import BLEU
 
-    scorer = BLEU(force=True)
-    return _pooled(scorer, "bleu", _bleu_counts(scorer, targets, predictions))
+    # The order decides the score of a sentence, which is not used, and not its counts.
+    return _bleu(BLEU(force=True, effective_order=True), targets, predictions)
 
 
-def _bleu_counts(scorer, targets: References, predictions: Sequence[str]) -> np.ndarray:
-    """What sacrebleu's BLEU counts [N, 10]: words, words of the nearest reference, n-grams in common, n-grams."""
-    texts = _texts(lambda text: scorer._preprocess_segment(text).split(), targets, predictions)
-    N, (lengths_M, lengths_N) = len(predictions), texts.lengths()
-    # The nearest length, of two the shorter.
-    distance_M = np.abs(lengths_M - lengths_N[texts.example_M])
-    nearest = np.lexsort((lengths_M, distance_M, texts.example_M))
-    nearest_N = lengths_M[nearest[np.unique(texts.example_M, return_index=True)[1]]]
-    common, total = [], []
-    for n, (reference_MxG, prediction_NxG) in enumerate(texts.ngrams(4), start=1):
-        shared = reference_MxG.minimum(prediction_NxG[texts.example_M]).tocoo()
-        # Of every example and n-gram the reference that shares most.
-        order = np.lexsort((shared.data, shared.col, texts.example_M[shared.row]))
-        example, gram = texts.example_M[shared.row][order], shared.col[order]
-        last = np.append((np.diff(example) != 0) | (np.diff(gram) != 0), True)[: len(order)]
-        common.append(np.bincount(example[last], shared.data[order][last], N))
-        total.append(np.maximum(lengths_N - n + 1, 0))
-    return np.stack([lengths_N, nearest_N, *common, *total], axis=-1)
+def _bleu(scorer, targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """Returns BLEU's `Statistics`: words, the nearest reference's, common n-grams, n-grams."""
+    counts = [scorer.sentence_score(p, t) for t, p in zip(targets, predictions, strict=True)]
+
+    def finish(sums: np.ndarray, num_examples: int) -> dict[str, np.ndarray]:
+        del num_examples
+        scores = [
+            scorer.compute_bleu(row[2:6], row[6:], row[0], row[1], scorer.smooth_method).score
+            for row in sums.reshape(-1, 10).tolist()
+        ]
+        return {"bleu": np.reshape(scores, sums.shape[:-1]) / 100}
+
+    return statistics.Statistics(
+        np.array([[c.sys_len, c.ref_len, *c.counts, *c.totals] for c in counts]), finish
+    )
 
 
 @metric
 def chrf(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
-    """Corpus chrF2 of sacrebleu divided by 100 (character 6-grams); the best reference counts."""
-    from sacrebleu.metrics import CHRF
+    """Corpus chrF2 of sacrebleu divided by 100 (character 6-grams); the best reference counts.
 
-    scorer = CHRF()
-    # sacrebleu wants the k-th references of all examples together; None fills where one has fewer.
-    width = max(map(len, targets))
-    references = [[t[k] if k < len(t) else None for t in targets] for k in range(width)]
-    counts = np.array(scorer._extract_corpus_statistics(predictions, references))
-    return _pooled(scorer, "chrf", counts)
+    sacrebleu has no public counts of a sentence, so these are its n-grams and our sums. Popovic,
+    "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015.
+    """
+    from sacrebleu.metrics import CHRF, helpers
+
+    def ngrams(text: str) -> list[collections.Counter]:
+        return helpers.extract_all_char_ngrams(text, CHRF.CHAR_ORDER)
+
+    counts_Nx6x3 = []
+    for references, prediction in zip(targets, predictions, strict=True):
+        predicted = ngrams(prediction)
+        counts_Rx6x3 = np.array(
+            [
+                [
+                    [p.total() if t else 0, t.total(), (p & t).total()]
+                    for p, t in zip(predicted, true, strict=True)
+                ]
+                for true in map(ngrams, references)
+            ]
+        )
+        counts_Nx6x3.append(counts_Rx6x3[np.argmax(_chrf(counts_Rx6x3))])
+    values_NxK = np.reshape(counts_Nx6x3, (len(predictions), -1))
+    return statistics.Statistics(
+        values_NxK, lambda sums, _: {"chrf": _chrf(sums.reshape(*sums.shape[:-1], -1, 3))}
+    )
+
+
+def _chrf(counts: np.ndarray) -> np.ndarray:
+    """Returns chrF2 [...] of the n-grams [..., order, 3] of prediction, reference and both."""
+    predicted, true, common = np.moveaxis(counts, -1, 0)
+    orders = np.sum((predicted > 0) & (true > 0), axis=-1)
+    precision, recall = (_ratio(_ratio(common, n).sum(-1), orders) for n in (predicted, true))
+    return _ratio(5 * precision * recall, 4 * precision + recall)
 
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -189,7 +201,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalise(text: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces (the rule of SQuAD's evaluation).
+    """Returns lower case, no punctuation, no articles, single spaces (SQuAD's rule).
 
     >>> normalise(" The  coffee-shop. ")
     'coffeeshop'
@@ -222,7 +234,7 @@ def _token_f1(reference: list[str], prediction: list[str]) -> float:
 
 
 def plain(text: str) -> str:
-    """Lower case, single spaces: all else counts when an answer or a label is compared.
+    """Returns lower case, single spaces: all else counts when an answer or a label is compared.
 
     >>> plain(" The  Bank. ")
     'the bank.'
@@ -234,8 +246,8 @@ def plain(text: str) -> str:
 def accuracy(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """Whether the prediction is one of the references, but for case and spaces. Never a substring.
 
-    For a multiple-choice question this is the accuracy of the generated answer; evaluation adds that of
-    the likeliest choice ("ranked_accuracy", see `scoring.best_choices`).
+    For a multiple-choice question this is the accuracy of the generated answer; evaluation adds
+    that of the likeliest choice ("ranked_accuracy", see `scoring.best_choices`).
     """
     hits = [plain(p) in map(plain, t) for t, p in zip(targets, predictions, strict=True)]
     return statistics.mean({"accuracy": np.array(hits, float)})
@@ -244,8 +256,9 @@ def accuracy(targets: References, predictions: Sequence[str]) -> statistics.Stat
 def diversity(targets: References, predictions: Sequence[str]) -> dict[str, float]:
     """Number of different predictions, and the share of different words and word pairs.
 
-    distinct-n: Li et al., "A Diversity-Promoting Objective Function for Neural Conversation Models",
-    NAACL 2016. A resample repeats examples and so has fewer different ones: no bootstrap interval.
+    distinct-n: Li et al., "A Diversity-Promoting Objective Function for Neural Conversation
+    Models", NAACL 2016. A resample repeats examples and so has fewer different ones: no bootstrap
+    interval.
     """
     _check(targets, predictions)
     words = [p.lower().split() for p in predictions]

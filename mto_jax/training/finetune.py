@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small trainings in memory: a loaded model, a list of tokenised examples, some steps, a new model.
 
-Few-shot probes, trainings on a handful of examples, classifiers and splitters are made this way: no data
-set is prepared and no file is written. Fits of the same shape share one compiled step.
+Few-shot probes, trainings on a handful of examples, classifiers and splitters are made this way: no
+data set is prepared and no file is written. Fits of the same shape share one compiled step.
 """
 
 import dataclasses
@@ -44,10 +44,10 @@ def fit(
     seed: int = 0,
     progress: Callable[[int, Loss], None] = lambda count, loss: None,
 ) -> T5:
-    """A copy of `model` trained for `steps` steps on `examples`; `model` itself stays as it is.
+    """Returns a copy of `model` trained for `steps` steps on `examples`.
 
-    Every epoch takes the examples in a new order, one a row; the last batch of an epoch may be filled up
-    with empty rows. Runs on one device.
+    Every epoch takes the examples in a new order, one a row; the last batch of an epoch may be
+    filled up with empty rows. Runs on one device.
 
     Args:
       model: on the first local device, as `load_model` puts it.
@@ -55,12 +55,12 @@ def fit(
       steps: 0 returns a model with the same parameters; `epochs(...)` counts steps in epochs.
       batch_size: rows of a batch.
       optimizer: None means `Optimizer()`, as gin binds it.
-      lengths: {"inputs": S, "targets": T} of a row; None takes the least bucket lengths that hold all
-        examples, so that similar fits have one shape.
+      lengths: {"inputs": S, "targets": T} of a row; None takes the least bucket lengths that hold
+        all examples, so that similar fits have one shape.
       dropout_rate: None takes the model's own.
       seed: of the order and of dropout.
-      progress: called after every step with 1 and a function: the mean loss so far, for which the device must
-        be waited for.
+      progress: called after every step with 1 and a function: the mean loss so far, for which the
+        device must be waited for.
 
     Raises:
       UserError: no examples, one longer than `lengths`, or a loss that is NaN or infinite.
@@ -86,10 +86,10 @@ def fit(
     for batch in _batches(examples, batch_size, (S, T), steps, seed):
         state, totals = program.step(state, totals, sharding.place_whole(batch, program.mesh))
         progress(1, loss)
-    if int(totals["bad_step"]) != steps_lib.NEVER:
+    if int(totals["bad_step"]) != steps_lib.NO_BAD_STEP:
         raise UserError(
-            f"The loss became NaN or infinite at step {int(totals['bad_step'])} of {steps}. Lower the "
-            "learning rate (Optimizer.learning_rate)."
+            f"The loss became NaN or infinite at step {int(totals['bad_step'])} of {steps}. Lower "
+            "the learning rate (Optimizer.learning_rate)."
         )
     leaves = [state.trainable[name] for name in program.plan.abstract]
     return nnx.merge(graphdef, jax.tree.unflatten(jax.tree.structure(parameters), leaves))
@@ -98,7 +98,7 @@ def fit(
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """How to `fit`: call it with a model, examples and a seed."""
+    """The settings of `fit`: call it with a model, examples and a seed."""
 
     epochs: int = 5
     batch_size: int = 8
@@ -126,12 +126,12 @@ class Tuning:
 
 
 def complete(tuning: Any) -> Any:
-    """A `Tuning` or `ManyTuning` with the optimizer that gin binds in place of None: it decides results."""
+    """Returns a `Tuning` or `ManyTuning` with the optimizer that gin binds in place of None."""
     return dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())
 
 
 def epochs(count: int, examples: int, batch_size: int) -> int:
-    """Steps of `count` epochs over `examples` examples.
+    """Returns the steps of `count` epochs over `examples` examples.
 
     >>> epochs(3, examples=5, batch_size=8), epochs(5, examples=90, batch_size=8)
     (3, 60)
@@ -144,7 +144,7 @@ def row_lengths(
     lengths: Mapping[str, int] | None = None,
     rounded: Callable[[int], int] = bucket,
 ) -> tuple[int, int]:
-    """(S, T) of rows that hold any of the examples: `lengths`, or the longest, `rounded` up (to buckets).
+    """Returns (S, T) of rows that hold all examples: `lengths`, or the longest, `rounded` up.
 
     Raises:
       UserError: no examples, or one longer than `lengths`.
@@ -155,8 +155,9 @@ def row_lengths(
     S, T = (lengths["inputs"], lengths["targets"]) if lengths else map(rounded, longest)
     if longest[0] > S or longest[1] > T:
         raise UserError(
-            f"An example has {longest[0]} input or {longest[1]} target tokens, more than the lengths "
-            f"{{'inputs': {S}, 'targets': {T}}} of the training. Raise them or shorten the example."
+            f"An example has {longest[0]} input or {longest[1]} target tokens, more than the "
+            f"lengths {{'inputs': {S}, 'targets': {T}}} of the training. Raise them or shorten the "
+            "example."
         )
     return S, T
 
@@ -178,7 +179,7 @@ def _batches(
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """All that a compiled step depends on."""
+    """Everything that a compiled step depends on."""
 
     config: T5Config
     batch_size: int

@@ -1,32 +1,18 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where numbers go: metrics.jsonl, TensorBoard, the console and, if asked, Weights & Biases.
-
-TensorBoard's event files are written through its protocol buffers alone; its own writer class would
-import TensorFlow where that is installed.
-"""
+"""Where numbers go: metrics.jsonl, TensorBoard, the console and, if asked, Weights & Biases."""
 
 import datetime
 import json
 import os
 import pathlib
 import re
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import rich.console
 import rich.progress
-from tensorboard.compat.proto import (
-    event_pb2,
-    summary_pb2,
-    tensor_pb2,
-    tensor_shape_pb2,
-    types_pb2,
-)
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from mto_jax.errors import UserError
 from mto_jax.files import write_atomically
@@ -51,15 +37,16 @@ class MetricsWriter:
         wandb_project: str | None = None,
         config: str = "",
     ):
+        from tensorboardX import SummaryWriter  # it imports PyTorch where that is installed
+
         folder = pathlib.Path(model_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self._jsonl = _reopened(folder / "metrics.jsonl", start_step)
-        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-        self._events = RecordWriter((folder / name).open("wb"))
-        self._event(file_version="brain.Event:2")
-        # TensorBoard then hides what came from steps after this one.
-        started = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._event(step=start_step + 1, session_log=started)
+        # TensorBoard then hides what came from steps after this one. The files are named by the
+        # second.
+        self._events = SummaryWriter(
+            str(folder), purge_step=start_step + 1, flush_secs=1, filename_suffix=f".{start_step}"
+        )
         self._wandb = _wandb(folder, wandb_project, config) if wandb_project else None
         self._progress = rich.progress.Progress(
             rich.progress.TextColumn("[bold]{task.description}"),
@@ -76,44 +63,25 @@ class MetricsWriter:
         self._progress.start()
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record `metrics`, e.g. {"train/loss": 2.1}, at `step`."""
+        """Records `metrics`, e.g. {"train/loss": 2.1}, at `step`."""
         self._jsonl.write(json.dumps({"step": step, **metrics}) + "\n")
         self._jsonl.flush()
-        values = [
-            summary_pb2.Summary.Value(tag=name, simple_value=value)
-            for name, value in metrics.items()
-            if isinstance(value, int | float)
-        ]
-        self._event(step=step, summary=summary_pb2.Summary(value=values))
+        for name, value in metrics.items():
+            if isinstance(value, int | float):
+                self._events.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log(dict(metrics), step=step)
 
     def write_tables(self, step: int, tables: Mapping[str, Sequence[Sequence[str]]]) -> None:
-        """Show rows of texts, the head first, under TensorBoard's "Text"; all rows are equally long."""
+        """Shows tables, the head first, under TensorBoard's "Text"; rows are equally long."""
         for name, rows in tables.items():
-            # Cells are read as Markdown: as code, what a model says stays as it is.
-            cells = [f"**{text}**" for text in rows[0]] + [
-                _code(t) for row in rows[1:] for t in row
-            ]
-            sizes = [
-                tensor_shape_pb2.TensorShapeProto.Dim(size=n) for n in (len(rows), len(rows[0]))
-            ]
-            tensor = tensor_pb2.TensorProto(
-                dtype=types_pb2.DT_STRING,
-                tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=sizes),
-                string_val=[cell.encode() for cell in cells],
-            )
-            plugin = summary_pb2.SummaryMetadata.PluginData(plugin_name="text")
-            value = summary_pb2.Summary.Value(
-                tag=name, tensor=tensor, metadata=summary_pb2.SummaryMetadata(plugin_data=plugin)
-            )
-            self._event(step=step, summary=summary_pb2.Summary(value=[value]))
+            self._events.add_text(name, _table(rows), step)
 
     def advance(self, step: int, text: str) -> None:
-        """Move the progress bar and print a line about `step`; without a terminal, with the ETA."""
+        """Moves the progress bar and prints a line about `step`; in a log with the ETA."""
         self._progress.update(self._task, completed=step)
         if self._progress.disable:
-            if self._first is None:  # The first step of a run tells nothing of the others' pace.
+            if self._first is None:  # The first step of a run is slower than the others.
                 self._first = step, time.monotonic()
             done = step - self._first[0]
             if done:
@@ -122,25 +90,20 @@ class MetricsWriter:
         self.say(f"step {step}/{self._total}  {text}")
 
     def say(self, text: str) -> None:
-        """Print a line above the progress bar."""
+        """Prints a line above the progress bar."""
         self._progress.console.print(text, markup=False)
 
     def close(self) -> None:
-        """Flush and close everything."""
+        """Flushes and closes everything."""
         self._progress.stop()
         self._jsonl.close()
         self._events.close()
         if self._wandb is not None:
             self._wandb.finish()
 
-    def _event(self, **fields: Any) -> None:
-        event = event_pb2.Event(wall_time=time.time(), **fields)
-        self._events.write(event.SerializeToString())
-        self._events.flush()
-
 
 class NoWriter:
-    """What the processes other than the first write to: nothing."""
+    """The writer of all processes but the first, which discards everything."""
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -153,14 +116,21 @@ class NoWriter:
     def close(self) -> None: ...
 
 
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table; its cells are code, so that what a model says stays as it is."""
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *([_code(text) for text in row] for row in body)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def _code(text: str) -> str:
-    """Markdown that shows `text` as it is: between more backticks than it has in a row."""
+    """Returns Markdown that shows `text` as it is: between more backticks than it has in a row."""
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence} {' '.join(text.split())} {fence}" if text.strip() else ""
 
 
 def _reopened(path: pathlib.Path, start_step: int):
-    """`path` open for appending, with the lines of steps after `start_step` dropped."""
+    """Returns `path` open for appending, with the lines of steps after `start_step` dropped."""
     kept = []
     if path.exists():
         for line in path.read_text().splitlines():
@@ -178,10 +148,10 @@ def _wandb(folder: pathlib.Path, project: str, config: str):
         import wandb
     except ImportError as error:
         raise UserError(
-            "train.wandb_project is set, but Weights & Biases is not installed: `pip install wandb`, "
-            "or leave it unset (metrics.jsonl and TensorBoard files are always written)."
+            "train.wandb_project is set, but Weights & Biases is not installed: `pip install "
+            "wandb`, or leave it unset (metrics.jsonl and TensorBoard files are always written)."
         ) from error
-    # One id per run directory: a resumed run goes on in the same chart.
+    # One id per run directory: a resumed run continues the same chart.
     return wandb.init(
         project=project,
         id=folder.absolute().as_posix().strip("/").replace("/", "-")[-64:],

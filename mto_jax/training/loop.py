@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: feed batches, run the compiled step, report late, evaluate, save, stop when told."""
+"""The loop: feed batches, run the compiled step, report late, evaluate, save, stop on a signal."""
 
 import collections
 import contextlib
@@ -17,7 +17,7 @@ import numpy as np
 
 from mto_jax.errors import UserError
 from mto_jax.training.state import TrainState
-from mto_jax.training.step import NEVER
+from mto_jax.training.step import NO_BAD_STEP
 
 # Steps that may be on their way to the devices while the host goes on: enough to hide the host's
 # work, few enough that a signal is obeyed at once and batches do not pile up.
@@ -136,8 +136,8 @@ def run(
     """Train up to step `train_steps`; returns the state and the signal that stopped it, if any.
 
     Within the loop nothing moves between host and devices unless it is asked for by name
-    (`transfer_guard`), and no step waits for its own result: a report is fetched while the next step
-    runs. A step that was evaluated is also saved, so that the best one can be had.
+    (`transfer_guard`), and no step waits for its own result: a report is fetched while the next
+    step runs. A step that was evaluated is also saved, so that the best one can be had.
 
     Raises:
       Diverged: a loss or gradient is not finite; no checkpoint was written since then.
@@ -149,7 +149,7 @@ def run(
     clock, waited = time.monotonic(), feed.waited
 
     def deliver(interval):
-        """Fetch the totals of an interval (its steps are done or the last ones run), report them."""
+        """Fetches the totals of an interval, whose steps are done or running, and reports them."""
         nonlocal clock, waited
         fetched = jax.device_get(interval.totals)
         interval.seconds, clock = time.monotonic() - clock, time.monotonic()
@@ -192,10 +192,10 @@ def run(
 
 
 def _check_finite(bad_step: int, step: int) -> None:
-    if bad_step != NEVER:
+    if bad_step != NO_BAD_STEP:
         raise Diverged(
             f"The loss or gradient of step {bad_step} is NaN or infinite (seen after step {step}); "
             "nothing was saved from there on. Lower Optimizer.learning_rate, give it a warm-up "
-            "(Optimizer.warmup), or use T5Config.dtype = 'float32'; the same command goes on from the "
-            "last checkpoint."
+            "(Optimizer.warmup), or use T5Config.dtype = 'float32'; the same command resumes from "
+            "the last checkpoint."
         )

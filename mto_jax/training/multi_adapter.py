@@ -1,10 +1,11 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Many adapters trained at once over one frozen model: K prompts, LoRAs, ... in one compiled step.
+"""Multi-adapter training: K prompts, LoRAs, ... over a frozen model in a single compiled step.
 
-Every candidate has its own examples, parameters, learning rate, steps and early stop, and trains as if it were
-alone: the step is `jax.vmap` of a single step, in which the frozen weights are not repeated. So K
-candidates with a few examples each keep the matrix units as busy as one large batch would.
+Every candidate has its own examples, parameters, learning rate, steps and early stopping, and
+trains as if it were alone: the step is `jax.vmap` of a single step, in which the frozen weights are
+not repeated. So K candidates with a few examples each keep the matrix units as busy as one large
+batch would.
 """
 
 import dataclasses
@@ -37,12 +38,14 @@ LOOKAHEAD = 2
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One of the K trainings.
+    """An adapter to train, one of K.
 
     Attributes:
       name: how messages and results call it.
-      examples: token ids of inputs and targets; soft tokens are ids from the model's `vocab_size` on.
-      dev: examples whose loss decides when to stop and which parameters are kept; none: the last are.
+      examples: token ids of inputs and targets; soft tokens are ids from the model's `vocab_size`
+        on.
+      dev: examples whose loss decides when to stop and which parameters are kept; none: the last
+        are.
       learning_rate: peak rate; None takes the optimizer's.
       seed: of the order of the examples, of dropout and of fresh parameters.
       initial: parameters, by name, that do not start as `Adapters` makes them.
@@ -58,13 +61,14 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """What became of a candidate.
+    """A trained candidate.
 
     Attributes:
       name: of the candidate.
       parameters: the adapter's parameters by name, prompt encoders included (see `adapters.fold`).
       step: the step after which they were taken; 0: as they started.
-      diverged: the evaluation at which the loss was not finite, where the training ended; None: it never was.
+      diverged: the evaluation at which the loss was not finite, where the training ended; None: it
+        never was.
       dev_losses: (step, dev loss per target token) until it stopped; empty without dev examples.
     """
 
@@ -78,15 +82,17 @@ class Tuned:
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class ManyTuning:
-    """How candidates are trained.
+    """The settings of multi-adapter training.
 
     Attributes:
       epochs: over a candidate's own examples.
       batch_size: examples of one candidate in a step; a step has K times as many.
-      optimizer: None means `Optimizer()`, as gin binds it. Schedules run over a candidate's own steps.
+      optimizer: None means `Optimizer()`, as gin binds it. Schedules run over a candidate's own
+        steps.
       dropout_rate: None means the model's own.
       evaluations: how often in the longest training the dev loss is taken (and the state kept).
-      patience: evaluations without a better dev loss after which a candidate stops; None: never early.
+      patience: evaluations without a better dev loss after which a candidate stops; None: never
+        early.
     """
 
     epochs: int = 15
@@ -118,18 +124,18 @@ def tune_many(
     state_file: str | os.PathLike | None = None,
     progress: Callable[[int, Loss], None] = lambda count, loss: None,
 ) -> list[Tuned]:
-    """Train every candidate's adapter on the frozen `model`; results in the order of `candidates`.
+    """Trains the adapters of all candidates on the frozen `model`; returns them in their order.
 
-    They are those of training each alone. As many local devices as divide K share the candidates; those
-    that are left over share the examples of each.
+    The results are those of training each alone. The candidates are sharded over as many local
+    devices as divide K, the examples of each over those that remain.
 
     Args:
-      lengths: {"inputs": S, "targets": T} of all rows; None takes the least multiples of 8 that hold all
-        examples.
-      state_file: where the state is kept at every evaluation; a run that finds its own state there goes
-        on from it, bit for bit.
-      progress: called after every step of all candidates with 1 and a function: the mean loss of that step,
-        for which the device must be waited for.
+      lengths: {"inputs": S, "targets": T} of all rows; None takes the least multiples of 8 that
+        hold all examples.
+      state_file: where the state is kept at every evaluation; a run that finds its own state there
+        resumes from it, bit for bit.
+      progress: called after every step of all candidates with 1 and a function: the mean loss of
+        that step, for which the device must be waited for.
 
     Raises:
       UserError: a candidate without examples, examples that do not fit, a soft token without a row,
@@ -158,18 +164,18 @@ def tune_many(
     rates_NxK = _rates(optimizer, candidates, steps_K)
     keys_Kx2 = np.stack([jax.random.key_data(jax.random.key(c.seed)) for c in candidates])
     parameters = states.by_name(model)
-    frozen = program.hold(jax.device_put(parameters, program.whole))
+    frozen = program.unstack(jax.device_put(parameters, program.whole))
     trained, fixed = _initial(program, adapters, candidates)
     fixed, carry = place(fixed), program.start(place(trained))
-    course = _Course.start(trained)
+    tracker = _Tracker.start(trained)
     if state_file is not None:
         identity = _identity(parameters, adapters, candidates, tuning, (S, T))
-        course, carry = course.load(pathlib.Path(state_file), identity, carry)
+        tracker, carry = tracker.load(pathlib.Path(state_file), identity, carry)
         carry = place(carry)
 
     sums = []
-    for step in range(course.step, total):
-        active_K = course.active & (step < steps_K)
+    for step in range(tracker.step, total):
+        active_K = tracker.active & (step < steps_K)
         if not active_K.any():
             break
         control = {
@@ -180,28 +186,28 @@ def tune_many(
         }
         batch = _taken(train_KxNx, rows_NxKxb[step])
         batch = jax.device_put(batch, program.tokens)
-        carry, found = program.step(frozen, fixed, carry, batch, place(control))
-        sums.append(found)
+        carry, step_sums = program.step(frozen, fixed, carry, batch, place(control))
+        sums.append(step_sums)
         if len(sums) > LOOKAHEAD:
             jax.block_until_ready(sums[-1 - LOOKAHEAD])
-        progress(1, functools.partial(_mean_loss, found))
-        last = not (course.active & (step + 1 < steps_K)).any()
+        progress(1, functools.partial(_mean_loss, step_sums))
+        last = not (tracker.active & (step + 1 < steps_K)).any()
         if (step + 1) % period == 0 or last:
             dev = _dev_sums(program, frozen, fixed, carry["parameters"], dev_KxNx, b)
-            course.judge(step + 1, steps_K, jax.device_get(sums), dev, carry, tuning.patience)
+            tracker.update(step + 1, steps_K, jax.device_get(sums), dev, carry, tuning.patience)
             sums = []
             if state_file is not None:
-                course.save(pathlib.Path(state_file), identity, carry)
-    return course.results(candidates, jax.device_get(fixed))
+                tracker.save(pathlib.Path(state_file), identity, carry)
+    return tracker.results(candidates, jax.device_get(fixed))
 
 
 def _mean_loss(sums: Mapping[str, jax.Array]) -> float:
-    found = jax.device_get(sums)
-    return float(np.sum(found["loss"]) / np.sum(found["weight"]))
+    sums = jax.device_get(sums)
+    return float(np.sum(sums["loss"]) / np.sum(sums["weight"]))
 
 
 def attach(model: T5, adapters: Adapters, parameters: Mapping[str, jax.Array]) -> T5:
-    """`model` with an adapter on it, its prompt encoder folded into a table."""
+    """Returns `model` with an adapter, its prompt encoder folded into a table."""
     plan = _plan(model.config, adapters.folded)
     return plan.merge({**states.by_name(model), **adapters_lib.fold(parameters, adapters)})
 
@@ -211,11 +217,16 @@ def _plan(config: T5Config, adapters: Adapters) -> states.Blueprint:
     return states.blueprint(functools.partial(T5, config, adapters=adapters))
 
 
-# ---- What is checked and made before the first step -------------------------------------------
+# ---- Before the first step --------------------------------------------------------------------
 
 
 def _check(model, adapters, candidates, lengths) -> tuple[int, int]:
-    """(S, T) of the rows."""
+    """Returns (S, T) of the rows.
+
+    Raises:
+      UserError: no candidates, or one without a name of its own, without examples or with wrong
+        tokens.
+    """
     if not candidates:
         raise UserError("There is nothing to tune: the list of candidates is empty.")
     names = [candidate.name for candidate in candidates]
@@ -239,7 +250,7 @@ def _check(model, adapters, candidates, lengths) -> tuple[int, int]:
 
 
 def _padded(sets, S: int, T: int) -> dict[str, np.ndarray]:
-    """Examples of K candidates as arrays [K, N + 1, S] and [..., T]; the last row is empty."""
+    """Returns examples of K candidates as arrays [K, N + 1, S] and [..., T], the last row empty."""
     N = max(map(len, sets))
     arrays = {}
     for name, side, size in (("inputs_BxS", 0, S), ("targets_BxT", 1, T)):
@@ -259,9 +270,10 @@ def _taken(data: Mapping[str, np.ndarray], rows_Kxb: np.ndarray) -> dict[str, np
 
 
 def _orders(candidates, steps_K: np.ndarray, b: int) -> np.ndarray:
-    """Which examples each candidate takes in each step, [steps, K, b]: a new order every epoch, as in `fit`.
+    """Returns the examples of every step, [steps, K, b], shuffled every epoch as in `fit`.
 
-    The last batch of an epoch is filled up with the empty row; so are the steps after a candidate's last.
+    The last batch of an epoch is padded with the empty row; so are the steps after a candidate's
+    last.
     """
     rows_NxKxb = np.full((steps_K.max(), len(candidates), b), -1)
     for k, candidate in enumerate(candidates):
@@ -275,7 +287,7 @@ def _orders(candidates, steps_K: np.ndarray, b: int) -> np.ndarray:
 
 
 def _rates(optimizer: Optimizer, candidates, steps_K: np.ndarray) -> np.ndarray:
-    """The learning rate of each candidate at each step, [steps, K]; 0 after its last."""
+    """Returns the learning rate of each candidate at each step, [steps, K]; 0 after its last."""
     rates_NxK = np.zeros((steps_K.max(), len(candidates)), np.float32)
     for k, (candidate, steps) in enumerate(zip(candidates, steps_K, strict=True)):
         peak = candidate.learning_rate
@@ -286,7 +298,7 @@ def _rates(optimizer: Optimizer, candidates, steps_K: np.ndarray) -> np.ndarray:
 
 
 def _initial(program, adapters: Adapters, candidates) -> tuple[dict, dict]:
-    """Parameters [K, ...] that train, and those that never do."""
+    """Returns the parameters [K, ...] that train, and those that never do."""
     stacked: dict[str, list] = {}
     for candidate in candidates:
         parameters = jax.device_get(program.fresh(jax.random.key(candidate.seed)))
@@ -294,8 +306,8 @@ def _initial(program, adapters: Adapters, candidates) -> tuple[dict, dict]:
             wanted = getattr(parameters.get(name), "shape", "no such parameter")
             if np.shape(value) != wanted:
                 raise UserError(
-                    f"The initial {name} of {candidate.name!r} has the shape {np.shape(value)}; the adapter "
-                    f"has {wanted}. Its length is PromptTuning.rows, its width the model's d_model."
+                    f"The initial {name} of {candidate.name!r} has the shape {np.shape(value)}; "
+                    f"the adapter has {wanted}. Its length is PromptTuning.rows, its width the model's d_model."
                 )
         for name, value in adapters.started(parameters | candidate.initial).items():
             stacked.setdefault(name, []).append(np.asarray(value, np.float32))
@@ -305,7 +317,7 @@ def _initial(program, adapters: Adapters, candidates) -> tuple[dict, dict]:
 
 
 def _dev_sums(program, frozen, fixed, parameters, dev, b: int) -> dict[str, np.ndarray]:
-    """{"loss": [K], "weight": [K]} over all dev examples."""
+    """Returns {"loss": [K], "weight": [K]}, sums over all dev examples."""
     N = dev["inputs_BxS"].shape[1] - 1
     K = dev["inputs_BxS"].shape[0]
     sums = []
@@ -314,17 +326,17 @@ def _dev_sums(program, frozen, fixed, parameters, dev, b: int) -> dict[str, np.n
         batch = jax.device_put(_taken(dev, np.broadcast_to(rows, (K, b))), program.tokens)
         sums.append(program.evaluate(frozen, fixed, parameters, batch))
     return {
-        name: np.sum([one[name] for one in jax.device_get(sums)], axis=0)
+        name: np.sum([batch[name] for batch in jax.device_get(sums)], axis=0)
         for name in ("loss", "weight")
     }
 
 
-# ---- What the host keeps between evaluations --------------------------------------------------
+# ---- Between evaluations ----------------------------------------------------------------------
 
 
 @dataclasses.dataclass
-class _Course:
-    """How far the candidates have come, and the best parameters of each."""
+class _Tracker:
+    """Progress, early stopping and the best parameters of every candidate."""
 
     step: int
     active: np.ndarray  # [K] bool: neither stopped early nor diverged
@@ -335,7 +347,7 @@ class _Course:
     curves: np.ndarray  # [evaluations, 2, K]: step, dev loss; NaN where there is none
 
     @classmethod
-    def start(cls, parameters: Mapping[str, np.ndarray]) -> "_Course":
+    def start(cls, parameters: Mapping[str, np.ndarray]) -> "_Tracker":
         K = len(next(iter(parameters.values())))
         return cls(
             step=0,
@@ -347,11 +359,15 @@ class _Course:
             curves=np.zeros((0, 2, K)),
         )
 
-    def judge(self, step, steps_K, sums, dev, carry, patience: int | None) -> None:
-        """Take the losses at an evaluation, keep what is best, stop who should."""
-        # Who has trained since the last evaluation, and up to which of its own steps.
+    def update(self, step, steps_K, sums, dev, carry, patience: int | None) -> None:
+        """Records an evaluation: keeps the best parameters and stops candidates early."""
+        # The candidates that have trained since the last evaluation, and up to which of their
+        # steps.
         active_K, step_K = self.active & (self.step < steps_K), np.minimum(step, steps_K)
-        summed = {name: np.sum([one[name] for one in sums], axis=0) for name in ("loss", "weight")}
+        summed = {
+            name: np.sum([step_sums[name] for step_sums in sums], axis=0)
+            for name in ("loss", "weight")
+        }
         with np.errstate(invalid="ignore", divide="ignore"):
             dev_K = np.where(active_K, np.divide(dev["loss"], dev["weight"]), np.nan)
         judged_K = np.broadcast_to(dev["weight"], active_K.shape) > 0
@@ -390,12 +406,12 @@ class _Course:
         ]
 
     def save(self, path: pathlib.Path, identity: str, carry) -> None:
-        """Write everything that a run needs to go on, at once or not at all."""
+        """Writes everything that a run needs to resume, atomically."""
         leaves = jax.tree.leaves(jax.device_get(carry))
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "best"}
         arrays = {
             "identity": np.array(identity),
-            **{f"course.{name}": np.asarray(value) for name, value in own.items()},
+            **{f"tracker.{name}": np.asarray(value) for name, value in own.items()},
             **{f"best.{name}": value for name, value in self.best.items()},
             **{f"carry.{i}": leaf for i, leaf in enumerate(leaves)},
         }
@@ -409,7 +425,7 @@ class _Course:
         temporary.replace(path)
 
     def load(self, path: pathlib.Path, identity: str, carry):
-        """(course, carry) of a state file; as they are if there is none."""
+        """Returns (tracker, carry) of a state file; as they are if there is none."""
         if not path.exists():
             return self, carry
         try:
@@ -417,11 +433,11 @@ class _Course:
                 arrays = dict(file)
             if str(arrays.pop("identity")) != identity:
                 raise UserError(
-                    f"{path} is the state of another run (other model, adapters, candidates or settings). "
-                    "Choose another output directory, or remove the file to start anew."
+                    f"{path} is the state of another run (other model, adapters, candidates or "
+                    "settings). Choose another output directory, or remove the file to start again."
                 )
             own = {
-                f.name: arrays[f"course.{f.name}"]
+                f.name: arrays[f"tracker.{f.name}"]
                 for f in dataclasses.fields(self)
                 if f.name != "best"
             }
@@ -430,9 +446,10 @@ class _Course:
             carry = jax.tree.unflatten(treedef, [arrays[f"carry.{i}"] for i in range(len(leaves))])
         except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{path} is damaged ({error}). Remove it to train these candidates from the beginning."
+                f"{path} is damaged ({error}). Remove it to train these candidates from the "
+                "beginning."
             ) from error
-        return _Course(**{**own, "step": int(own["step"]), "best": best}), carry
+        return _Tracker(**{**own, "step": int(own["step"]), "best": best}), carry
 
 
 def _identity(parameters, adapters, candidates, tuning, lengths) -> str:

@@ -26,14 +26,14 @@ from mto_jax.training import performance
 from mto_jax.training import state as states
 from mto_jax.training.optimizers import Optimizer
 
-# Tokens that a core of a CPU computes at once. With more, activations travel through memory, and steps take half
-# as long again (measured on 2 cores, with models of 1 and 11 million parameters).
+# Tokens that a core of a CPU computes at once. With more, activations travel through memory, and
+# steps take half as long again (measured on 2 cores, with models of 1 and 11 million parameters).
 CORE_TOKENS = 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """All that the compiled step depends on. Optimizers that differ in their rate alone share one."""
+    """Everything that the compiled step depends on, but the optimizer's learning rate."""
 
     config: T5Config
     adapters: Adapters
@@ -57,16 +57,16 @@ class Shape:
 
 
 class Program(NamedTuple):
-    """Compiled functions over arrays whose leading axis is K, and what their arguments are made with.
+    """Compiled functions over arrays whose leading axis is K, and the shardings of their arguments.
 
-    hold(parameters of the model by name) -> frozen, as the others take it.
-    step(frozen, fixed, carry, batch, control) -> (carry, {"loss": [K], "weight": [K]}); `carry` is donated.
-    evaluate(frozen, fixed, parameters, batch) -> {"loss": [K], "weight": [K]}.
+    unstack(parameters of the model by name) -> frozen, as the others take it.
+    step(frozen, fixed, carry, batch, control) -> (carry, {"loss": [K], "weight": [K]}); `carry` is
+    donated. evaluate(frozen, fixed, parameters, batch) -> {"loss": [K], "weight": [K]}.
     fresh(key) -> the parameters of one new adapter by name.
     start(parameters [K, ...]) -> carry.
     """
 
-    hold: Any
+    unstack: Any
     step: Any
     evaluate: Any
     fresh: Any
@@ -92,34 +92,34 @@ def program(shape: Shape) -> Program:
     rows, cut, whole = (
         NamedSharding(mesh, PartitionSpec(*mesh.axis_names[:count])) for count in (2, 1, 0)
     )
-    together = _together(shape, C, R)
+    group_size = _group_size(shape, C, R)
     # Logits of all candidates of a group are alive at once.
-    logits_bytes = 4 * together * shape.b * shape.T * shape.config.vocab_size
+    logits_bytes = 4 * group_size * shape.b * shape.T * shape.config.vocab_size
     num_chunks = max(1, math.ceil(logits_bytes / SLICE_BYTES))
 
-    def for_all(one):
-        """`one`, which is about a single candidate, for all K, group by group."""
+    def over_candidates(function):
+        """Returns `function`, of a single candidate, as a function of all K, group by group."""
 
         def split(x):
-            groups = x.reshape(C, -1, together, *x.shape[1:])  # each device has its own
+            groups = x.reshape(C, -1, group_size, *x.shape[1:])  # each device has its own
             return jnp.moveaxis(groups, 1, 0)
 
         def join(x):
             return jnp.moveaxis(x, 0, 1).reshape(shape.K, *x.shape[3:])
 
-        def all_of_them(*arguments):
-            if together * C == shape.K:
-                return jax.vmap(one)(*arguments)
-            group = jax.vmap(jax.vmap(one))
-            found = jax.lax.map(lambda xs: group(*xs), jax.tree.map(split, arguments))
-            return jax.tree.map(join, found)
+        def grouped(*arguments):
+            if group_size * C == shape.K:
+                return jax.vmap(function)(*arguments)
+            group = jax.vmap(jax.vmap(function))
+            results = jax.lax.map(lambda xs: group(*xs), jax.tree.map(split, arguments))
+            return jax.tree.map(join, results)
 
-        return all_of_them
+        return grouped
 
-    apart = stacks_apart(shape.config)
+    unstacked = stacks_apart(shape.config)
 
-    def hold(frozen):
-        return {n: jnp.unstack(v) if n.startswith(apart) else v for n, v in frozen.items()}
+    def unstack(frozen):
+        return {n: jnp.unstack(v) if n.startswith(unstacked) else v for n, v in frozen.items()}
 
     def loss_of(frozen, fixed, parameters, batch, key):
         stacked = {n: jnp.stack(v) if isinstance(v, tuple) else v for n, v in frozen.items()}
@@ -135,7 +135,7 @@ def program(shape: Shape) -> Program:
         return loss / jnp.maximum(sums["weight"], 1.0) + penalty, sums
 
     def step(frozen, fixed, carry, tokens, control):
-        def one(fixed, carry, tokens, control):
+        def single(fixed, carry, tokens, control):
             key = jax.random.fold_in(jax.random.wrap_key_data(control["key"]), control["step"])
             batch = _batch(**tokens)
             gradients, sums = jax.grad(loss_of, argnums=2, has_aux=True)(
@@ -144,20 +144,20 @@ def program(shape: Shape) -> Program:
             optimizer = shape.optimizer.build(1, rate=lambda step: control["rate"])
             updates, state = optimizer.update(gradients, carry["optimizer"], carry["parameters"])
             parameters = jax.tree.map(jnp.add, carry["parameters"], updates)
-            found = {"parameters": parameters, "optimizer": state}
+            updated = {"parameters": parameters, "optimizer": state}
             kept = jax.tree.map(
-                lambda new, old: jnp.where(control["active"], new, old), found, carry
+                lambda new, old: jnp.where(control["active"], new, old), updated, carry
             )
             return kept, {"loss": sums["loss"], "weight": sums["weight"]}
 
-        return for_all(one)(fixed, carry, tokens, control)
+        return over_candidates(single)(fixed, carry, tokens, control)
 
     def evaluate(frozen, fixed, parameters, tokens):
-        def one(fixed, parameters, tokens):
+        def single(fixed, parameters, tokens):
             _, sums = loss_of(frozen, fixed, parameters, _batch(**tokens), None)
             return {"loss": sums["loss"], "weight": sums["weight"]}
 
-        return for_all(one)(fixed, parameters, tokens)
+        return over_candidates(single)(fixed, parameters, tokens)
 
     def fresh(key):
         parameters = plan.split(plan.build(nnx.Rngs(key)))
@@ -175,7 +175,7 @@ def program(shape: Shape) -> Program:
 
     adapter = {name: v for name, v in plan.abstract.items() if adapters_lib.is_adapter(name)}
     whole_stacks = {name: v for name, v in plan.abstract.items() if name not in adapter}
-    frozen = jax.eval_shape(hold, whole_stacks)
+    frozen = jax.eval_shape(unstack, whole_stacks)
     trained = stacked({name: v for name, v in adapter.items() if adapters_lib.trains(name)})
     fixed = stacked({name: v for name, v in adapter.items() if not adapters_lib.trains(name)})
     carry = jax.eval_shape(start, trained)
@@ -198,14 +198,14 @@ def program(shape: Shape) -> Program:
         .compile()
     )
     evaluator = jax.jit(evaluate, out_shardings=cut)  # compiled where there are dev examples
-    _check_memory(compiled, shape.K, together, mesh, frozen)
+    _check_memory(compiled, shape.K, group_size, mesh, frozen)
     starter = jax.jit(start, out_shardings=cut)
-    holder = jax.jit(hold, out_shardings=whole)
-    return Program(holder, compiled, evaluator, jax.jit(fresh), starter, rows, cut, whole)
+    unstacker = jax.jit(unstack, out_shardings=whole)
+    return Program(unstacker, compiled, evaluator, jax.jit(fresh), starter, rows, cut, whole)
 
 
-def _together(shape: Shape, C: int, R: int) -> int:
-    """Candidates that a device computes at once: all of its own, but on CPU as many as its caches hold."""
+def _group_size(shape: Shape, C: int, R: int) -> int:
+    """Returns how many candidates a device vmaps: all, but on a CPU what its caches hold."""
     own = shape.K // C
     tokens = CORE_TOKENS * max(1, cores.count() // (C * R))
     most = max(1, tokens * R // (shape.b * (shape.S + shape.T)))
@@ -215,7 +215,7 @@ def _together(shape: Shape, C: int, R: int) -> int:
 
 
 def _batch(inputs_BxS: jax.Array, targets_BxT: jax.Array) -> dict[str, jax.Array]:
-    """What the model reads of rows with one example each; padding is 0, and so are whole empty rows."""
+    """Returns the model's batch of rows with an example each; padding and empty rows are 0."""
     target_segments_BxT = (targets_BxT > 0).astype(jnp.int32)
     return {
         "encoder_input_tokens": inputs_BxS,
@@ -228,7 +228,7 @@ def _batch(inputs_BxS: jax.Array, targets_BxT: jax.Array) -> dict[str, jax.Array
 
 
 def _check_memory(
-    compiled: Any, K: int, together: int, mesh: Mesh, frozen: Mapping[str, Any]
+    compiled: Any, K: int, group_size: int, mesh: Mesh, frozen: Mapping[str, Any]
 ) -> None:
     first, C = mesh.devices.flat[0], mesh.shape["candidates"]
     memory, available = compiled.memory_analysis(), performance.available_memory(first)
@@ -239,11 +239,12 @@ def _check_memory(
     base = sum(value.size * value.dtype.itemsize for value in jax.tree.leaves(frozen))
     need = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     kept = (memory.argument_size_in_bytes - base) * C / K
-    each = max(kept + memory.temp_size_in_bytes / together, 1)
+    each = max(kept + memory.temp_size_in_bytes / group_size, 1)
     if need > available:
         fit = max(0, int((available - base) / each) * C)
         raise UserError(
-            f"{K} adapters at once need {need / 1e9:.1f} GB on a device that has {available / 1e9:.1f} GB "
-            f"free: about {fit} fit. Take fewer at once (at_once = {max(fit, 1)} of tune or FewShot), a smaller "
-            "ManyTuning.batch_size, or shorter lengths."
+            f"{K} adapters at once need {need / 1e9:.1f} GB on a device that has "
+            f"{available / 1e9:.1f} GB free: about {fit} fit. Take fewer at once (at_once = "
+            f"{max(fit, 1)} of tune or FewShot), a smaller ManyTuning.batch_size, or shorter "
+            "lengths."
         )

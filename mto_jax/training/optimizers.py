@@ -16,7 +16,7 @@ from mto_jax.errors import UserError, unknown
 
 
 def _is_matrix(parameters: Mapping[str, jax.Array]) -> dict[str, bool]:
-    """Which parameters decay: weights do; norm scales and relative position biases do not."""
+    """Returns whether each parameter decays: norm scales and relative position biases do not."""
     return {name: not name.endswith(("scale", "bias")) for name in parameters}
 
 
@@ -49,7 +49,7 @@ def _rsqrt_schedule(peak: float, warmup: int) -> optax.Schedule:
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """What `train` optimises with; `options` go to `optax.NAME` as they are.
+    """The optimizer of a training; `options` go to `optax.NAME` as they are.
 
     Schedules, with peak `learning_rate` r, w warm-up steps (rising linearly from r/w, so that no
     step is wasted at rate zero), n steps in all and last rate f = final * r:

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a run costs: compile cache, compiled programs, peak rates and peak memory of devices."""
+"""Costs of a run: compile cache, compiled programs, peak rates and peak memory of devices."""
 
 import os
 import pathlib
@@ -58,7 +58,7 @@ def available_memory(device: jax.Device) -> int | None:
 
 
 def measured_flops() -> float:
-    """FLOP/s of one product of float32 matrices on the first device: what a plan can reckon with."""
+    """Returns the FLOP/s of a product of float32 matrices on the first device."""
     size, repeats = 512, 4
     matrix = jnp.ones((size, size))
     multiply = jax.jit(lambda x: x @ x / size)

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a run carries from step to step, and which part of it trains.
+"""The state of a training run, and which part of it trains.
 
 Parameters live in flat dicts by dotted name, `{"encoder.layers.mlp.wo": array, ...}`: freezing is a
 choice of names, a checkpoint and a parameter table list them, and `{**frozen, **trainable}` is the
@@ -49,16 +49,16 @@ class Blueprint:
     axes: Mapping[str, tuple[str | None, ...]]
 
     def merge(self, parameters: Mapping[str, jax.Array]) -> nnx.Module:
-        """The model with these values."""
+        """Returns the model with these values."""
         leaves = [parameters[name] for name in self.abstract]
         return nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, leaves))
 
     def split(self, model: nnx.Module) -> Parameters:
-        """The values of a model, by name."""
+        """Returns the values of a model, by name."""
         return dict(zip(self.abstract, jax.tree.leaves(nnx.state(model)), strict=True))
 
     def shardings(self, mesh: Mesh) -> dict[str, NamedSharding]:
-        """Where each parameter lives on `mesh`, by the rules of `sharding.RULES`."""
+        """Returns where each parameter lives on `mesh`, by the rules of `sharding.RULES`."""
         return {
             name: sharding.parameter_sharding(self.axes[name], value.shape, mesh)
             for name, value in self.abstract.items()
@@ -67,7 +67,7 @@ class Blueprint:
     def initialise(
         self, key: jax.Array, mesh: Mesh, names: Collection[str] | None = None
     ) -> Parameters:
-        """Fresh parameters, each born on the devices where it lives; of all `names`, or of these."""
+        """Returns fresh parameters, all or those of `names`, on the devices where they live."""
         names = self.abstract.keys() if names is None else names
         shardings = {name: where for name, where in self.shardings(mesh).items() if name in names}
 
@@ -91,7 +91,7 @@ def blueprint(build: Callable[[nnx.Rngs], nnx.Module]) -> Blueprint:
 
 
 def by_name(model: nnx.Module) -> Parameters:
-    """The parameters of a model by dotted name."""
+    """Returns the parameters of a model by dotted name."""
     return {
         ".".join(map(str, path)): variable.get_value()
         for path, variable in nnx.to_flat_state(nnx.state(model))
@@ -99,10 +99,10 @@ def by_name(model: nnx.Module) -> Parameters:
 
 
 def fingerprints(parameters: Mapping[str, jax.Array]) -> dict[str, str]:
-    """A number in 16 hexadecimal digits for the content of each parameter, by name.
+    """Returns a number in 16 hexadecimal digits for the content of each parameter, by name.
 
-    Computed where the parameters lie, from their float32 bits and places: the same however they are sharded,
-    and however they came here. Tells models apart; it is no protection against intent.
+    Computed where the parameters lie, from their float32 bits and places: the same however they are
+    sharded, and however they came here. Tells models apart; it is no protection against intent.
     """
     numbers = jax.device_get({name: _fingerprint(value) for name, value in parameters.items()})
     return {name: f"{int(high):08x}{int(low):08x}" for name, (high, low) in numbers.items()}
@@ -124,7 +124,7 @@ def _fingerprint(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def trainable_names(names: Sequence[str], trainable: str | Sequence[str]) -> list[str]:
-    """The names that match `trainable`: "all", "adapters", or a list of patterns with * and ?.
+    """Returns the names that match `trainable`: "all", "adapters", or patterns with * and ?.
 
     >>> trainable_names(["encoder.mlp.wo", "encoder.norm.scale"], ["*.scale"])
     ['encoder.norm.scale']
@@ -147,8 +147,9 @@ def trainable_names(names: Sequence[str], trainable: str | Sequence[str]) -> lis
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             raise UserError(
-                f"The pattern {pattern!r} (train.trainable) matches no parameter. Their names are in "
-                f"model-info.txt, for instance {', '.join(names[:3])}; * stands for any characters."
+                f"The pattern {pattern!r} (train.trainable) matches no parameter. Their names are "
+                f"in model-info.txt, for instance {', '.join(names[:3])}; * stands for any "
+                "characters."
             )
     if not patterns:
         raise UserError('train.trainable is empty: give "all" or patterns such as "decoder.*".')
@@ -158,7 +159,7 @@ def trainable_names(names: Sequence[str], trainable: str | Sequence[str]) -> lis
 def abstract_state(
     plan: Blueprint, names: Sequence[str], optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
-    """Shapes, types and shardings of the whole state: what compiling and restoring need.
+    """Returns shapes, types and shardings of the whole state: what compiling and restoring need.
 
     Optimizer arrays of their parameter's shape live where it lives; the rest (counts, Adafactor's
     factored rows and columns, which are small) is on every device.
@@ -192,7 +193,7 @@ def abstract_state(
 def start(
     target: TrainState, parameters: Parameters, optimizer: optax.GradientTransformation, seed: int
 ) -> TrainState:
-    """The state before the first step: `parameters`, a fresh optimizer, the key of `seed`."""
+    """Returns the state before the first step: `parameters`, a fresh optimizer, a key."""
     trainable = {name: parameters[name] for name in target.trainable}
     shardings = jax.tree.map(lambda value: value.sharding, target.optimizer)
     key = np.asarray(jax.random.key_data(jax.random.key(seed, impl="threefry2x32")))
@@ -206,7 +207,7 @@ def start(
 
 
 def parameter_table(plan: Blueprint, names: Sequence[str], mesh: Mesh) -> str:
-    """One line a parameter: name, shape, logical axes, sharding, trainable or not; then totals."""
+    """Returns a table of the parameters: name, shape, axes, sharding, trainable or not; totals."""
     shardings, names = plan.shardings(mesh), set(names)
     rows = [("parameter", "shape", "axes", "sharding", "trainable", "size")]
     for name, value in plan.abstract.items():

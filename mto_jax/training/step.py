@@ -22,8 +22,8 @@ from mto_jax.models.adapters import penalty
 from mto_jax.training import sharding
 from mto_jax.training.state import Blueprint, TrainState
 
-Loss = Callable[[Mapping[str, jax.Array], Batch, jax.Array | None], tuple[jax.Array, dict]]
-NEVER = jnp.iinfo(jnp.int32).max
+LossFunction = Callable[[Mapping[str, jax.Array], Batch, jax.Array | None], tuple[jax.Array, dict]]
+NO_BAD_STEP = jnp.iinfo(jnp.int32).max
 
 
 def t5_loss(
@@ -33,8 +33,8 @@ def t5_loss(
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
     num_tasks: int = 0,
-) -> Loss:
-    """Teacher-forced cross-entropy of a T5 on a (packed) batch, activations laid out over `mesh`.
+) -> LossFunction:
+    """Returns the teacher-forced cross-entropy of a T5 on a batch sharded over `mesh`.
 
     A batch with `decoder_task_ids` also gives the loss of each of `num_tasks` tasks.
     """
@@ -59,7 +59,7 @@ def t5_loss(
 
 
 def batch_counts(batch: Batch) -> dict[str, jax.Array]:
-    """How many tokens that are no padding, and how many (packed) examples, a batch holds."""
+    """Returns the numbers of tokens (no padding), packed examples and places of a batch."""
     source_BxS, target_BxT = batch["encoder_segment_ids"], batch["decoder_segment_ids"]
     tokens = jnp.sum(source_BxS > 0) + jnp.sum(target_BxT > 0)
     examples = jnp.sum(jnp.max(target_BxT, axis=1))
@@ -68,18 +68,18 @@ def batch_counts(batch: Batch) -> dict[str, jax.Array]:
 
 
 def train_step(
-    loss: Loss,
+    loss: LossFunction,
     optimizer: optax.GradientTransformation,
     rate: optax.Schedule,
     *,
     microbatches: int = 1,
 ) -> Callable[[TrainState, dict, Batch], tuple[TrainState, dict]]:
-    """The function `(state, totals, batch) -> (state, totals)`; jit it with the state donated.
+    """Returns the function `(state, totals, batch) -> (state, totals)`; donate the state.
 
     The gradient is that of the loss per target token over the *global* batch. With
     `microbatches` > 1 they run one after another, gradients summed in float32, so that only one
     microbatch's activations are alive. `totals` (see `zero_totals`) adds up what is reported; it
-    stays on the devices until somebody asks.
+    stays on the devices until it is fetched.
     """
 
     def step(state, totals, batch):
@@ -128,19 +128,21 @@ def train_step(
             "gradient_norm": totals["gradient_norm"] + norm,
             "learning_rate": jnp.float32(rate(state.step)),
             "steps": totals["steps"] + 1,
-            "bad_step": jnp.minimum(totals["bad_step"], jnp.where(finite, NEVER, updated.step)),
+            "bad_step": jnp.minimum(
+                totals["bad_step"], jnp.where(finite, NO_BAD_STEP, updated.step)
+            ),
         }
         return updated, totals
 
     return step
 
 
-def zero_totals(loss: Loss, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
-    """Totals of no steps; `state` and `batch` may be abstract.
+def zero_totals(loss: LossFunction, state: TrainState, batch: Batch) -> dict[str, np.ndarray]:
+    """Returns the totals of no steps; `state` and `batch` may be abstract.
 
     They hold the sums of the loss's metrics and of `batch_counts`, `gradient_norm` (sum),
     `learning_rate` (last), `steps`, and `bad_step`: the first step, counted from 1, whose loss or
-    gradient was NaN or infinite, else `NEVER`.
+    gradient was NaN or infinite, else `NO_BAD_STEP`.
     """
 
     def sums(state, batch):
@@ -150,13 +152,13 @@ def zero_totals(loss: Loss, state: TrainState, batch: Batch) -> dict[str, np.nda
     shapes = jax.eval_shape(sums, state, batch)
     zeros = {name: np.zeros(value.shape, np.float32) for name, value in shapes.items()}
     zeros |= {"gradient_norm": np.float32(0), "learning_rate": np.float32(0)}
-    return {**zeros, "steps": np.int32(0), "bad_step": np.int32(NEVER)}
+    return {**zeros, "steps": np.int32(0), "bad_step": np.int32(NO_BAD_STEP)}
 
 
 def abstract_batch(
     batch_size: int, lengths: Mapping[str, int], mesh: Mesh, *, task_ids: bool = False
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes, types and sharding of a global batch with `lengths` {"inputs": S, "targets": T}."""
+    """Returns the abstract global batch with `lengths` {"inputs": S, "targets": T}."""
     where = sharding.batch_sharding(mesh)
     S, T = lengths["inputs"], lengths["targets"]
     features = {
@@ -180,10 +182,10 @@ def abstract_batch(
 
 
 def compile_step(step: Callable, target: TrainState, totals: Any, batch: Batch, mesh: Mesh) -> Any:
-    """The step compiled ahead of time, the state donated (its buffers become the new state's).
+    """Returns the step compiled ahead of time, the state donated.
 
-    Arguments may be abstract, and the devices of `mesh` need not be here (a TPU topology will do). The
-    result takes exactly these shapes and shardings; others raise instead of compiling again.
+    Arguments may be abstract, and the devices of `mesh` need not be here (a TPU topology will do).
+    The result takes exactly these shapes and shardings; others raise instead of compiling again.
     """
     everywhere = sharding.replicated(mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
@@ -194,8 +196,10 @@ def compile_step(step: Callable, target: TrainState, totals: Any, batch: Batch, 
     return jitted.lower(target, totals, batch).compile()
 
 
-def evaluation_step(loss: Loss) -> Callable[[Mapping[str, jax.Array], Batch], dict[str, jax.Array]]:
-    """The function `(parameters, batch) -> sums` without dropout."""
+def evaluation_step(
+    loss: LossFunction,
+) -> Callable[[Mapping[str, jax.Array], Batch], dict[str, jax.Array]]:
+    """Returns the function `(parameters, batch) -> sums` without dropout."""
 
     def step(parameters, batch):
         _, sums = loss(parameters, batch, None)

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Rows over devices: dealt out evenly, taken up in order, and left to the compiler where the model is cut."""
+"""Rows sharded over devices: evenly, returned in order, and left to the compiler where the model is sharded."""
 
 import dataclasses
 import functools
@@ -29,61 +29,61 @@ def same_parameters(one, other) -> bool:
 
 
 @pytest.mark.parametrize(("num_rows", "devices"), [(0, 1), (1, 1), (2, 2), (5, 5), (100, 8)])
-@pytest.mark.parametrize("in_steps", [True, False])
-def test_a_device_for_each_row_and_no_more(num_rows, devices, in_steps):
+@pytest.mark.parametrize("incremental", [True, False])
+def test_a_device_for_each_row_and_no_more(num_rows, devices, incremental):
     model, _ = tiny.models(1)
-    placed, mesh = replicas.place(model, num_rows, in_steps=in_steps)
-    assert replicas.size(mesh) == devices
-    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(placed)} == {devices}
-    assert same_parameters(placed.model(), model)
+    replicated, mesh = replicas.replicate(model, num_rows, incremental=incremental)
+    assert replicas.num_devices(mesh) == devices
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(replicated)} == {devices}
+    assert same_parameters(replicated.model(), model)
 
 
-def test_layers_are_apart_where_a_function_takes_them_one_by_one():
+def test_layers_are_unstacked_where_a_function_takes_them_one_by_one():
     config = dataclasses.replace(tiny.CONFIG, scan_unroll=1)  # a loop over layers
     model = T5(config, nnx.Rngs(0))
-    for in_steps, apart in ((False, []), (True, ["decoder"])):
-        placed, _ = replicas.place(model, 1, in_steps=in_steps)
+    for incremental, unstacked in ((False, []), (True, ["decoder"])):
+        replicated, _ = replicas.replicate(model, 1, incremental=incremental)
         names = [path[0] for path, _ in nnx.to_flat_state(nnx.state(model))]
-        found = {n for n, v in zip(names, placed.values, strict=True) if isinstance(v, tuple)}
-        assert sorted(found) == apart
+        result = {n for n, v in zip(names, replicated.values, strict=True) if isinstance(v, tuple)}
+        assert sorted(result) == unstacked
 
 
 def test_a_model_is_copied_again_when_its_parameters_or_the_devices_are_others():
     model = T5(tiny.CONFIG, nnx.Rngs(0))
-    first = replicas.place(model, 2)
-    assert replicas.place(model, 2) is first
-    assert replicas.size(replicas.place(model, 3)[1]) == 3
+    first = replicas.replicate(model, 2)
+    assert replicas.replicate(model, 2) is first
+    assert replicas.num_devices(replicas.replicate(model, 3)[1]) == 3
     model.embedding[...] = 2.0 * model.embedding[...]
-    assert same_parameters(replicas.place(model, 3)[0].model(), model)
-    gone, kept = weakref.ref(model), len(replicas._last)
+    assert same_parameters(replicas.replicate(model, 3)[0].model(), model)
+    gone, kept = weakref.ref(model), len(replicas._cache)
     del model
     gc.collect()
     assert gone() is None  # what is kept of a model goes with it
-    assert len(replicas._last) < kept
+    assert len(replicas._cache) < kept
 
 
-def test_rows_are_dealt_one_by_one_and_come_back_in_order():
+def test_rows_are_interleaved_and_come_back_in_order():
     model, _ = tiny.models(1)
-    placed, mesh = replicas.place(model, 4)
+    replicated, mesh = replicas.replicate(model, 4)
 
-    def function(placed, rows):
+    def function(replicated, rows):
         device = jnp.full(len(rows), jax.lax.axis_index(mesh.axis_names[0]))
-        return {"sum": rows.sum(axis=1) + placed.model().config.d_model, "device": device}
+        return {"sum": rows.sum(axis=1) + replicated.model().config.d_model, "device": device}
 
     rows = jnp.arange(24.0).reshape(12, 2)
-    found = jax.jit(replicas.over(mesh, function))(placed, rows)
-    np.testing.assert_array_equal(found["sum"], rows.sum(axis=1) + tiny.CONFIG.d_model)
-    np.testing.assert_array_equal(found["device"], [0, 1, 2, 3] * 3)
+    result = jax.jit(replicas.shard_rows(mesh, function))(replicated, rows)
+    np.testing.assert_array_equal(result["sum"], rows.sum(axis=1) + tiny.CONFIG.d_model)
+    np.testing.assert_array_equal(result["device"], [0, 1, 2, 3] * 3)
 
 
-def test_a_model_that_is_cut_stays_where_it_is():
+def test_a_sharded_model_stays_where_it_is():
     mesh = sharding.mesh(fsdp=8)
     plan = state.blueprint(functools.partial(T5, tiny.CONFIG))
     model = plan.merge(plan.initialise(jax.random.key(0), mesh))
-    placed, rows = replicas.place(model, 8)
+    replicated, rows = replicas.replicate(model, 8)
     assert rows is None
     shardings = [
-        [leaf.sharding for leaf in jax.tree.leaves(tree)] for tree in (placed, nnx.state(model))
+        [leaf.sharding for leaf in jax.tree.leaves(tree)] for tree in (replicated, nnx.state(model))
     ]
     assert shardings[0] == shardings[1]
 
@@ -97,10 +97,10 @@ def test_answers_do_not_depend_on_the_number_of_devices(method, monkeypatch):
     for most in (1, 3, 8):
         devices = jax.local_devices()[:most]
         monkeypatch.setattr(cores, "for_rows", lambda size, devices=devices: devices)
-        found = decode(
+        result = decode(
             model, inputs, Decoding(method=method, max_length=8), tiny.Numbers(), batch_size=6
         )
-        answers.append([output[0].tokens for output in found])
+        answers.append([output[0].tokens for output in result])
     assert answers[0] == answers[1] == answers[2]
 
 

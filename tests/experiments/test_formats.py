@@ -131,7 +131,7 @@ def test_each_labelled_row_may_have_a_rival_of_its_own():
         gain = mean(template=row, task="xNeed") - mean(template=rival, task="xNeed")
         assert formats.parts(table, (row,), ("xNeed",)).value == f"{gain:+.3f}"
         assert formats.parts(table, (rival,), ("xNeed",)).value == "baseline"
-    assert "MaskedMapping with Mapping, MaskedPrompting with Prompting" in formats.markdown(table)
+    assert "MaskedMapping with Mapping; MaskedPrompting with Prompting" in formats.markdown(table)
 
 
 def test_an_entry_without_a_rival_is_no_baseline():

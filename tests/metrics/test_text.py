@@ -32,11 +32,11 @@ def test_rouge_equals_the_library():
     rng = np.random.default_rng(0)
     words = ["a", "B", "the", "cups", "cup", "of", "tea,", "-", "x2", "don't"]
 
-    def text():
+    def random_text():
         return " ".join(rng.choice(words, rng.integers(0, 9)))
 
-    targets = [[text() for _ in range(rng.integers(1, 4))] for _ in range(300)]
-    predictions = [text() for _ in targets]
+    targets = [[random_text() for _ in range(rng.integers(1, 4))] for _ in range(300)]
+    predictions = [random_text() for _ in targets]
     found = text.rouge.statistics(targets, predictions).per_example
     scorer = rouge_scorer.RougeScorer([*found])
     expected = [scorer.score_multi(t, p) for t, p in zip(targets, predictions, strict=True)]
@@ -85,9 +85,10 @@ def test_bleu_equals_comet_on_its_words(data_dir):
     With 13a tokens, our default, the same texts score 3.53 instead of 3.45.
     """
     targets, predictions, scores = comet(data_dir)
-    scorer = sacrebleu.metrics.BLEU(tokenize="none", smooth_method="none", force=True)
-    counts = text._bleu_counts(scorer, targets, predictions)
-    found = text._pooled(scorer, "bleu", counts).value()["bleu"]
+    scorer = sacrebleu.metrics.BLEU(
+        tokenize="none", smooth_method="none", force=True, effective_order=True
+    )
+    found = text._bleu(scorer, targets, predictions).value()["bleu"]
     assert found == pytest.approx(float(scores["scores"]["Bleu_4"]), rel=1e-6)
     assert text.bleu(targets, predictions)["bleu"] == pytest.approx(0.0353, abs=5e-5)
 
@@ -112,29 +113,36 @@ def test_mto_fixture_is_no_reference(data_dir):
     assert found[31] == pytest.approx(2 / (32 + 4))
 
 
-def test_bleu_counts_what_sacrebleu_counts():
-    """Random texts of few words with 1 to 4 references, some empty: every count of every example."""
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_pooled_metrics_equal_sacrebleu_on_random_texts(name):
+    """Texts of few words with 1 to 4 references, some empty; single examples are corpora too."""
     rng = np.random.default_rng(1)
     words = ["a", "cup", "of", "tea,", "the", "U.S.", "don't"]
 
-    def text():
+    def random_text():
         return " ".join(rng.choice(words, rng.integers(0, 9)))
 
-    targets = [[text() for _ in range(rng.integers(1, 5))] for _ in range(200)]
-    predictions = [text() for _ in targets]
-    scorer = sacrebleu.metrics.BLEU(force=True)
-    padded = [[r[k] if k < len(r) else None for r in targets] for k in range(4)]
-    expected = scorer._extract_corpus_statistics(predictions, padded)
-    np.testing.assert_array_equal(text._bleu_counts(scorer, targets, predictions), expected)
+    targets = [[random_text() for _ in range(rng.integers(1, 5))] for _ in range(200)]
+    predictions = [random_text() for _ in targets]
+    for examples in (slice(None), *(slice(i, i + 1) for i in range(30))):
+        expected = sacrebleu_score(name, targets[examples], predictions[examples])
+        score = getattr(text, name)(targets[examples], predictions[examples])[name]
+        assert score == pytest.approx(expected / 100)
+
+
+def sacrebleu_score(name, targets, predictions) -> float:
+    """sacrebleu wants the k-th references of all examples together; None fills where one has fewer."""
+    padded = [
+        [t[k] if k < len(t) else None for t in targets] for k in range(max(map(len, targets)))
+    ]
+    options = {"force": True} if name == "bleu" else {}
+    return getattr(sacrebleu, f"corpus_{name}")(predictions, padded, **options).score
 
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
 def test_pooled_metrics_equal_sacrebleu(name):
     """Unequal numbers of references: each example is scored against its own, no empty ones added."""
-    padded = [[r[k] if k < len(r) else None for r in REFERENCES] for k in range(3)]
-    expected = getattr(sacrebleu, f"corpus_{name}")(
-        PREDICTIONS, padded, **({"force": True} if name == "bleu" else {})
-    ).score
+    expected = sacrebleu_score(name, REFERENCES, PREDICTIONS)
     function = getattr(text, name)
     assert function(REFERENCES, PREDICTIONS)[name] == pytest.approx(expected / 100)
     # A repeated reference changes nothing, an empty one would (it shortens the nearest length).

@@ -1,32 +1,54 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of texts in TensorBoard: what a model says is shown as it is."""
+"""What TensorBoard reads of a run: numbers, also of a resumed one, and tables of texts as they are."""
 
 import html
+import re
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.text import text_plugin
 
-from mto_jax.training.logging import _code
+from mto_jax.training.logging import MetricsWriter
+
+TEXTS = [
+    "to have a *clean* home",
+    "<extra_id_0> a cup <extra_id_1>",
+    "<script>alert(1)</script> & so on",
+    "a `b` ``` c",
+    "`",
+    "1. one # two | three\\",
+    "",
+]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "to have a *clean* home",
-        "<extra_id_0> a cup <extra_id_1>",
-        "<script>alert(1)</script> & so on",
-        "a `b` ``` c",
-        "`",
-        "1. one # two | three\\",
-    ],
-)
-def test_markdown_in_a_cell_is_shown_as_it_is(text):
-    shown = text_plugin.text_array_to_html(np.array([[_code(text)]]), True)
-    cell = shown.partition("<code>")[2].partition("</code>")[0]
-    assert html.unescape(cell) == text
+@pytest.fixture
+def read(tmp_path):
+    """Returns a function that reads what a run wrote, after a run of 3 steps that was resumed at step 1."""
+    for start, losses in ((0, {1: 3.0, 2: 2.0, 3: 9.0}), (1, {2: 2.5})):
+        writer = MetricsWriter(tmp_path, start, 3)
+        for step, loss in losses.items():
+            writer.write(step, {"train/loss": loss, "note": "no number"})
+            writer.write_tables(step, {"dev/texts": [["text", "n"], *([t, "1"] for t in TEXTS)]})
+        writer.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    return events
 
 
-def test_an_empty_cell_stays_empty():
-    assert _code("  ") == ""
+def test_numbers_of_a_resumed_run(read):
+    assert read.Tags()["scalars"] == ["train/loss"]
+    values = [(event.step, event.value) for event in read.Scalars("train/loss")]
+    assert values == [(1, 3.0), (2, 2.5)]
+
+
+def test_texts_are_shown_as_they_are(read):
+    """Markdown, HTML and the marks of a table in a cell."""
+    [tag] = read.Tags()["tensors"]
+    [text] = read.Tensors(tag)[-1].tensor_proto.string_val
+    shown = text_plugin.text_array_to_html(np.array([text.decode()]), True)
+    rows = re.findall("<tr>(.*?)</tr>", shown, re.DOTALL)[1:]
+    cells = [re.findall("<td>(.*?)</td>", row, re.DOTALL) for row in rows]
+    texts = [html.unescape(re.sub("</?code>", "", cell)) for cell, _ in cells]
+    assert texts == TEXTS

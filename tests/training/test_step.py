@@ -79,7 +79,7 @@ def test_totals_add_up_and_count_what_is_no_padding():
     assert totals["weight"] == weight
     assert totals["examples"] == 3 * 8 * 2
     assert totals["places"] == 3 * 8 * (12 + 10)
-    assert totals["bad_step"] == step.NEVER
+    assert totals["bad_step"] == step.NO_BAD_STEP
     assert one.state.step == 3
 
 
