@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mto_jax import checkpoints
 from mto_jax.adaptation import make, pairs, teaching
 from mto_jax.adaptation.make import PairConfig
-from mto_jax.checkpoints import runs
 from mto_jax.errors import UserError
 from mto_jax.models.t5 import T5
 from mto_jax.text2text.record_sets import RecordSet
@@ -37,10 +37,10 @@ HARD = Tuning(40, 8, Optimizer("adam", 1e-2, schedule="linear", warmup=0, clip_n
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A step folder."""
+    """A checkpoint."""
     folder = tmp_path_factory.mktemp("base")
     tiny.write(folder)
-    return runs.resolve(folder)
+    return checkpoints.open(folder)
 
 
 @pytest.fixture
