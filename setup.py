@@ -20,7 +20,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["mto_jax", "mto_jax.*"]),
-    package_data={"mto_jax": ["assets/*", "assets/demo/*", "gin/**/*.gin"]},
+    package_data={"mto_jax": ["py.typed", "assets/*", "assets/demo/*", "gin/**/*.gin"]},
     entry_points={"console_scripts": ["mto=mto_jax.cli:main"]},
     install_requires=[
         # Model and training.

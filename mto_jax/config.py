@@ -17,6 +17,7 @@ import tokenize
 from collections.abc import Sequence
 
 import gin
+import gin.config
 
 from mto_jax import errors
 

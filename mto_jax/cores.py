@@ -27,10 +27,11 @@ def as_devices() -> None:
     """
     global _are_devices
     flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if flag or jax.config.jax_num_cpu_devices > 0:
+    option = "jax_num_cpu_devices"
+    if flag or getattr(jax.config, option) > 0:
         return
     try:
-        jax.config.update("jax_num_cpu_devices", min(count(), MOST))
+        jax.config.update(option, min(count(), MOST))
     except RuntimeError:  # JAX has its devices already
         return
     _are_devices = True

@@ -157,9 +157,9 @@ class Leases:
 
 def write_record(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Write JSON together with the digest of its content, atomically."""
-    content = json.loads(canonical(content))  # as it will be read: no tuples, no numbers as keys
-    content["digest"] = digest(content)
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    record = json.loads(canonical(content))  # as it will be read: no tuples, no numbers as keys
+    record["digest"] = digest(record)
+    write_atomically(path, json.dumps(record, indent=1) + "\n")
 
 
 def read_record(path: pathlib.Path) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def _large_files(repository: str, revision: str | None) -> tuple[str, list]:
         )
     except Exception:  # the download that follows takes what the cache has, or says what is wrong
         return "", []
-    return info.sha, [file for file in info.siblings or () if file.lfs]
+    return info.sha or "", [file for file in info.siblings or () if file.lfs]
 
 
 def _fetch(repository: str, commit: str, file) -> None:

@@ -16,6 +16,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import gin
 
@@ -91,7 +92,9 @@ def register_mixtures() -> None:
       UserError: the task to replay is not known, not even by the user's modules.
     """
     files, replay, share = adaptation_pairs()
-    for name in files if replay else ():
+    if replay is None:
+        return
+    for name in files:
         for objective in pair_objectives():
             task = f"{name}_{objective}"
             add_mixture(f"{task}_replay", {task: 1 - share, replay: share})
@@ -103,12 +106,12 @@ def _source(path: str):
 
     def dataset(split, shuffle_files, seed=None):
         chosen = split_pairs(pairs_lib.read(path))[split]
-        columns = {
+        columns: Any = {
             field: tf.constant([getattr(pair, field) for pair in chosen], tf.string)
             for field in Pair._fields
         }
         return tf.data.Dataset.from_tensor_slices(columns)
 
     result = seqio.FunctionDataSource(dataset, splits=SPLITS)
-    result.input_files = [path]
+    vars(result)["input_files"] = [path]
     return result

@@ -26,9 +26,9 @@ from mto_jax.adaptation.sentences import clean
 from mto_jax.checkpoints import runs
 from mto_jax.console import progress_bar
 from mto_jax.decoding import scoring
+from mto_jax.decoding.answers import answer
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError, unknown
-from mto_jax.evaluation.evaluator import answer
 from mto_jax.files import damage, digest, write_atomically
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import few_shot, record_sets, templates
@@ -219,10 +219,10 @@ def by_classifier(
         heads_and_tails = {json.dumps(pair): pair for pair in classifier.pairs(task.records)}
         drawn = few_shot.draw(heads_and_tails, count, seed, task.task)
         members[groups[task.task]] += [heads_and_tails[key] for key in drawn]
-    for label, pairs in members.items():
-        if not pairs:
+    for group, taught in members.items():
+        if not taught:
             raise UserError(
-                f"No task of PairConfig.facts is of the group {label}: a classifier must see both. "
+                f"No task of PairConfig.facts is of the group {group}: a classifier must see both. "
                 "Add one, or set PairConfig.groups = 'length'."
             )
     trained = classifier.train_classifier(model, members, vocabulary, tune, seed=seed)

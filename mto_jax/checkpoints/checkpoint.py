@@ -199,9 +199,17 @@ class Checkpoint(abc.ABC):
         ]
         return digest(json.dumps(entries).encode())
 
+    @abc.abstractmethod
     def describe(self) -> str:
         """The checkpoint in words, for a person."""
-        return self.contents.describe()
+
+    def adapter_description(self) -> dict[str, Any]:
+        """What is known of the adapters, for `peft.save_adapter`.
+
+        Raises:
+          UserError: it has none.
+        """
+        raise UserError(f"{self.title} has no adapters.")
 
     # ---- Parameters
 
@@ -431,7 +439,7 @@ class Foreign(Checkpoint):
         file, config = self._read
         if isinstance(config, UserError):
             return describe_file(file, str(config))
-        return super().describe()
+        return self.contents.describe()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -495,6 +503,9 @@ class Run(Checkpoint):
         )
         return Contents.of(file, self._stored_config)
 
+    def describe(self) -> str:
+        return self.contents.describe()
+
     def assign(
         self, config: T5Config | None = None, adapters: Adapters | None = None
     ) -> tuple[dict[str, Tensor], list[str]]:
@@ -518,7 +529,7 @@ class Run(Checkpoint):
         )
 
     def _check_base(self, present: Mapping[str, str]) -> None:
-        base = self.record.get("base")
+        base = self.record["base"]
         different = [name for name in present if present[name] != base["fingerprints"][name]]
         if different:
             raise UserError(

@@ -125,8 +125,8 @@ def place(tensor: Tensor, sharding: jax.sharding.Sharding | None, dtype: Any) ->
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     slices: dict[tuple[tuple[int, int], ...], np.ndarray] = {}
 
-    def read(index: Index) -> np.ndarray:
-        bounds = tuple(s.indices(n)[:2] for s, n in zip(index, tensor.shape, strict=True))
+    def read(index: Index | None) -> np.ndarray:
+        bounds = tuple(s.indices(n)[:2] for s, n in zip(index or (), tensor.shape, strict=True))
         if bounds not in slices:
             piece = tensor.read(tuple(slice(*b) for b in bounds))
             slices[bounds] = np.ascontiguousarray(piece, dtype)
@@ -140,7 +140,7 @@ def place_all(
 ) -> dict[str, jax.Array]:
     """The tensors as float32 arrays, one after another, each read straight to its devices."""
     return {
-        name: place(tensor, shardings and shardings[name], np.float32)
+        name: place(tensor, shardings[name] if shardings else None, np.float32)
         for name, tensor in tensors.items()
     }
 

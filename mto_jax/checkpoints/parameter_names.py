@@ -22,20 +22,20 @@ from mto_jax.models.t5 import T5
 from mto_jax.training.state import blueprint
 
 # Our name, that of Hugging Face, that of T5X.
-_MODEL = """
+_MODEL: str = """
 embedding  shared.weight    token_embedder/embedding
 lm_head    lm_head.weight.T decoder/logits_dense/kernel
 """
 # In either stack, after `encoder` or `decoder`. The relative bias has the first row where the
 # layers of a stack share it, the second where not (T5Config.relative_bias_per_layer).
 _HF_BIAS = "layer.0.SelfAttention.relative_attention_bias.weight"
-_STACK = f"""
+_STACK: str = f"""
 .relative_bias     .block.0.{_HF_BIAS}      /relpos_bias/rel_embedding.T
 .relative_bias     .block.{{i}}.{_HF_BIAS}  /layers_{{i}}/relpos_bias/rel_embedding.T
 .final_norm.scale  .final_layer_norm.weight /$_norm/scale
 """
 # In a layer, after `STACK.layers.`, `STACK.block.{i}.` and `STACK/layers_{i}/`.
-_LAYER = {
+_LAYER: dict[str, str] = {
     "encoder": """
 attention_norm.scale       layer.0.layer_norm.weight            pre_attention_layer_norm/scale
 attention.query            layer.0.SelfAttention.q.weight.T     attention/query/kernel

@@ -222,7 +222,7 @@ class Checkpointer:
         """
         step = int(state.step)
         metrics = dict(metrics or {})
-        score = metrics.get(self.best_metric, math.nan)
+        score = metrics.get(self.best_metric or "", math.nan)
         score = -score if (self.best_metric or "").endswith("loss") else score
         arrays = _arrays(state)
         if self.base is not None:

@@ -84,8 +84,8 @@ def write_orbax(folder: pathlib.Path, tensors: Mapping[str, Tensor]) -> None:
     import orbax.checkpoint as ocp
 
     class Handler(ocp.type_handlers.NumpyHandler):
-        async def serialize(self, values, infos, args=None):
-            for value, info, arg in zip(values, infos, args, strict=True):
+        async def serialize(self, values: Any, infos, args=None):
+            for value, info, arg in zip(values, infos, args or (), strict=True):
                 content = np.ascontiguousarray(value.whole(), np.float32)
                 for written in await super().serialize([content], [info], [arg]):
                     written.result()

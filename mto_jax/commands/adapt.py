@@ -114,7 +114,7 @@ def adapt(
         }.items():
             gin.bind_parameter(name, value)
     print(f"{count} pairs to train on: {steps} steps of {batch_size} examples", flush=True)
-    return training.train()
+    return gin.get_configurable(training.train)()  # with what is bound now
 
 
 def _pairs(config: PairConfig, folder: pathlib.Path, base: Checkpoint) -> pathlib.Path:

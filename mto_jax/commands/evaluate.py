@@ -98,22 +98,26 @@ def evaluate(
         folder = pathlib.Path(output_dir or _output_dir(checkpoint), str(step))
         digest = f"{checkpoint.digest} {checkpoint.config.dtype}"
         origins = [results_lib.origin(digest, task, decoding) for task in tasks]
-        found = [results_lib.read(folder, *both) for both in zip(tasks, origins, strict=True)]
-        missing = [i for i, result in enumerate(found) if result is None]
+        stored = [results_lib.read(folder, *both) for both in zip(tasks, origins, strict=True)]
+        missing = stored.count(None)
         if checkpoints == "new" and not missing:
             continue
-        if len(missing) < len(tasks):
-            print(f"{len(tasks) - len(missing)} of {len(tasks)} results are taken from {folder}")
-        model = checkpoint.model(vocabulary) if missing else None
-        for i in missing:
-            with progress_bar(titles[i], tasks[i].num_examples) as advance:
-                found[i] = evaluate_dataset(
-                    model, tasks[i], vocabulary, decoding, batch_size=batch_size, progress=advance
-                )
-            results_lib.write(folder, checkpoint.title, step, found[i], origins[i])
-        rich.console.Console().print(_table(f"{model_dir}, step {step}", found))
+        if missing < len(tasks):
+            print(f"{len(tasks) - missing} of {len(tasks)} results are taken from {folder}")
+        model, evaluated = None, []
+        for task, title, origin, result in zip(tasks, titles, origins, stored, strict=True):
+            if result is None:
+                if model is None:
+                    model = checkpoint.model(vocabulary)
+                with progress_bar(title, task.num_examples) as advance:
+                    result = evaluate_dataset(
+                        model, task, vocabulary, decoding, batch_size=batch_size, progress=advance
+                    )
+                results_lib.write(folder, checkpoint.title, step, result, origin)
+            evaluated.append(result)
+        rich.console.Console().print(_table(f"{model_dir}, step {step}", evaluated))
         print(f"predictions and metrics are in {folder}")
-        results[step], places[step] = found, (checkpoint, folder)
+        results[step], places[step] = evaluated, (checkpoint, folder)
     if not results:
         print(f"nothing new in {model_dir}: {len(chosen)} checkpoints are evaluated already")
     for step, (checkpoint, folder) in places.items() if report else ():

@@ -22,10 +22,11 @@ from typing import Any, BinaryIO
 
 import gin
 
-from mto_jax import checkpoints, errors
+from mto_jax import errors
 from mto_jax.console import progress_bar
+from mto_jax.decoding.answers import answer
 from mto_jax.decoding.generation import Decoding, decode
-from mto_jax.evaluation.evaluator import answer
+from mto_jax.decoding.model import Model
 from mto_jax.files import file_digest, write_atomically
 from mto_jax.text2text import templates
 from mto_jax.training.performance import use_compilation_cache
@@ -82,27 +83,21 @@ def infer(
     total = None if input_file == "-" else sum(1 for _ in read_inputs(input_file))
     if total == 0:
         raise errors.UserError(f"{input_file} is empty: it must hold one input a line.")
-    opened = checkpoints.open(model_dir, checkpoint)
-    vocabulary = opened.adopt_vocabulary()
-    model = opened.model(vocabulary)
-    soft, rows = templates.SoftPrompt(), model.adapters.prompt_rows
-    soft_prefix = [vocabulary.soft_id(row) for row in soft.decoder_rows] if rows else []
+    model = Model.open(model_dir, checkpoint)
+    vocabulary, rows = model.vocabulary, model.network.adapters.prompt_rows
     cut = prompted = 0
 
     def predict(records: list[dict], first_index: int, advance: Callable[[int], None]):
         nonlocal cut, prompted
-        if rows:
-            inputs = [_with_prompt(record["input"], vocabulary, soft, rows) for record in records]
-            prompted += sum(max(ids, default=0) >= vocabulary.soft_id(0) for ids in inputs)
-        else:
-            inputs = [vocabulary.encode(record["input"]) for record in records]
+        inputs = [model.encode(record["input"]) for record in records]
+        prompted += sum(max(ids, default=0) >= vocabulary.soft_id(0) for ids in inputs)
         cut += sum(len(ids) >= input_length for ids in inputs)
         outputs = decode(
-            model,
+            model.network,
             [[*ids[: input_length - 1], vocabulary.eos_id] for ids in inputs],
             decoding,
             vocabulary,
-            soft_prefix=soft_prefix,
+            soft_prefix=model.soft_prefix,
             batch_size=batch_size,
             first_index=first_index,
             progress=advance,
@@ -119,10 +114,10 @@ def infer(
 
     job = {
         "input": input_file if input_file == "-" else file_digest(input_file),
-        "checkpoint": opened.digest,
+        "checkpoint": model.digest,
         "decoding": dataclasses.asdict(decoding),
         "input_length": input_length,
-        "soft_prompt": dataclasses.asdict(soft),
+        "soft_prompt": dataclasses.asdict(templates.SoftPrompt()),
     }
     with _Output(output_file, job) as output, progress_bar("infer", total) as advance:
         advance(output.done)
@@ -140,19 +135,6 @@ def infer(
             f"{cut} inputs were longer than infer.input_length={input_length} tokens and were cut",
             file=sys.stderr,
         )
-
-
-def _with_prompt(text: str, vocabulary: Any, soft: templates.SoftPrompt, rows: int) -> list[int]:
-    """The ids of an input whose soft tokens the model's prompt of so many rows has."""
-    ids = templates.encode(text, vocabulary, soft)
-    needed = max(soft.decoder_rows.stop, max(ids, default=0) - vocabulary.soft_id(0) + 1)
-    if needed > rows:
-        raise errors.UserError(
-            f"The input {text[:80]!r} wants row {needed - 1} of the model's soft prompt, which has "
-            f"{rows} rows. Set SoftPrompt.length (PROMPT_LENGTH) and the other fields of "
-            "SoftPrompt as in training."
-        )
-    return ids
 
 
 def read_inputs(path: str) -> Iterator[dict[str, Any]]:

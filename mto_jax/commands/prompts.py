@@ -29,7 +29,6 @@ import scipy.optimize
 from mto_jax import checkpoints, errors
 from mto_jax.checkpoints import peft
 from mto_jax.errors import UserError
-from mto_jax.models.adapters import Adapters
 from mto_jax.text2text.vocabulary import Vocabulary
 
 
@@ -161,20 +160,21 @@ def read(paths: Sequence[pathlib.Path]) -> list[Prompt]:
     Raises:
       UserError: none has a prompt, or their widths differ.
     """
-    loaded: list[tuple[pathlib.Path, Adapters, Mapping[str, np.ndarray], Mapping[str, Any]]] = []
+    loaded: list[tuple[pathlib.Path, np.ndarray, Mapping[str, Any]]] = []
     for path in paths:
         adapters, parameters, description = peft.load_adapter(path)
-        if adapters.prompt_rows:
-            loaded.append((path, adapters, parameters, description))
+        table = adapters.prompt_table(parameters)
+        if table is not None:
+            loaded.append((path, table, description))
         else:
             print(f"{path} has no prompt ({adapters.label}): left out", file=sys.stderr)
     if not loaded:
         raise UserError(f"There is no soft prompt in {', '.join(map(str, paths))}.")
-    tasks = [description.get("task") or path.stem for path, _, _, description in loaded]
+    tasks = [description.get("task") or path.stem for path, _, description in loaded]
     found = []
-    for task, (path, adapters, parameters, description) in zip(tasks, loaded, strict=True):
+    for task, (path, table, description) in zip(tasks, loaded, strict=True):
         name = task if tasks.count(task) == 1 else str(path)
-        found.append(Prompt(name, path, adapters.prompt_table(parameters), description))
+        found.append(Prompt(name, path, table, description))
     first = found[0]
     for other in found:
         if other.table.shape[1] != first.table.shape[1]:

@@ -190,7 +190,7 @@ def train(
     start_step = int(state.step)
     if start_step >= train_steps:
         tell(f"{model_dir} is trained to step {start_step} already; TRAIN_STEPS = {train_steps}")
-        return runs.description(newest)["metrics"]
+        return runs.description(newest)["metrics"] if newest else {}
 
     feed = loop.Feed(batches, functools.partial(sharding.place, mesh=mesh))
     cleanup = contextlib.ExitStack()

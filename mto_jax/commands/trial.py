@@ -20,8 +20,9 @@ import rich.text
 
 from mto_jax import checkpoints, errors
 from mto_jax.decoding import scoring
+from mto_jax.decoding.answers import answer, slots
 from mto_jax.decoding.generation import Decoding
-from mto_jax.evaluation.evaluator import answer, choice_ids, predict, slots
+from mto_jax.evaluation.evaluator import choice_ids, predict
 from mto_jax.text2text import phrases, record_sets, records, templates
 from mto_jax.text2text.task import example
 from mto_jax.text2text.templates import Template, Wording
@@ -109,14 +110,17 @@ def trial(
         is wrong with a typed line is printed, and the next is asked for.
     """
     use_compilation_cache()
-    if (relation is None) == (task is None):
+    if relation is not None and task is None:
+        subject = of_relation(relation)
+    elif task is not None and relation is None:
+        subject = of_task(task, module)
+    else:
         raise errors.UserError(
             "Give either a relation of ATOMIC (--relation=xIntent) or a data set "
             "(--task=commonsenseqa)."
         )
     opened = checkpoints.open(model_dir, checkpoint)
     vocabulary = opened.adopt_vocabulary()
-    subject = of_relation(relation) if relation else of_task(task, module)
     model = opened.model(vocabulary)
     decoding = decoding or Decoding()
 
@@ -263,7 +267,8 @@ def table(title: str, answers: list[Answer]) -> rich.table.Table:
             f"{row.log_likelihood:.2f}",
         ]
         if ranked:
-            cells.append(rich.text.Text(f"{row.ranked[0]} ({row.ranked[1]:.0%})"))
+            best, probability = row.ranked or ("", 0.0)
+            cells.append(rich.text.Text(f"{best} ({probability:.0%})" if best else ""))
         result.add_row(*cells)
     return result
 

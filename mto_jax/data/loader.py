@@ -112,7 +112,10 @@ def train_iterator(
             rates=prepared.rates,
             seed=seed,
         ),
-        capacity=tuple(prepared.task_feature_lengths.values()),
+        capacity=(
+            prepared.task_feature_lengths["inputs"],
+            prepared.task_feature_lengths["targets"],
+        ),
         pack=pack,
         batch_size=batch_size,
         rows=(
@@ -276,14 +279,15 @@ class _PlanIterator(grain.DatasetIterator):
 
     def _take(self, count: int) -> np.ndarray:
         """Return row (from 0), task and record of the examples of the next rows, int64 [N, 3]."""
-        pieces, taken = [np.empty((0, 3), np.int64)], 0
+        pieces: list[np.ndarray] = [np.empty((0, 3), np.int64)]
+        taken = 0
         while taken < count:
             if self._window is None:
                 self._window = self._plan.window(self._number)
             rows = self._window[:, 0]
             number = min(count - taken, int(rows[-1]) + 1 - self._row)
             here = slice(*np.searchsorted(rows, (self._row, self._row + number)))
-            pieces.append(self._window[here] + (taken - self._row, 0, 0))
+            pieces.append(self._window[here] + np.array([taken - self._row, 0, 0]))
             self._row += number
             taken += number
             if self._row > rows[-1]:
@@ -318,7 +322,7 @@ class _Read:
             records = self._readers[i].read(record_N[here])
             examples[here] = [shards.decode(record, extras=False) for record in records]
         marks = task_N + 1 if self._task_ids else None
-        return assemble(examples, row_N, self._rows, self._capacity, marks), state
+        return assemble(list(examples), row_N, self._rows, self._capacity, marks), state
 
 
 class TrainIterator(grain.DatasetIterator):

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 import gin
+import gin.config
 import numpy as np
 
 from mto_jax import config as gin_files

@@ -47,16 +47,16 @@ def permute(index: np.ndarray, size: int, epoch: np.ndarray, seed: int) -> np.nd
     # Below three bits a half the network is too small to mix well.
     half = np.uint64(max(3, ((size - 1).bit_length() + 1) // 2))
     mask = (np.uint64(1) << half) - np.uint64(1)
-    seed = _mix(np.full(1, seed, np.uint64))
+    salt = _mix(np.full(1, seed, np.uint64))
     epoch = np.atleast_1d(np.asarray(epoch, np.uint64))
-    key = np.broadcast_to(_mix(epoch * np.uint64(_GOLDEN) + seed), np.shape(index))
+    key = np.broadcast_to(_mix(epoch * np.uint64(_GOLDEN) + salt), np.shape(index))
     value = np.array(index, np.uint64)
     todo = np.ones(value.shape, bool)
     while todo.any():
         left, right = value[todo] >> half, value[todo] & mask
         for i in range(1, _ROUNDS + 1):
-            salt = np.uint64(i * _GOLDEN % 2**64)
-            left, right = right, left ^ (_mix(right + key[todo] + salt) & mask)
+            step = np.uint64(i * _GOLDEN % 2**64)
+            left, right = right, left ^ (_mix(right + key[todo] + step) & mask)
         value[todo] = left << half | right
         todo &= value >= size
     return value.astype(np.int64)

@@ -26,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import gin
 import numpy as np
 import rich.progress
+import rich.text
 import seqio
 import tensorflow as tf
 
@@ -36,7 +37,7 @@ from mto_jax.files import digest, lock
 from mto_jax.metrics import by_kind
 from mto_jax.text2text import registration, registry, vocabulary
 
-FEATURES = ("inputs", "targets")
+FEATURES: tuple[str, ...] = ("inputs", "targets")
 
 
 def prepare(config: DatasetConfig) -> manifest.Prepared:
@@ -54,8 +55,10 @@ def prepare(config: DatasetConfig) -> manifest.Prepared:
         prepared = manifest.find(config)
         if prepared is None:
             provider = _provider(config)
-            write = _write_mixture if isinstance(provider, seqio.Mixture) else _write_task
-            prepared = write(config, provider)
+            if isinstance(provider, seqio.Mixture):
+                prepared = _write_mixture(config, provider)
+            else:
+                prepared = _write_task(config, provider)
     return prepared
 
 
@@ -244,7 +247,7 @@ def _commit(
 def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Path) -> dict:
     """Shards and the table of lengths; returns what the manifest says about them."""
     lengths = array.array("i")
-    trimmed = dict.fromkeys(FEATURES, 0)
+    trimmed: dict[str, int] = dict.fromkeys(FEATURES, 0)
     passes = []
 
     def records() -> Iterator[bytes]:
@@ -333,9 +336,9 @@ def _progress(config: DatasetConfig, task: seqio.Task, items: Iterable[dict]) ->
 class _Speed(rich.progress.ProgressColumn):
     """Examples per second."""
 
-    def render(self, task: rich.progress.Task) -> rich.progress.Text:
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
         speed = task.finished_speed or task.speed
-        return rich.progress.Text(f"{speed:.0f}/s" if speed else "")
+        return rich.text.Text(f"{speed:.0f}/s" if speed else "")
 
 
 def _plain(value):
@@ -425,10 +428,12 @@ def _writing(config: DatasetConfig) -> Iterator[None]:
     except errors.UserError:
         raise
     except (OSError, RuntimeError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        if not (full or isinstance(error, OSError)):
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            reason = "the disk is full"
+        elif isinstance(error, OSError):
+            reason = error.strerror or str(error)
+        else:
             raise
-        reason = "the disk is full" if full else f"{error.strerror or error}"
         raise errors.UserError(
             f"Cannot write prepared data to {config.directory}: {reason}. Make room or choose "
             "another folder with the environment variable MTO_CACHE_DIR or "

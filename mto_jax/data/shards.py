@@ -4,6 +4,7 @@
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -23,7 +24,8 @@ def encode(example: Mapping) -> bytes:
     """
     ids = {key: example[key].astype("<i4").tobytes() for key in ("inputs", "targets")}
     extras = {key: value for key, value in example.items() if key not in ids}
-    return msgpack.packb({**ids, "extras": msgpack.packb(extras)})
+    packed: Any = msgpack.packb({**ids, "extras": msgpack.packb(extras)})
+    return packed
 
 
 def decode(record: bytes, extras: bool = True) -> dict:
@@ -51,10 +53,10 @@ def write(
       the number of records of each file, in order.
     """
     counts: dict[str, int] = {}
-    writer, size = None, shard_bytes
+    writer, size = None, 0
     try:
         for record in records:
-            if size >= shard_bytes:
+            if writer is None or size >= shard_bytes:
                 if writer is not None:
                     writer.close()
                 name = f"data-{len(counts):05d}.array_record"

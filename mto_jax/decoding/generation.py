@@ -13,17 +13,17 @@ Letters: B sources, W hypotheses (beams or samples) of each, S source, T output.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import gin
 import jax
 import numpy as np
-from flax import nnx
 
 from mto_jax import errors, fields
 from mto_jax.data.packing import bucket
 from mto_jax.decoding import replicas, search
+from mto_jax.models.t5 import T5
 
 METHODS = ("greedy", "sample", "beam", "beam_sample")
 _BEAMS, _DRAWS = ("beam", "beam_sample"), ("sample", "beam_sample")
@@ -128,12 +128,15 @@ class Decoding:
                     f"Decoding.{name} is {getattr(self, name)!r}; it must be {rule}."
                 )
 
-    from_dict = classmethod(fields.from_dict)
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`, see `fields.from_dict`."""
+        return fields.from_dict(cls, values)
 
     @property
     def rows(self) -> int:
         """W: hypotheses that are decoded for each source."""
-        return self.num_beams if self.method in _BEAMS else self.num_outputs
+        return (self.num_beams or 1) if self.method in _BEAMS else self.num_outputs
 
     def __str__(self) -> str:
         """Returns method, length and what differs from greedy decoding, as keyword arguments."""
@@ -162,7 +165,7 @@ class Output(NamedTuple):
 
 
 def decode(
-    model: nnx.Module,
+    model: T5,
     inputs: Sequence[Sequence[int]],
     decoding: Decoding,
     vocabulary: Any,

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from mto_jax.data.packing import bucket
 from mto_jax.decoding import generation, replicas
 from mto_jax.models.partitioning import platform
+from mto_jax.models.t5 import T5
 
 # Logits that are held at once. 2 M floats, 8 MiB, are read again while they are still in a
 # processor's cache; an accelerator wants fewer and larger slices.
@@ -45,7 +45,7 @@ class TokenScores(NamedTuple):
 
 
 def token_scores(
-    model: nnx.Module,
+    model: T5,
     batch: Mapping[str, Any],
     *,
     counted_BxT: np.ndarray | None = None,
@@ -72,7 +72,7 @@ def token_scores(
     return _program(replicated, rows, mesh=mesh)
 
 
-def log_likelihood(model: nnx.Module, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+def log_likelihood(model: T5, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
     """Returns log-likelihoods of targets: (sum_B of natural logarithms, count_B of tokens).
 
     A row holds one example; tokens count by `batch["decoder_loss_weights"]` (the loader's count
@@ -117,7 +117,7 @@ def depth_rank(rank_BxT: np.ndarray, weights_BxT: np.ndarray) -> np.ndarray:
 
 
 def score_choices(
-    model: nnx.Module,
+    model: T5,
     inputs: Sequence[Sequence[int]],
     choices: Sequence[Sequence[Sequence[int]]],
     vocabulary: Any,
@@ -168,7 +168,7 @@ def score_choices(
 
 
 def unconditional(
-    model: nnx.Module,
+    model: T5,
     inputs: Sequence[Sequence[int]],
     choices: Sequence[Sequence[Sequence[int]]],
     vocabulary: Any,

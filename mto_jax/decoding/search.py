@@ -109,7 +109,8 @@ def program(
         ids_V = jnp.arange(replicated.model().config.vocab_size)
         # T5 starts its decoder with the padding id.
         rules = _Rules(stops, jnp.isin(ids_V, stops), ids_V < num_ids, pad_id, prefix)
-        return _decode(replicated, *rows, rules, decoding, slots)
+        tokens_MxS, lengths_M, key_M = rows
+        return _decode(replicated, tokens_MxS, lengths_M, key_M, rules, decoding, slots)
 
     return replicas.shard_rows(mesh, decode)(
         (replicated, stops, num_ids), (tokens_MxS, lengths_M, key_M)
@@ -341,7 +342,7 @@ def _largest(decoding, rules, state, scores_RxV) -> tuple[_Extensions, _Extensio
         jnp.broadcast_to(jnp.tile(rules.stops, W)[None], (B, W * stops)),
     )
     both = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), on, over)
-    return tuple(c.take(jax.lax.top_k(c.score, W)[1]) for c in (both, on))
+    return both.take(jax.lax.top_k(both.score, W)[1]), on.take(jax.lax.top_k(on.score, W)[1])
 
 
 def _drawn(decoding, rules, state, scores_RxV) -> tuple[_Extensions, _Extensions]:

@@ -3,6 +3,7 @@
 """Dev sets during training: loss, the tasks' own metrics, sample predictions."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -48,10 +49,10 @@ class Evaluator:
         return metrics, samples
 
     def _sums(self, task: Prepared, parameters: states.Parameters) -> dict[str, float]:
-        total = None
+        total: dict[str, Any] = {}
         for rows, _ in loader.eval_batches(task, batch_size=self.batch_size):
             sums = self.step(parameters, sharding.place_whole(rows, self.mesh))
-            total = sums if total is None else jax.tree.map(np.add, total, sums)
+            total = jax.tree.map(np.add, total, sums) if total else sums
         return {name: float(value) for name, value in total.items()}
 
     def _answers(self, task: Prepared, parameters: states.Parameters) -> Result | None:

@@ -13,31 +13,31 @@ import functools
 import importlib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gin
 import numpy as np
-from flax import nnx
 
 from mto_jax import errors
 from mto_jax.data import loader
 from mto_jax.data.manifest import Prepared
 from mto_jax.decoding import generation as decoding_lib
 from mto_jax.decoding import scoring
+from mto_jax.decoding.answers import answer, slots
 from mto_jax.decoding.generation import Decoding
+from mto_jax.frames import frame
 from mto_jax.metrics import statistics
 from mto_jax.metrics import text as metrics_lib
 from mto_jax.metrics.by_kind import place
+from mto_jax.models.t5 import T5
 from mto_jax.text2text import task as tasks
 from mto_jax.text2text import templates
 from mto_jax.text2text.task import Task
 from mto_jax.text2text.templates import SoftPrompt, Template
 from mto_jax.text2text.vocabulary import Vocabulary
 
-_SENTINEL = re.compile(r"<extra_id_\d+>")
 Example = Mapping[str, Any]  # a record of prepared data, or `text2text.task.example`
 
 
@@ -90,13 +90,21 @@ class Result:
         """The metrics without their intervals."""
         return {name: interval.value for name, interval in self.metrics.items()}
 
+    def to_pandas(self) -> Any:
+        """Returns a `pandas.DataFrame`: a row an example, the scores in columns of their own."""
+        head = {"task": self.task, "split": self.split}
+        return frame(
+            head | {k: v for k, v in row.items() if k != "scores"} | row.get("scores", {})
+            for row in self.rows
+        )
+
     def jsonl(self) -> str:
         """The rows, one JSON object a line."""
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
 
 
 def evaluate_dataset(
-    model: nnx.Module,
+    model: T5,
     prepared: Prepared,
     vocabulary: Vocabulary,
     decoding: Decoding,
@@ -129,7 +137,7 @@ def evaluate_dataset(
 
 
 def evaluate_records(
-    model: nnx.Module,
+    model: T5,
     task: Task,
     template: Template,
     vocabulary: Vocabulary,
@@ -138,6 +146,7 @@ def evaluate_records(
     soft: SoftPrompt | None = None,
     decoding: Decoding | None = None,
     batch_size: int = 32,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Result:
     """Evaluate `model` on the held-out records of a task under a template.
 
@@ -145,6 +154,7 @@ def evaluate_records(
       lengths: most tokens of "inputs" and "targets".
       soft: which rows a soft prompt has; None means gin's.
       decoding: None is greedy, whatever gin says.
+      progress: called with the number of examples just decoded.
 
     Raises:
       UserError: a record that does not fit the lengths, or a metric whose model is missing.
@@ -162,12 +172,13 @@ def evaluate_records(
         decoding,
         rank=False,
         batch_size=batch_size,
+        progress=progress,
     )
     return dataclasses.replace(result, task=task.name)
 
 
 def evaluate_examples(
-    model: nnx.Module,
+    model: T5,
     examples: Sequence[Example],
     functions: Sequence[metrics_lib.Metric],
     vocabulary: Vocabulary,
@@ -218,7 +229,7 @@ def evaluate_examples(
 
 
 def predict(
-    model: nnx.Module,
+    model: T5,
     examples: Sequence[Example],
     vocabulary: Vocabulary,
     decoding: Decoding,
@@ -287,33 +298,6 @@ def best_of(
                 scores_KxN = np.stack([scores[name] for scores in scores_K])
                 best[f"best_of_{len(scores_K)}_{name}"] = scores_KxN.max(axis=0)
     return statistics.bootstrap(statistics.mean(best)) if best else {}
-
-
-def answer(text: str, slots: int = 1) -> str:
-    """The answer in a decoded text.
-
-    A text that starts with `<extra_id_0>` answers in slots: what stands between that sentinel and
-    the next is the answer, or, for a template of several slots, the texts after the first `slots`
-    sentinels. Any other text is the answer as it stands.
-
-    >>> answer("<extra_id_0> a cup <extra_id_1> is here"), answer("a cup")
-    ('a cup', 'a cup')
-    >>> answer("<extra_id_0> bank <extra_id_1> choice2", slots=2)
-    'bank choice2'
-    """
-    if not text.startswith("<extra_id_0>"):
-        return text.strip()
-    pieces = _SENTINEL.split(text)[1 : 1 + slots]
-    return " ".join(piece.strip() for piece in pieces).strip()
-
-
-def slots(target: str) -> int:
-    """How many answers a target text has: its sentinels, or 1 without any.
-
-    >>> slots("<extra_id_0> bank <extra_id_1> choice2"), slots("a cup")
-    (2, 1)
-    """
-    return max(1, len(_SENTINEL.findall(target)))
 
 
 def metric_names(task: Prepared | Task) -> list[str]:

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mto_jax.evaluation.evaluator import Result, answer, slots
+from mto_jax.decoding.answers import answer, slots
+from mto_jax.evaluation.evaluator import Result
 from mto_jax.metrics import text as text_metrics
 from mto_jax.metrics.statistics import Interval
 
@@ -179,13 +180,16 @@ def bars(title: str, rows: Sequence[tuple[str, Interval]], marked: str = "") -> 
     top, bottom = _round_up(max(0.0, *ends)), 0.0 - _round_up(max(0.0, -min(ends)))
     top = top if top > bottom else 1.0
 
-    def place(value: float | None) -> float | None:
-        return None if value is None else round(100 * (value - bottom) / (top - bottom), 2)
+    def place(value: float) -> float:
+        return round(100 * (value - bottom) / (top - bottom), 2)
+
+    def bound(value: float | None) -> float | None:
+        return None if value is None else place(value)
 
     return Bars(
         title,
         [
-            Bar(label, i, place(i.value), place(i.low), place(i.high), label == marked)
+            Bar(label, i, place(i.value), bound(i.low), bound(i.high), label == marked)
             for label, i in rows
         ],
         [f"{tick:g}" for tick in (bottom, round((bottom + top) / 2, 6), top)],

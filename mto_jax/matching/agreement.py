@@ -4,6 +4,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -62,4 +63,5 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
 
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
-    return round(float(stats.spearmanr(a, b).statistic), 12)
+    result: Any = stats.spearmanr(a, b)
+    return round(float(result.statistic), 12)

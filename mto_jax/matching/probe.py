@@ -54,7 +54,8 @@ def probe(
     }
     values = {template: mean_of(scores).value()["value"] for template, scores in known.items()}
     masked, plain = (
-        max((t for t in values if t.masked == masked), key=values.get) for masked in (True, False)
+        max((t for t in values if t.masked == masked), key=values.__getitem__)
+        for masked in (True, False)
     )
     return judge(
         task.name,

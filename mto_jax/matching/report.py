@@ -86,6 +86,8 @@ def figure(verdicts: Sequence[Verdict]) -> matplotlib.figure.Figure:
         panel.set_axis_off()
     for panel, score in zip(panels.flat, scores, strict=False):
         for verdict in (v for v in valued if v.score == score):
+            if verdict.value is None or verdict.low is None or verdict.high is None:
+                continue
             below, above = verdict.value - verdict.low, verdict.high - verdict.value
             panel.errorbar(
                 verdict.value,

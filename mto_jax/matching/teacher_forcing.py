@@ -52,7 +52,7 @@ def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list
     share = lengths_Nx2[:, 1].sum() / lengths_Nx2[:, 0].sum()
     T = bucket(max(longest_target, round(S * share)))
     row_N = packing.pack(lengths_Nx2, (S, T))
-    found: list[TailScores | None] = [None] * len(examples)
+    scored: dict[int, TailScores] = {}
     for start in range(0, row_N.max() + 1, ROWS):
         chosen = np.flatnonzero((row_N >= start) & (row_N < start + ROWS))
         batch, sources_BxT, places = _batch(
@@ -64,8 +64,8 @@ def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list
         for i, row, place in places:
             here = row, slice(place, place + len(examples[i][1]))
             tail = tail_BxT[here]
-            found[i] = TailScores(log_probs_BxT[here][tail], ranks_BxT[here][tail])
-    return found
+            scored[i] = TailScores(log_probs_BxT[here][tail], ranks_BxT[here][tail])
+    return [scored[i] for i in range(len(examples))]
 
 
 def _units(examples: Sequence[Example]) -> list[tuple[tuple[int, ...], list[int]]]:

@@ -55,9 +55,9 @@ def judge(
     """The verdict of a metric named "value", bootstrapped over its examples."""
     interval = bootstrap(statistics)["value"]
     decision = NO_WINNER
-    if interval.low > threshold:
+    if interval.low is not None and interval.low > threshold:
         decision = MASK_FILLING
-    elif interval.high < threshold:
+    elif interval.high is not None and interval.high < threshold:
         decision = MAP_PHRASAL
     return Verdict(
         task,

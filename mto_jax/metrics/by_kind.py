@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of a task: its own, or the defaults of its kind of record."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from mto_jax.metrics import text
@@ -22,6 +22,7 @@ class TaskMetrics(NamedTuple):
     decides: str = ""
 
 
+OF_KIND = TaskMetrics((), "OF_KIND")  # stands for the defaults of a record's kind
 BY_KIND = {
     "triple": TaskMetrics((text.rouge, text.bleu, text.exact_match, text.diversity), "rougeL"),
     "multiple_choice": TaskMetrics((text.accuracy,), "accuracy"),
@@ -39,7 +40,7 @@ def task_metrics(kind: str, functions: Sequence[Metric] | None, decides: str) ->
     return TaskMetrics(functions, decides)
 
 
-def place(metric: Metric) -> str:
+def place(metric: Callable) -> str:
     """Returns "module:function", the name by which manifests and gin know a metric."""
     function = getattr(metric, "func", metric)  # functools.partial
     return f"{function.__module__}:{function.__qualname__}"

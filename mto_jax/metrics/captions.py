@@ -68,7 +68,7 @@ def meteor_stem(targets: References, predictions: Sequence[str]) -> statistics.S
     return statistics.mean({"meteor_stem": _meteor(targets, predictions, none)})
 
 
-def _meteor(targets: References, predictions: Sequence[str], wordnet: _Synonyms) -> np.ndarray:
+def _meteor(targets: References, predictions: Sequence[str], wordnet: Any) -> np.ndarray:
     from nltk.translate import meteor_score
 
     words, stemmer = _tokenizer(), _stemmer()
@@ -134,7 +134,7 @@ def cider_scores(texts: ngrams.Texts) -> np.ndarray:
     total_M = np.zeros(len(example_M))
     for reference_MxG, prediction_NxG in texts.ngrams(ORDERS):
         entries = reference_MxG.tocoo()
-        seen = scipy.sparse.csr_array(
+        seen: Any = scipy.sparse.csr_array(
             (np.ones(entries.nnz), (example_M[entries.row], entries.col)), prediction_NxG.shape
         )
         frequency_G = np.bincount(seen.indices, minlength=seen.shape[1])

@@ -98,13 +98,15 @@ def correlation(targets: References, predictions: Sequence[str]) -> statistics.S
     Raises:
       UserError: a reference is not a number.
     """
-    true_N = [_number(references[0]) for references in targets]
-    for i, value in enumerate(true_N):
+    true_N: list[float] = []
+    for i, references in enumerate(targets):
+        value = _number(references[0])
         if value is None:
             raise errors.UserError(
                 f"Example {i}: the reference {targets[i][0]!r} is not a number, so a correlation "
                 "cannot be computed. Give the task another metric, such as accuracy."
             )
+        true_N.append(value)
     predicted_N = [_number(prediction) for prediction in predictions]
     worst = min(true_N) - 1
     pairs_N = [

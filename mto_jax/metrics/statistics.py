@@ -8,9 +8,9 @@ comparison, Koehn, "Statistical Significance Tests for Machine Translation Evalu
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 # The resampling counts held at once: 4 M int64 = 32 MB.
 _COUNTS_AT_ONCE = 1 << 22
@@ -21,13 +21,13 @@ class Statistics:
     """The sufficient statistics of every example, from which any resample is scored cheaply.
 
     Attributes:
-      values_NxK: K numbers per example whose sums over the examples decide the metric: the scores
+      values_NxK: K numbers per example, a NumPy array, whose sums over the examples decide the metric: the scores
         themselves for a mean, match counts for BLEU. A SciPy sparse array if most are 0.
       finish: `finish(sums_..xK, num_examples)` -> metric values of shape `...` by name.
       per_example: scores of single examples [N] by name, where the metric has them.
     """
 
-    values_NxK: np.ndarray | scipy.sparse.csr_array
+    values_NxK: Any
     finish: Callable[[np.ndarray, int], dict[str, np.ndarray]]
     per_example: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 

@@ -24,6 +24,7 @@ import functools
 import re
 import string
 from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import numpy as np
 
@@ -32,13 +33,14 @@ from mto_jax.metrics import ngrams, statistics
 
 References = Sequence[Sequence[str]]
 Metric = Callable[[References, Sequence[str]], dict[str, float]]
+Make = Callable[[References, Sequence[str]], statistics.Statistics]
 
 
-def metric(
-    make: Callable[[References, Sequence[str]], statistics.Statistics] | None = None,
-    *,
-    ready: Callable[[], object] = lambda: "",
-) -> Metric:
+@overload
+def metric(make: Make) -> Metric: ...
+@overload
+def metric(*, ready: Callable[[], object]) -> Callable[[Make], Metric]: ...
+def metric(make: Make | None = None, *, ready: Callable[[], object] = lambda: "") -> Any:
     """Returns the SeqIO metric over the `Statistics` that `make` computes."""
     if make is None:
         return functools.partial(metric, ready=ready)
@@ -51,8 +53,7 @@ def metric(
     def function(targets, predictions):
         return with_statistics(targets, predictions).value()
 
-    function.statistics = with_statistics
-    function.ready = ready
+    vars(function).update(statistics=with_statistics, ready=ready)
     return function
 
 
@@ -134,7 +135,7 @@ def bleu(targets: References, predictions: Sequence[str]) -> statistics.Statisti
     takes the reference of the nearest length, per example. Post, "A Call for Clarity in Reporting
     BLEU Scores", WMT 2018.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     # The order decides the score of a sentence, which is not used, and not its counts.
     return _bleu(BLEU(force=True, effective_order=True), targets, predictions)
@@ -164,7 +165,8 @@ def chrf(targets: References, predictions: Sequence[str]) -> statistics.Statisti
     sacrebleu has no public counts of a sentence, so these are its n-grams and our sums. Popovic,
     "chrF: character n-gram F-score for automatic MT evaluation", WMT 2015.
     """
-    from sacrebleu.metrics import CHRF, helpers
+    from sacrebleu.metrics import helpers
+    from sacrebleu.metrics.chrf import CHRF
 
     def ngrams(text: str) -> list[collections.Counter]:
         return helpers.extract_all_char_ngrams(text, CHRF.CHAR_ORDER)

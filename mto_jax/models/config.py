@@ -3,6 +3,8 @@
 """What a T5 is: its sizes and options, as one frozen dataclass."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
 
 import gin
 
@@ -100,4 +102,7 @@ class T5Config:
                 "T5Config.attention='xla'."
             )
 
-    from_dict = classmethod(fields.from_dict)
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`, see `fields.from_dict`."""
+        return fields.from_dict(cls, values)

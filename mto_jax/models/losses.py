@@ -7,8 +7,8 @@ computes the logits of a slice, its loss and, if a gradient is wanted, at once t
 hidden states and head, so the logits are neither kept for backward nor computed a second time.
 """
 
-import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -125,8 +125,9 @@ def _slice(
     return (jnp.sum(loss_BxT), sums, loss_BxT), gradient_BxTxV
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _sliced(z_loss, smoothing, hidden_NxBxTxD, unembedding_DxV, targets_NxBxT, weights_NxBxT):
+def _values(
+    z_loss, smoothing, hidden_NxBxTxD, unembedding_DxV, targets_NxBxT, weights_NxBxT
+) -> tuple[jax.Array, Any, jax.Array]:
     head_DxV = unembedding_DxV.astype(hidden_NxBxTxD.dtype)
 
     def body(slices):
@@ -186,4 +187,5 @@ def _sliced_backward(z_loss, smoothing, gradients, cotangents):
     return d_hidden, d_head, None, None
 
 
+_sliced: Any = jax.custom_vjp(_values, nondiff_argnums=(0, 1))
 _sliced.defvjp(_sliced_forward, _sliced_backward, symbolic_zeros=True)

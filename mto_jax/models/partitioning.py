@@ -51,14 +51,14 @@ def partition_spec(
     taken: set[str] = set()
     entries = []
     for name, size in zip(logical_axes, shape, strict=True):
-        wanted = rules.get(name) if name else None
-        wanted = (wanted,) if isinstance(wanted, str) else (wanted or ())
+        rule = (rules.get(name) if name else None) or ()
+        wanted = (rule,) if isinstance(rule, str) else tuple(rule)
         free = tuple(axis for axis in wanted if axis not in taken)
         if not free or size % math.prod(mesh.shape[axis] for axis in free):
             entries.append(None)
             continue
         taken.update(free)
-        entries.append(free if len(free) > 1 else free[0])
+        entries.append(free[0] if len(free) == 1 else free)
     return PartitionSpec(*entries)
 
 

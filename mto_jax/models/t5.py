@@ -17,6 +17,7 @@ padding and number the packed examples of a row from 1; a row that holds one exa
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ class EncoderLayer(nnx.Module):
     def __call__(
         self,
         x_BxSxD: jax.Array,
-        bias_1xHxSxS: jax.Array,
+        bias_1xHxSxS: jax.Array | None,
         mask_Bx1xSxS: jax.Array,
         dropout: Dropout,
     ) -> jax.Array:
@@ -101,7 +102,7 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self,
         x_BxTxD: jax.Array,
-        bias_1xHxTxT: jax.Array,
+        bias_1xHxTxT: jax.Array | None,
         mask_Bx1xTxT: jax.Array,
         dropout: Dropout,
         encoded_BxSxD: jax.Array,
@@ -135,12 +136,12 @@ class DecoderLayer(nnx.Module):
         attention = self.self_attention
         y_Rx1xD = self.self_attention_norm(x_Rx1xD)
         groups, shape = mask_Gx1xUxN.shape[0], (*x_Rx1xD.shape[:2], attention.num_heads, -1)
-        past = tuple(
-            jax.lax.dynamic_update_slice_in_dim(
-                cached_GxHxNxK, _grouped(attention.project(y_Rx1xD, name), groups), place, axis=2
-            )
-            for cached_GxHxNxK, name in zip(past, ("key", "value"), strict=True)
-        )
+
+        def grown(cached_GxHxNxK: jax.Array, name: str) -> jax.Array:
+            new_GxHxUxK = _grouped(attention.project(y_Rx1xD, name), groups)
+            return jax.lax.dynamic_update_slice_in_dim(cached_GxHxNxK, new_GxHxUxK, place, axis=2)
+
+        past = grown(past[0], "key"), grown(past[1], "value")
         q_GxHxUxK = _grouped(attention.project(y_Rx1xD, "query"), groups)
         y_GxHxUxK = attend(q_GxHxUxK, *past, bias_1xHx1xN, mask_Gx1xUxN)
         x_Rx1xD = x_Rx1xD + attention.merge(_heads_first(y_GxHxUxK).reshape(shape))
@@ -222,7 +223,7 @@ class Stack(nnx.Module):
         x_BxTxD, _ = jax.lax.scan(body, x_BxTxD, slices, unroll=unroll)
         return dropout(self.final_norm(x_BxTxD))
 
-    def unstacked(self) -> list[nnx.Module]:
+    def unstacked(self) -> list[Any]:
         """The layers one by one."""
         graphdef, weights = nnx.split(self.layers)
         return [

@@ -24,7 +24,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gin
 import numpy as np
@@ -431,7 +431,7 @@ def ul2(
     as often. Raw length: the smallest among the rows', since the row is drawn after the text is
     cut.
     """
-    mode, density, mean_span_length = denoisers[rng.integers(len(denoisers))]
+    mode, density, mean_span_length = denoisers[int(rng.integers(len(denoisers)))]
     if mean_span_length is None:
         split = _prefix_tokens(len(tokens), 1 - density)
         inputs, targets = tokens[:split], tokens[split:]
@@ -680,8 +680,7 @@ def preprocessor(name: str) -> Callable:
             targets = _padded([t for _, t in pairs], sequence_length["targets"], vocab.eos_id)
             return *inputs, *targets
 
-        @seqio.map_over_dataset(num_seeds=1)
-        def corrupt_batches(batch, seed):
+        def corrupted(batch, seed):
             columns = [tf.stack(seed), *(batch[field] for field in objective.fields)]
             outputs = tf.numpy_function(corrupt_batch, columns, [tf.int32] * 4)
             for output, rank in zip(outputs, (2, 1, 2, 1), strict=True):
@@ -691,6 +690,7 @@ def preprocessor(name: str) -> Callable:
         def unpadded(inputs, inputs_size, targets, targets_size):
             return {"inputs": inputs[:inputs_size], "targets": targets[:targets_size]}
 
+        corrupt_batches: Any = seqio.map_over_dataset(corrupted, num_seeds=1)
         strings = dataset.map(lambda example: {f: example[f] for f in objective.fields})
         return corrupt_batches(strings.batch(BATCH)).unbatch().map(unpadded)
 

@@ -192,7 +192,7 @@ def _json_list_or_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
     decoder, between = json.JSONDecoder(), re.compile(r"[\s,\[]*")
     number, end = 1, 0
     for _ in range(count):  # once more one by one, for the line on which each object begins
-        start = between.match(text, end).end()
+        start = next(between.finditer(text, end)).end()
         number += text.count("\n", end, start)
         row, stop = decoder.raw_decode(text, start)
         yield number, _object(row, f"{path}, line {number}")

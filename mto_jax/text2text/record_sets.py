@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.metrics.by_kind import TaskMetrics
+from mto_jax.metrics.by_kind import OF_KIND, TaskMetrics
 from mto_jax.text2text import records, registration, registry
 from mto_jax.text2text.templates import Wording
 
@@ -22,18 +22,18 @@ class Wanted:
     task: str
     split: str
     heads: int | None
-    references: int = 3
+    references: int | None = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordSet:
-    """Records of a task, without any template; `metrics` None are the defaults of the kind."""
+    """Records of a task, without any template."""
 
     task: str
     kind: str
     wording: Wording
     records: tuple[records.Record, ...]
-    metrics: TaskMetrics | None = None
+    metrics: TaskMetrics = OF_KIND
 
 
 def read(wanted: Sequence[Wanted], module: str | None = None) -> list[RecordSet]:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator
+from typing import TypeGuard
 
 from mto_jax.errors import UserError
 
@@ -149,7 +150,7 @@ KINDS: dict[str, type] = {
 KIND_NAMES = {record_type: name for name, record_type in KINDS.items()}
 
 
-def has_many_references(record: Record) -> bool:
+def has_many_references(record: Record) -> TypeGuard["Triple | Generation"]:
     """Whether records of this kind hold several gold answers (triples and free generation)."""
     return hasattr(record, "with_references")
 
@@ -177,9 +178,10 @@ def one_per_head(records: Iterable[Record]) -> list[Record]:
         key: object = len(merged)
         if has_many_references(record):
             key = (record.task, getattr(record, "relation", ""), record.head)
-            if key in merged:
-                every = dict.fromkeys(merged[key].references + record.references)
-                record = merged[key].with_references(tuple(every))
+            known = merged.get(key)
+            if known is not None and has_many_references(known):
+                every = dict.fromkeys(known.references + record.references)
+                record = known.with_references(tuple(every))
         merged[key] = record
     return list(merged.values())
 

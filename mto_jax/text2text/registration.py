@@ -183,7 +183,7 @@ def register_records(
     missing = [label for label in labels if related and label not in related]
     if missing:
         raise UserError(f"The task '{name}' has no related word for: {', '.join(missing)}.")
-    words = _Words(phrase, tuple(names), tuple(labels), tuple((related or {}).items()))
+    words = _Words(phrase, (names[0], names[1]), tuple(labels), tuple((related or {}).items()))
     if isinstance(phrase, str):
         templates.check_phrase(phrase)
 
@@ -303,9 +303,7 @@ def register_file(
     }
     for file in files.values():
         file.check()  # a missing file is an error now, not when a run starts
-    splits: dict[str, Reader] = files
-    if not isinstance(path, Mapping):
-        splits = by_heads(files["train"])
+    splits = files if isinstance(path, Mapping) else by_heads(files["train"])
     return register_records(
         name,
         kind=kind,

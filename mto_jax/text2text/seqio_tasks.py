@@ -52,7 +52,8 @@ class RecordSource(seqio.DataSource):
         self, split="train", shuffle=True, seed=None, shard_info=None, **_
     ) -> tf.data.Dataset:
         kept = self.data.some_records_of(split)
-        dataset = tf.data.Dataset.from_tensor_slices(self._columns(kept))
+        columns: Any = self._columns(kept)
+        dataset = tf.data.Dataset.from_tensor_slices(columns)
         if shard_info:
             dataset = dataset.shard(shard_info.num_shards, shard_info.index)
         if shuffle:
@@ -114,13 +115,14 @@ def preprocessor(
 
 def _stack(examples: list[dict[str, Any]]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
     """A list of examples as one structure of arrays."""
-    stacked = {
+    stacked: dict[str, tf.Tensor | tf.RaggedTensor] = {
         name: tf.constant([row[name] for row in examples], dtype) for name, dtype in SCALARS.items()
     }
+    ragged: Any = tf.RaggedTensor  # TensorFlow's annotations lack its class methods
     for name, dtype in LISTS.items():
         values = [value for row in examples for value in row[name]]
         lengths = [len(row[name]) for row in examples]
-        stacked[name] = tf.RaggedTensor.from_row_lengths(tf.constant(values, dtype), lengths)
+        stacked[name] = ragged.from_row_lengths(tf.constant(values, dtype), lengths)
     return stacked
 
 

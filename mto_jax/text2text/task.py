@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mto_jax.metrics.by_kind import BY_KIND, TaskMetrics
+from mto_jax.metrics.by_kind import BY_KIND, OF_KIND, TaskMetrics
 from mto_jax.text2text import records, templates
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template, Wording, Words
 from mto_jax.text2text.vocabulary import Vocabulary
 
-Example = tuple[list[int], list[int]]  # token ids of inputs and targets, with EOS
+Example = tuple[Sequence[int], Sequence[int]]  # token ids of inputs and targets, with EOS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Task:
       wording: the words its templates use.
       train: records with one reference each, the references of a head one after the other.
       held_out: records with all their references.
-      metrics: what predictions are scored by; None stands for the defaults of the kind.
+      metrics: what predictions are scored by.
     """
 
     name: str
@@ -33,10 +33,11 @@ class Task:
     wording: Wording
     train: tuple[records.Record, ...]
     held_out: tuple[records.Record, ...]
-    metrics: TaskMetrics | None = None
+    metrics: TaskMetrics = OF_KIND
 
     def __post_init__(self):
-        object.__setattr__(self, "metrics", self.metrics or BY_KIND[self.kind])
+        if self.metrics == OF_KIND:
+            object.__setattr__(self, "metrics", BY_KIND[self.kind])
 
     @classmethod
     def of(cls, train: RecordSet, held_out: RecordSet) -> "Task":

@@ -26,7 +26,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gin
 
@@ -307,7 +307,7 @@ _BLANK = Words("___")  # a plain template's gap inside a phrase
 
 
 @functools.lru_cache(maxsize=4096)
-def _split_phrase(phrase: str) -> tuple[str | Words, ...]:
+def _split_phrase(phrase: str) -> tuple[Literal["H", "T"] | Words, ...]:
     """The phrase in pieces: "H" where the head stands, "T" where the gap stands, and its words.
 
     >>> [piece if piece in ("H", "T") else piece.text for piece in _split_phrase("After H, they")]
@@ -316,7 +316,7 @@ def _split_phrase(phrase: str) -> tuple[str | Words, ...]:
     ('H', Words(text='is used for', free=False, glued=False))
     """
     split = [piece for piece in re.split(r"\b([HT])\b", phrase.strip()) if piece.strip()]
-    pieces: list[str | Words] = [
+    pieces: list[Literal["H", "T"] | Words] = [
         piece if piece in ("H", "T") else Words(piece.strip(), glued=i > 0 and piece[0] != " ")
         for i, piece in enumerate(split)
     ]
@@ -496,14 +496,14 @@ def tokenise(
 def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftPrompt):
     parts = rendered.source if feature == "inputs" else rendered.target
     fields: list[list[int] | tuple[int, ...]] = []
-    free: list[list[int]] = []
+    free: list[list[int]] = []  # those of `fields` that may give way
     if feature == "targets" and any(isinstance(part, Soft) for part in rendered.source):
         fields.append([vocab.soft_id(row) for row in soft.decoder_rows])
     for part in parts:
         match part:
             case Words(text, True):
-                fields.append(vocab.encode(text))
-                free.append(fields[-1])
+                free.append(vocab.encode(text))
+                fields.append(free[-1])
             case Words(text, _, glued):
                 fields.append(_fixed_ids(vocab, text, glued))
             case Sentinel(number):

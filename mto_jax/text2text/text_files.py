@@ -129,13 +129,15 @@ def source(documents: Callable[[], Iterable[bytes]], input_files: Sequence[str |
     import seqio
     import tensorflow as tf
 
+    paths = [os.fspath(path) for path in input_files]
+
     def dataset(split, shuffle_files, seed=None):
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         limit = held_out_hash(documents())
         if split == "validation" and limit < 0:
             raise UserError(
-                f"{', '.join(input_files) or 'The corpus'} holds a single document, so none can be "
+                f"{', '.join(paths) or 'The corpus'} holds a single document, so none can be "
                 "held out for the split 'validation'. Give more documents, one per line."
             )
 
@@ -153,5 +155,5 @@ def source(documents: Callable[[], Iterable[bytes]], input_files: Sequence[str |
         return tf.data.Dataset.from_generator(batches, output_signature=signature).unbatch()
 
     result = seqio.FunctionDataSource(dataset, splits=SPLITS)
-    result.input_files = [os.fspath(path) for path in input_files]
+    vars(result)["input_files"] = paths
     return result

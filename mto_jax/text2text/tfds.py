@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def _rows(name: str, split: str) -> Iterator[Row]:
         raise errors.missing_package(error) from error
 
     try:
-        builder = tfds.builder(name)
+        builder: Any = tfds.builder(name)
         if not builder.is_prepared():
             _check_connection()
             builder.download_and_prepare()
@@ -86,7 +87,7 @@ def _check_connection() -> None:
     requests.head("https://storage.googleapis.com", timeout=10)
 
 
-def _plain(feature, value):
+def _plain(feature, value) -> Any:
     """Returns a value of TFDS as text files have it: text, number, class name, lists and dicts."""
     feature = getattr(feature, "feature", feature)  # a sequence's elements
     if isinstance(value, dict):

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from mto_jax.data.batch import Batch
 from mto_jax.data.loader import assemble
 from mto_jax.data.packing import bucket
 from mto_jax.errors import UserError
@@ -164,7 +165,7 @@ def row_lengths(
 
 def _batches(
     examples: Sequence[Example], batch_size: int, capacity: tuple[int, int], steps: int, seed: int
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[Batch]:
     rng = np.random.default_rng(seed)
     rows = [
         {"inputs": np.asarray(inputs, np.int32), "targets": np.asarray(targets, np.int32)}

@@ -11,6 +11,7 @@ Every array names its axes (parameters in their metadata, activations in `models
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gin
 import jax
@@ -108,7 +109,7 @@ def place(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     }
 
 
-def place_whole(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+def place_whole(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
     """A global batch that every process holds whole -> the global batch on the devices."""
     sharding = batch_sharding(mesh)
     return {

@@ -48,7 +48,7 @@ class Blueprint:
     abstract: Mapping[str, jax.ShapeDtypeStruct]
     axes: Mapping[str, tuple[str | None, ...]]
 
-    def merge(self, parameters: Mapping[str, jax.Array]) -> nnx.Module:
+    def merge(self, parameters: Mapping[str, jax.Array]) -> Any:
         """Returns the model with these values."""
         leaves = [parameters[name] for name in self.abstract]
         return nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, leaves))
@@ -175,8 +175,9 @@ def abstract_state(
 
     def beside_parameter(path, value):
         name = next((k.key for k in path if getattr(k, "key", None) in trainable), None)
-        same = name is not None and value.shape == trainable[name].shape
-        return placed(value, shardings[name] if same else everywhere)
+        if name is not None and value.shape == trainable[name].shape:
+            return placed(value, shardings[name])
+        return placed(value, everywhere)
 
     optimizer_state = jax.tree_util.tree_map_with_path(
         beside_parameter, jax.eval_shape(optimizer.init, trainable)
@@ -208,18 +209,18 @@ def start(
 
 def parameter_table(plan: Blueprint, names: Sequence[str], mesh: Mesh) -> str:
     """Returns a table of the parameters: name, shape, axes, sharding, trainable or not; totals."""
-    shardings, names = plan.shardings(mesh), set(names)
+    shardings, training = plan.shardings(mesh), set(names)
     rows = [("parameter", "shape", "axes", "sharding", "trainable", "size")]
     for name, value in plan.abstract.items():
         shape = "x".join(map(str, value.shape))
         cut = ", ".join(str(entry) for entry in shardings[name].spec)
         axes = ", ".join(map(str, plan.axes[name]))
-        trains = "yes" if name in names else "no"
+        trains = "yes" if name in training else "no"
         rows.append((name, shape, axes, cut, trains, f"{value.size:,}"))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     total = sum(value.size for value in plan.abstract.values())
-    trained = sum(value.size for name, value in plan.abstract.items() if name in names)
+    trained = sum(value.size for name, value in plan.abstract.items() if name in training)
     lines += ["", f"{total:,} parameters, {trained:,} of them train ({trained / total:.2%})"]
     lines += [f"mesh: {', '.join(f'{axis}={size}' for axis, size in mesh.shape.items())}"]
     return "\n".join(line.rstrip() for line in lines) + "\n"

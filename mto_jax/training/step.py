@@ -150,14 +150,16 @@ def zero_totals(loss: LossFunction, state: TrainState, batch: Batch) -> dict[str
         return {**sums, **batch_counts(batch)}
 
     shapes = jax.eval_shape(sums, state, batch)
-    zeros = {name: np.zeros(value.shape, np.float32) for name, value in shapes.items()}
+    zeros: dict[str, Any] = {
+        name: np.zeros(value.shape, np.float32) for name, value in shapes.items()
+    }
     zeros |= {"gradient_norm": np.float32(0), "learning_rate": np.float32(0)}
     return {**zeros, "steps": np.int32(0), "bad_step": np.int32(NO_BAD_STEP)}
 
 
 def abstract_batch(
     batch_size: int, lengths: Mapping[str, int], mesh: Mesh, *, task_ids: bool = False
-) -> dict[str, jax.ShapeDtypeStruct]:
+) -> Batch:
     """Returns the abstract global batch with `lengths` {"inputs": S, "targets": T}."""
     where = sharding.batch_sharding(mesh)
     S, T = lengths["inputs"], lengths["targets"]
@@ -171,7 +173,7 @@ def abstract_batch(
         "decoder_positions": T,
         "decoder_loss_weights": T,
     } | ({"decoder_task_ids": T} if task_ids else {})
-    return {
+    arrays = {
         name: jax.ShapeDtypeStruct(
             (batch_size, length),
             jnp.float32 if name == "decoder_loss_weights" else jnp.int32,
@@ -179,6 +181,7 @@ def abstract_batch(
         )
         for name, length in features.items()
     }
+    return Batch(**arrays)
 
 
 def compile_step(step: Callable, target: TrainState, totals: Any, batch: Batch, mesh: Mesh) -> Any:

@@ -18,6 +18,7 @@ from mto_jax.evaluation import evaluator
 from mto_jax.evaluation.evaluator import evaluate_records
 from mto_jax.experiments import data, runner
 from mto_jax.experiments.adapters import check_fit, name
+from mto_jax.metrics.by_kind import OF_KIND
 from mto_jax.models.adapters import Adapters, LoRA, PromptTuning
 from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.text2text.record_sets import RecordSet
@@ -135,7 +136,7 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
         QUESTIONS,
         name="places",
         kind="triple",
-        metrics=None,
+        metrics=OF_KIND,
         wording=Wording(RELATIONS["places"]),
         held_out=tuple(records("places", "test")),
     )

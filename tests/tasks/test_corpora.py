@@ -10,7 +10,7 @@ import pytest
 import seqio
 
 from mto_jax.errors import UserError
-from mto_jax.tasks import corpora
+from mto_jax.tasks import corpora, demo
 from mto_jax.text2text import registry, text_files
 from mto_jax.text2text.objectives import OBJECTIVES
 from mto_jax.text2text.text_files import held_out_hash, read_documents, text_corpora
@@ -154,6 +154,7 @@ def test_corpora_of_gin_and_of_the_data_folder(tmp_path, monkeypatch):
         "notes": (notes, "lines"),
         "novels": (str(novels), "paragraphs"),
     }
+    demo.register()
     for _ in range(2):  # a second registration replaces the first
         corpora.register()
     novel_texts = texts("novels_full_lm") + texts("novels_full_lm", "validation")

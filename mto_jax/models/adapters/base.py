@@ -68,6 +68,7 @@ class AdapterModule(nnx.Module):
         return 0.0
 
 
+@dataclasses.dataclass(frozen=True)
 class Method:
     """Options of an adapter method.
 
@@ -259,7 +260,7 @@ class Adapters:
             parameters = {**parameters, **method.started(own)}
         return dict(parameters)
 
-    def get(self, method: type[M]) -> Any:
+    def get(self, method: type[Method]) -> Any:
         """The method of a class, or None."""
         return next((m for m in self.methods if isinstance(m, method)), None)
 
@@ -337,7 +338,7 @@ def own_parameters(parameters: Mapping[str, Any], method: Method) -> dict[str, A
     return {name: v for name, v in parameters.items() if method.name in name.split(".")}
 
 
-def fold(parameters: Mapping[str, jax.Array], adapters: Adapters) -> dict[str, jax.Array]:
+def fold(parameters: Mapping[str, Any], adapters: Adapters) -> dict[str, Any]:
     """The parameters as inference needs them: what only training needs is computed away."""
     folded = dict(parameters)
     for method in adapters.methods:
@@ -371,4 +372,5 @@ def attached(owner: nnx.Module) -> list[AdapterModule]:
 def penalty(model: nnx.Module) -> jax.Array:
     """The sum of the penalties of a model's adapters, a scalar."""
     modules = (module for _, module in nnx.iter_modules(model))
-    return sum((m.penalty() for m in modules if isinstance(m, AdapterModule)), jnp.zeros(()))
+    penalties = [m.penalty() for m in modules if isinstance(m, AdapterModule)]
+    return jnp.asarray(sum(penalties), jnp.float32)

@@ -80,6 +80,8 @@ class IA3(Method):
 class _IA3(AdapterModule):
     """Scales [L, E] of a layer's activations."""
 
+    hidden: nnx.Param
+
     def __init__(self, widths, num_layers: int):
         for name, width in widths.items():
             setattr(self, name, nnx.Param(jnp.ones((num_layers, width)), axes=("layers", None)))

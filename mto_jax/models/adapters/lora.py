@@ -79,7 +79,7 @@ class LoRA(Method):
         start = config.get("init_lora_weights")
         if start not in (None, True, False, "gaussian", "orthogonal", "eva"):
             raise UserError(f"{where}: init_lora_weights is {start!r}, which changes the base.")
-        rank, axes, parameters = config.get("r"), {"A": 1, "B": 2}, {}
+        rank, axes, parameters = config.get("r", 0), {"A": 1, "B": 2}, {}
         for name, value in tensors.items():
             weight, _, side = name.removesuffix(".weight").rpartition(".lora_")
             layer, _, own = weight.rpartition(".")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import gin
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from mto_jax import errors, fields
@@ -89,7 +90,7 @@ class PromptTuning(Method):
         P-tuning differs in training alone: PEFT stores the rows that its encoder made.
         """
         P, parts = config.get("num_virtual_tokens"), config.get("num_transformer_submodules") or 1
-        table = tensors.get(_PEFT_ROWS)
+        table = tensors.get(_PEFT_ROWS, np.empty(0))
         if set(tensors) != {_PEFT_ROWS} or table.ndim != 2 or not P or len(table) != P * parts:
             present = ", ".join(f"{name} {list(value.shape)}" for name, value in tensors.items())
             raise UserError(

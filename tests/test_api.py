@@ -1,0 +1,167 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The Python face, on tiny random models: its documentation's example, and what it promises."""
+
+import importlib.util
+import pathlib
+import re
+import subprocess
+import sys
+
+import gin
+import numpy as np
+import pytest
+import sentencepiece
+from flax import nnx
+
+import mto_jax as mto
+from mto_jax import checkpoints
+from mto_jax.adaptation import classifier
+from mto_jax.decoding import scoring
+from mto_jax.errors import UserError
+from mto_jax.metrics import text
+from mto_jax.models.t5 import T5
+from mto_jax.text2text.vocabulary import Vocabulary
+from tests import tiny
+
+TOOLS = ("saw", "cup", "pen", "knife", "boat", "bed", "spoon", "lamp", "oven", "rope", "net", "axe")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("face") / "model"
+    tiny.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder) -> mto.Model:
+    return mto.load(folder)
+
+
+def _facts(folder: pathlib.Path) -> None:
+    rows = (f"a {tool} number {i}\tuse {tool}" for tool in TOOLS for i in range(3))
+    (folder / "facts.tsv").write_text("\n".join(("tool\tuse", *rows)) + "\n")
+
+
+def test_the_example_of_the_documentation(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _facts(tmp_path)
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict = {}
+    exec(code.replace("hf://google/flan-t5-small", str(folder)), names)
+
+    matching, template = names["matching"], names["template"]
+    assert {verdict.score for verdict in matching.verdicts} >= {"unlabelled", "MI(0)", "MI(5)"}
+    assert template in ("Prompting", "MaskedPrompting")
+    assert template in capsys.readouterr().out
+
+    # Training on facts of one form makes such facts likelier, and leaves the model as it was.
+    after, before = names["after"], names["before"]
+    assert len(after.rows) == len(before.rows) > 0
+    assert {row["input"] for row in after.rows} == {row["input"] for row in before.rows}
+    expected = text.rouge(after.references, after.predictions)
+    assert after.values()["rougeL"] == pytest.approx(expected["rougeL"])
+    source, target = [before.rows[0]["input"]], [f"<extra_id_0> {before.references[0][0]}"]
+    likelihoods = [names[name].score(source, target)[0] for name in ("model", "tuned")]
+    assert likelihoods[0] < likelihoods[1]
+    saved = mto.load("kitchen-t5")
+    assert saved.score(source, target)[0] == pytest.approx(likelihoods[1], rel=1e-5)
+    assert saved.generate(source) == names["tuned"].generate(source)
+    assert gin.config_str() == ""
+
+
+def test_scores_are_sums_of_log_probabilities(model):
+    sources, targets = ["a cup is used for", "milk"], ["drinking tea", "the fridge in the kitchen"]
+    scores = model.score(sources, targets)
+    for source, target, score in zip(sources, targets, scores, strict=True):
+        ids = [[*model.vocabulary.encode(t), model.vocabulary.eos_id] for t in (source, target)]
+        batch = {
+            "encoder_input_tokens": np.array([ids[0]], np.int32),
+            "encoder_segment_ids": np.ones((1, len(ids[0])), np.int32),
+            "decoder_input_tokens": np.array([[0, *ids[1][:-1]]], np.int32),
+            "decoder_segment_ids": np.ones((1, len(ids[1])), np.int32),
+            "decoder_target_tokens": np.array([ids[1]], np.int32),
+        }
+        expected = scoring.token_scores(model.network, batch).log_prob_BxT.sum()
+        assert score == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_predictions_have_the_likelihood_that_scoring_gives(model):
+    source = ["a cup is used for"]
+    predictions = model.predict(source, max_length=4, beams=3, num_outputs=3, length_penalty=0.0)
+    outputs = predictions.outputs[0]
+    assert [o.score for o in outputs] == sorted((o.score for o in outputs), reverse=True)
+    assert predictions.texts == model.generate(source, max_length=4, beams=3, length_penalty=0.0)
+    assert all(o.score == pytest.approx(o.log_likelihood, rel=1e-4) for o in outputs)
+
+
+def test_models_with_different_vocabularies_live_side_by_side(model, tmp_path):
+    text_file = tmp_path / "text.txt"
+    text_file.write_text("another small vocabulary is trained on these few words\n" * 20)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text_file),
+        model_prefix=str(tmp_path / "other"),
+        vocab_size=40,
+        hard_vocab_limit=False,
+        **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "minloglevel": 2},
+    )
+    vocabulary = Vocabulary(str(tmp_path / "other.model"))
+    network = T5(tiny.CONFIG, nnx.Rngs(1))
+    classifier.save(network, tmp_path / "other", vocabulary)
+    vocabulary.save(tmp_path / "other")
+    other = mto.load(tmp_path / "other")
+    assert (other.vocabulary.digest, model.vocabulary.digest) == (
+        vocabulary.digest,
+        checkpoints.open(model.title).find_vocabulary()[1].digest,
+    )
+    source, target = ["small words"], ["few"]
+    before = model.score(source, target)
+    assert other.score(source, target) != pytest.approx(before)
+    assert model.score(source, target) == pytest.approx(before)
+    assert gin.get_bindings("vocabulary") == {}
+
+
+def test_wrong_input_is_named(model, tmp_path):
+    with pytest.raises(UserError, match="a list of texts"):
+        model.generate("a cup")
+    with pytest.raises(UserError, match="2 sources, but 1 targets"):
+        model.score(["a", "b"], ["c"])
+    with pytest.raises(UserError, match="Did you mean 'temperature'"):
+        model.generate(["a"], temperatur=1.0)
+    with pytest.raises(UserError, match="Did you mean 'MaskedPrompting'"):
+        mto.fine_tune(model, "demo_ObjectUse", "MaskPrompting")
+    with pytest.raises(UserError, match="Did you mean 'demo_ObjectUse'"):
+        mto.evaluate(model, "demo_ObjectUs", "MaskedPrompting")
+    with pytest.raises(UserError, match="split"):
+        mto.evaluate(model, "demo_ObjectUse", "MaskedPrompting", split="held out")
+    with pytest.raises(UserError):
+        mto.load(tmp_path / "nothing")
+
+
+def test_data_frames(model, monkeypatch):
+    predictions = model.predict(["a", "b"], max_length=2, beams=2, num_outputs=2)
+    if importlib.util.find_spec("pandas"):
+        frame = predictions.to_pandas()
+        assert frame["input"].tolist() == ["a", "a", "b", "b"]
+        assert frame["rank"].tolist() == [0, 1, 0, 1]
+        assert frame["text"][0] == predictions.texts[0]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UserError, match="pip install pandas"):
+        predictions.to_pandas()
+
+
+def test_the_import_is_light_and_names_are_found():
+    code = (
+        "import sys, mto_jax as mto\n"
+        "assert not {'jax', 'tensorflow', 'numpy', 'gin'} & set(sys.modules)\n"
+        "assert set(mto.__all__) <= set(dir(mto))\n"
+        "from mto_jax import api\n"
+        "assert api.__all__ == mto.__all__\n"
+        "assert all(getattr(mto, name) is getattr(api, name) for name in mto.__all__)\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'fine_tuned'"):
+        mto.fine_tuned
