@@ -30,7 +30,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(VENV)/.installed-dev  ## resolve the tested versions anew; commit what it writes when the tests pass
+lock: $(VENV)/.installed-dev  ## resolve the tested versions again; commit what it writes when the tests pass
 	$(BIN)/uv pip compile setup.py --all-extras --universal --python-version 3.11 --no-annotate \
 	  --upgrade --custom-compile-command 'make lock' --output-file requirements/lock.txt
 	$(BIN)/uv pip compile requirements/light.in --constraint requirements/lock.txt --universal --python-version 3.11 \

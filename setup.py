@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Packaging. `mto_jax/tasks` and `mto_jax/gin` are links to the folders beside it: one tree, in a checkout and in a wheel."""
+"""Packaging. `mto_jax/tasks` and `mto_jax/gin` are links to the folders beside it: one tree, in a
+checkout and in a wheel."""
 
 import pathlib
 import re
@@ -13,7 +14,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "mto_jax/__init__.py").read
 setup(
     name="mto-jax",
     version=VERSION,
-    description="Match tasks to pre-training objectives; adapt, fine-tune and prompt-tune T5 in JAX.",
+    description="Match tasks to pre-training objectives; adapt and tune T5 in JAX.",
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

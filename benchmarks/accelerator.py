@@ -1,19 +1,21 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The accelerator kit: what MTO-JAX computes and how fast on one GPU or TPU, beside PyTorch, within 8 minutes.
+"""The accelerator kit: what MTO-JAX computes and how fast on one GPU or TPU, beside PyTorch.
 
     python benchmarks/accelerator.py                            # needs a GPU or TPU
-    python benchmarks/accelerator.py --size=tiny                # every part with tiny shapes, on a CPU too
+    python benchmarks/accelerator.py --size=tiny                # tiny shapes, on a CPU too
     python benchmarks/accelerator.py --parts bfloat16 greedy    # some parts
 
-Needs no network and no installation of MTO-JAX: this checkout, JAX for the device, flax, optax, psutil and gin-config;
-no TensorFlow, SeqIO or grain. Where gin-config is missing, carry its wheel (pure Python) on PYTHONPATH. PyTorch and
-transformers are timed where they are installed and see a device of the same kind; without them ours are timed alone.
+Takes at most 8 minutes. Needs no network and no installation of MTO-JAX: this checkout, JAX for the
+device, flax, optax, psutil and gin-config; no TensorFlow, SeqIO or grain. Where gin-config is
+missing, carry its wheel (pure Python) on PYTHONPATH. PyTorch and transformers are timed where they
+are installed and see a device of the same kind; without them ours are timed alone.
 
-First comes parity (cuDNN's attention and its bias gradient, bfloat16, packed rows), then speed. Every rival is a
-process of its own and every part has a time limit, so that what raises, runs out of memory or hangs is reported and
-takes nothing else with it. --output (JSON) is written after each part; the tables printed at the end are Markdown
-for docs/performance.md. Rivals are timed in turns; of the rounds' ratios the median and the quartiles count.
+First comes parity (cuDNN's attention and its bias gradient, bfloat16, packed rows), then speed.
+Every rival is a process of its own and every part has a time limit, so that what raises, runs out
+of memory or hangs is reported and takes nothing else with it. --output (JSON) is written after each
+part; the tables printed at the end are Markdown for docs/performance.md. Rivals are timed in turns;
+of the rounds' ratios the median and the quartiles count.
 """
 
 import argparse
@@ -66,7 +68,8 @@ def sizes(name: str) -> Size:
 
 
 def device_facts(matmul: int) -> tuple[None, dict]:
-    """The device and its measured peak: FLOP/s of a product of square matrices, bfloat16 but on a CPU."""
+    """The device and its measured peak: FLOP/s of a product of square matrices, bfloat16 but on a
+    CPU."""
     import jax
     import jax.numpy as jnp
 
@@ -95,7 +98,8 @@ def device_facts(matmul: int) -> tuple[None, dict]:
 
 
 def our_prompts(config: dict, device: str) -> tuple[Callable, dict]:
-    """K prompts in one step; the compiler's count of operations, which takes loops for one turn, is left out."""
+    """K prompts in one step; the compiler's count of operations, which takes loops for one turn, is
+    left out."""
     run, _ = prompt_tuning.many_prompts(config, device, K, EACH, "adamw", fresh=True)
     return run, {}
 

@@ -1,11 +1,12 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Time and peak memory of `mto convert` on a randomly initialised T5 v1.1 base (250 M parameters), both ways.
+"""Time and peak memory of `mto convert` on a randomly initialised T5 v1.1 base (250 M parameters),
+both ways.
 
   python benchmarks/convert.py [--layers=12] [--folder=DIR]
 
-Each conversion runs in a process of its own, so its peak is that of Python, JAX and the conversion. Targets: under
-30 s and under 1.5 times the size of the model on 2 cores.
+Each conversion runs in a process of its own, so its peak is that of Python, JAX and the conversion.
+Targets: under 30 s and under 1.5 times the size of the model on 2 cores.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from mto_jax.checkpoints import huggingface, parameter_names
 from mto_jax.checkpoints.lazy import Index, Tensor
 from mto_jax.models.config import T5Config
 
-# Runs the verb and prints its processor time in seconds, which says more than the clock where others work too, and
-# the peak of its resident memory in bytes (Linux counts in KiB).
+# Runs the verb and prints its processor time in seconds, which says more than the clock where
+# others work too, and the peak of its resident memory in bytes (Linux counts in KiB).
 _CHILD = """
 import resource, sys
 from mto_jax.commands.convert import convert
@@ -62,7 +63,8 @@ def main() -> None:
 def write_random(folder: pathlib.Path, config: T5Config) -> int:
     """A Hugging Face folder of `config` with random weights; returns its bytes.
 
-    The weights are drawn one tensor at a time: Linux counts the peak of this process to those that it starts.
+    The weights are drawn one tensor at a time: Linux counts the peak of this process to those that
+    it starts.
     """
 
     def random(seed: int, shape: tuple[int, ...]) -> Tensor:
@@ -93,8 +95,8 @@ def measure(size: int, source: pathlib.Path, to: str, output: pathlib.Path) -> N
     seconds = time.monotonic() - start
     processor, peak = map(float, child.stdout.split()[-2:])
     print(
-        f"{source.name} -> {to}: {seconds:.1f} s (target 30), {processor:.1f} s of processor time, peak "
-        f"{peak / 1e9:.2f} GB = {peak / size:.2f} x the model (target 1.5)",
+        f"{source.name} -> {to}: {seconds:.1f} s (target 30), {processor:.1f} s of processor time, "
+        f"peak {peak / 1e9:.2f} GB = {peak / size:.2f} x the model (target 1.5)",
         flush=True,
     )
 

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The prepared pipeline on one core beside Grain's own packing of the same records.
 
-    python benchmarks/data.py            # the demo; with MTO_DATA_DIR also ATOMIC-2020 triples and text
+    python benchmarks/data.py            # the demo; with MTO_DATA_DIR also ATOMIC-2020, text
 
-Both read the same ArrayRecord files and yield the same kind of batches; the target length is the one that
-`mto prepare` recommends. Non-padding is counted over inputs and targets together.
+Both read the same ArrayRecord files and yield the same kind of batches; the target length is the
+one that `mto prepare` recommends. Non-padding is counted over inputs and targets together.
 """
 
 import argparse

@@ -1,19 +1,22 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens per second of our decoding beside Hugging Face `generate`: same weights, same sources, greedy and 5 beams.
+"""Tokens per second of our decoding beside Hugging Face `generate`, greedy and with 5 beams.
 
-    python benchmarks/decoding.py                                           # CPU, a T5 of 11.5 M parameters
-    python benchmarks/decoding.py --device=gpu --size=t5_1_1_base           # GPU, bfloat16
-    python benchmarks/decoding.py --batches 16 --beams 5 --without compiled # a quick look at a part
+    python benchmarks/decoding.py                                 # CPU, a T5 of 11.5 M parameters
+    python benchmarks/decoding.py --device=gpu --size=t5_1_1_base # GPU, bfloat16
+    python benchmarks/decoding.py --batches 16 --beams 5 --without compiled
 
-Every answer has the same number of tokens in both: EOS is forbidden before the last. Hugging Face runs as it comes
-(eager, a growing cache) and with its static cache under torch.compile, unless that fails or takes longer to compile
-than --limit seconds; on a CPU both also with a single thread, which is faster with little work at once. Its best
-counts. Target: 1.5 times its tokens per second on a CPU, 3 times on a GPU, one compilation for each shape.
+Both have the same weights and the same sources.
+Every answer has the same number of tokens in both: EOS is forbidden before the last. Hugging Face
+runs as it comes (eager, a growing cache) and with its static cache under torch.compile, unless that
+fails or takes longer to compile than --limit seconds; on a CPU both also with a single thread,
+which is faster with little work at once. Its best counts. Target: 1.5 times its tokens per second
+on a CPU, 3 times on a GPU, one compilation for each shape.
 
-Every contender is a process of its own; their calls alternate and the medians count, so that a busy machine slows
-all alike. The processor's time is printed beside the clock's, for machines that do other things as well. The answers
-are compared: they differ only where two tokens (or beams) are equally good up to rounding.
+Every contender is a process of its own; their calls alternate and the medians count, so that a busy
+machine slows all alike. The processor's time is printed beside the clock's, for machines that do
+other things as well. The answers are compared: they differ only where two tokens (or beams) are
+equally good up to rounding.
 """
 
 import argparse
@@ -61,7 +64,8 @@ class Numbers:
 
 
 def sources(vocab_size: int, shape: Shape, seed: int = 0) -> list[list[int]]:
-    """Random token ids with EOS; the first is as long as can be, the others have half of it or more."""
+    """Random token ids with EOS; the first is as long as can be, the others have half of it or
+    more."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(shape.source // 2 + 1, shape.source + 1, shape.batch)
     lengths[0] = shape.source
@@ -170,7 +174,8 @@ def hugging_face(config: dict, device: str, way: str, threads: int) -> Callable:
 
 
 def compile_steps(model: Any, mode: str) -> None:
-    """Has `torch.compile` do all tokens but the first, as `generate` does by itself on a GPU without beams."""
+    """Has `torch.compile` do all tokens but the first, as `generate` does by itself on a GPU
+    without beams."""
     import torch
 
     eager = model.forward
@@ -189,7 +194,8 @@ def compile_steps(model: Any, mode: str) -> None:
 
 
 def worker(pipe: Connection, function: Callable, arguments: tuple, device: str) -> None:
-    """A contender's process: prepares each shape it is sent; at True decodes it and answers with its seconds."""
+    """A contender's process: prepares each shape it is sent; at True decodes it and answers with
+    its seconds."""
     os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[device]
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no further processes
@@ -265,16 +271,17 @@ def measure(contenders: list[Contender], shape: Shape, device: str, steps: int, 
             continue
         walls[name], works[name] = np.median(pairs, axis=0)
         print(
-            f"  {name:<29} {tokens / walls[name]:9,.0f} tokens/s  {1e3 * walls[name]:9.1f} ms (fastest "
-            f"{1e3 * min(pairs)[0]:.1f}, processor {1e3 * works[name]:.1f}); first call {facts[name]['first']:.1f} s"
+            f"  {name:<29} {tokens / walls[name]:9,.0f} tokens/s  {1e3 * walls[name]:9.1f} ms "
+            f"(fastest {1e3 * min(pairs)[0]:.1f}, processor {1e3 * works[name]:.1f}); first call "
+            f"{facts[name]['first']:.1f} s"
         )
     theirs = [name for name in walls if name != OURS]
     if OURS not in walls or not theirs:
         return
     wall, work = (min(times[name] for name in theirs) for times in (walls, works))
     print(
-        f"  against the best of Hugging Face: {wall / walls[OURS]:.2f}x by the clock, {work / works[OURS]:.2f}x in "
-        f"processor time; aim {AIMS[device]}x"
+        f"  against the best of Hugging Face: {wall / walls[OURS]:.2f}x by the clock, "
+        f"{work / works[OURS]:.2f}x in processor time; aim {AIMS[device]}x"
     )
     mine = facts[OURS]["answers"]
     assert all(len(answer) == shape.target for answer in mine)
@@ -313,8 +320,8 @@ def main() -> None:
             contenders.append(Contender(name, hugging_face, arguments, flags.device))
     source, target = flags.lengths
     print(
-        f"{flags.size} on {flags.device}, sources of {source // 2 + 1} to {source} tokens, answers of {target}, "
-        f"median of {flags.steps} calls"
+        f"{flags.size} on {flags.device}, sources of {source // 2 + 1} to {source} tokens, answers "
+        f"of {target}, median of {flags.steps} calls"
     )
     for batch in flags.batches:
         for beams in flags.beams:

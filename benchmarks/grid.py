@@ -1,14 +1,16 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A grid of 24 cells by `mto tables`, against the same cells as Hugging Face runs, a process each.
+r"""A grid of 24 cells by `mto tables`, against the same cells as Hugging Face runs, a process each.
 
-  python benchmarks/grid.py --model=runs/quickstart/pretrain [--method=fine_tune|prompt_tune] [--peers=3]
+  python benchmarks/grid.py --model=runs/quickstart/pretrain \
+    [--method=fine_tune|prompt_tune] [--peers=3]
 
-Wall time from the first command to the last result, start of Python, imports and compilation included on both
-sides. The grid is one command in an empty folder, without a compilation cache. A peer is a process of its own, as
-the authors ran their cells: it loads the same weights (converted beforehand), trains on the same token ids for as
-many epochs with Adafactor (with PEFT's prompt tuning for prompts), and decodes the same test heads greedily. `--peers` of the
-24 are run, and the sum is reckoned from their mean. Targets: 5 times for fine-tuning, 10 times for prompts.
+Wall time from the first command to the last result, start of Python, imports and compilation
+included on both sides. The grid is one command in an empty folder, without a compilation cache. A
+peer is a process of its own, as the authors ran their cells: it loads the same weights (converted
+beforehand), trains on the same token ids for as many epochs with Adafactor (with PEFT's prompt
+tuning for prompts), and decodes the same test heads greedily. `--peers` of the 24 are run, and the
+sum is reckoned from their mean. Targets: 5 times for fine-tuning, 10 times for prompts.
 """
 
 import argparse
@@ -70,8 +72,8 @@ def grid(model: str, method: str, folder: pathlib.Path) -> float:
         "FewShot.prompt_encoder": "table",
         "fine/Tuning.epochs": EPOCHS["fine_tune"],
         "fine/Tuning.batch_size": BATCH_SIZE,
-        "ManyTuning.epochs": EPOCHS["prompt_tune"],
-        "ManyTuning.batch_size": BATCH_SIZE,
+        "MultiAdapterTuning.epochs": EPOCHS["prompt_tune"],
+        "MultiAdapterTuning.batch_size": BATCH_SIZE,
         "tables.tables": "[@main/Table()]",
         "tables.figures": "[]",
     }

@@ -4,10 +4,10 @@
 
   python benchmarks/metrics.py [--examples=10000] [--references=3]
 
-Predictions and references are different random sentences of 1 to 14 words (a tail of ATOMIC has 3, a sentence of CommonGen 11),
-drawn from 20 000 words by Zipf's law; a prediction shares some words with its references. Target: the metrics of each
-kind in under a minute for 100 000 predictions. The processor's time is printed beside the clock's, for machines that
-do other things as well.
+Predictions and references are different random sentences of 1 to 14 words (a tail of ATOMIC has 3,
+a sentence of CommonGen 11), drawn from 20 000 words by Zipf's law; a prediction shares some words
+with its references. Target: the metrics of each kind in under a minute for 100 000 predictions. The
+processor's time is printed beside the clock's, for machines that do other things as well.
 """
 
 import argparse

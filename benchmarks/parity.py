@@ -1,9 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a device computes what it should: parts of the accelerator kit, each (None, facts) as `rivals.race` takes it.
+"""Whether a device computes what it should: parts of the accelerator kit, each (None, facts) as
+`rivals.race` takes it.
 
-The facts are {"passed", "errors": {name: error}, "allowed": {name: the most}}. An error is the norm of the difference
-from the reference as a share of the reference's norm.
+The facts are {"passed", "errors": {name: error}, "allowed": {name: the most}}. An error is the norm
+of the difference from the reference as a share of the reference's norm.
 """
 
 from typing import Any
@@ -29,7 +30,8 @@ def _verdict(errors: dict[str, float], allowed: dict[str, float]) -> tuple[None,
 
 
 def attention() -> tuple[None, dict]:
-    """Output and gradients of both implementations in bfloat16 against those of XLA in float32, on packed rows."""
+    """Output and gradients of both implementations in bfloat16 against those of XLA in float32, on
+    packed rows."""
     import jax
     import jax.numpy as jnp
 
@@ -61,7 +63,7 @@ def attention() -> tuple[None, dict]:
 
 
 def _loss_and_gradient(config: dict, runtime: dict, batch: dict) -> tuple[float, dict]:
-    """Of our model with the weights of one seed: the loss of a target token, and its gradient by name."""
+    """Returns the loss per target token of our model, seeded, and its gradient by name."""
     import functools
 
     import jax
@@ -70,8 +72,8 @@ def _loss_and_gradient(config: dict, runtime: dict, batch: dict) -> tuple[float,
     from mto_jax.training import sharding, state, step
 
     mesh = sharding.mesh(devices=jax.devices()[:1])
-    plan = state.blueprint(functools.partial(T5, T5Config(**config, **runtime)))
-    loss = step.t5_loss(plan, mesh)
+    spec = state.abstract_model(functools.partial(T5, T5Config(**config, **runtime)))
+    loss = step.t5_loss(spec, mesh)
 
     @jax.jit
     def both(parameters, batch):
@@ -80,7 +82,7 @@ def _loss_and_gradient(config: dict, runtime: dict, batch: dict) -> tuple[float,
 
     precision = "highest" if runtime.get("dtype", "float32") == "float32" else None
     with jax.default_matmul_precision(precision):
-        return jax.device_get(both(plan.initialise(jax.random.key(0), mesh), batch))
+        return jax.device_get(both(spec.initialise(jax.random.key(0), mesh), batch))
 
 
 def bfloat16(config: dict, lengths: tuple[int, int], runtime: dict) -> tuple[None, dict]:

@@ -1,19 +1,21 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt tuning beside full fine-tuning, many prompts at once beside one after the other, and beside PEFT.
+"""Prompt tuning beside full fine-tuning, single trainings one after the other, and PEFT.
 
-    python benchmarks/prompt_tuning.py                                        # CPU, a T5 of 11.5 M parameters
-    python benchmarks/prompt_tuning.py --device=gpu --size=t5_1_1_base        # GPU, bfloat16
-    python benchmarks/prompt_tuning.py --steps=3 --run_steps=5 --only a c     # a quick look
+    python benchmarks/prompt_tuning.py                                   # CPU, 11.5 M parameters
+    python benchmarks/prompt_tuning.py --device=gpu --size=t5_1_1_base   # GPU, bfloat16
+    python benchmarks/prompt_tuning.py --steps=3 --run_steps=5 --only a c
 
-(a) The step of one prompt against the full fine-tuning step on the same batch, with the memory of both.
-(b) K = 32 prompts at batch 4 in one step against 32 trainings one after the other: once by the steps alone (as if one
-    process trained all of them and compiled once), once whole, from a process's start to its end.
-(c) K = 8 prompts at once against 8 trainings of Hugging Face PEFT: same weights, data, optimizer and first rows; the
-    losses of the first steps are compared.
+(a) The step of one prompt against the full fine-tuning step on the same batch, with the memory of
+    both.
+(b) K = 32 prompts at batch 4 in one step against 32 trainings one after the other: once by the
+    steps alone (as if one process trained all of them and compiled once), once whole, from a
+    process's start to its end.
+(c) K = 8 prompts at once against 8 trainings of Hugging Face PEFT: same weights, data, optimizer
+    and first rows; the losses of the first steps are compared.
 
-Every contender is a process of its own; their steps alternate and the medians count, so that a busy machine
-slows all alike.
+Every contender is a process of its own; their steps alternate and the medians count, so that a busy
+machine slows all alike.
 """
 
 import argparse
@@ -63,7 +65,8 @@ def settings(config: dict, device: str):
 def many_prompts(
     config: dict, device: str, K: int, b: int, optimizer: str, fresh: bool = False
 ) -> tuple[Callable, dict]:
-    """K prompts at b examples each in one step, as `mto tune` trains them; the model is PyTorch's, or `fresh`."""
+    """K prompts at b examples each in one step, as `mto tune` trains them; the model is PyTorch's,
+    or `fresh`."""
     import jax
     from train_step import fresh_model
 
@@ -132,18 +135,18 @@ def full(config: dict, device: str, b: int) -> tuple[Callable, dict]:
     from mto_jax.training.optimizers import Optimizer
 
     mesh = sharding.mesh(devices=jax.devices()[:1])
-    plan = state.blueprint(functools.partial(T5, settings(config, device)))
+    spec = state.abstract_model(functools.partial(T5, settings(config, device)))
     optimizer = Optimizer("adafactor", 1e-4, clip_norm=None)
     transformation = optimizer.build(1000)
-    abstract = state.abstract_state(plan, list(plan.abstract), transformation, mesh)
+    abstract = state.abstract_state(spec, list(spec.shapes), transformation, mesh)
     batch = sharding.place(batch_of(config, b, SOFT + TEXT, TARGET), mesh)
-    loss = step.t5_loss(plan, mesh)
+    loss = step.t5_loss(spec, mesh)
     totals = step.zero_totals(loss, abstract, batch)
     program = step.compile_step(
         step.train_step(loss, transformation, optimizer.rate(1000)), abstract, totals, batch, mesh
     )
     zeros = jax.device_put(totals, sharding.replicated(mesh))
-    parameters = plan.initialise(jax.random.key(0), mesh)
+    parameters = spec.initialise(jax.random.key(0), mesh)
     now = [state.start(abstract, parameters, transformation, 0)]
 
     def run() -> float:
@@ -209,15 +212,15 @@ def whole_run(config: dict, device: str, K: int, steps: int) -> None:
     from mto_jax import cores
     from mto_jax.models.adapters import Adapters, PromptTuning
     from mto_jax.models.t5 import T5
-    from mto_jax.training.multi_adapter import Candidate, ManyTuning, tune_many
+    from mto_jax.training.multi_adapter import Candidate, MultiAdapterTuning, tune_adapters
     from mto_jax.training.optimizers import Optimizer
 
     cores.as_devices()
     model = T5(settings(config, device), nnx.Rngs(0))
     candidates = [Candidate(str(seed), examples(config, 4, seed), seed=seed) for seed in range(K)]
     optimizer = Optimizer("adafactor", RATE)
-    tuning = ManyTuning(epochs=steps, batch_size=4, optimizer=optimizer, evaluations=1)
-    tune_many(model, Adapters.of(PromptTuning(SOFT)), candidates, tuning)
+    tuning = MultiAdapterTuning(epochs=steps, batch_size=4, optimizer=optimizer, evaluations=1)
+    tune_adapters(model, Adapters.of(PromptTuning(SOFT)), candidates, tuning)
 
 
 # ---- Measuring --------------------------------------------------------------------------------
@@ -244,7 +247,8 @@ def worker(pipe: Connection, device: str, contender: Contender) -> None:
 
 
 class Times(NamedTuple):
-    """Seconds of a step: the median and the least by the clock, the median of all processors together."""
+    """Seconds of a step: the median and the least by the clock, the median of all processors
+    together."""
 
     median: float
     fastest: float
@@ -320,8 +324,8 @@ def against_full(config: dict, device: str, steps: int, batch: int) -> None:
     beyond = prompt["arguments"] + prompt["temporary"] - prompt["frozen"]
     room = "not even one" if beyond < prompt["frozen"] else "a"
     print(
-        f"    beyond the frozen weights the prompt's step holds {beyond / 1e6:.2f} MB: {room} copy of them, such "
-        "as gradients or moments, has room there"
+        f"    beyond the frozen weights the prompt's step holds {beyond / 1e6:.2f} MB: {room} copy "
+        "of them, such as gradients or moments, has room there"
     )
 
 
@@ -347,8 +351,9 @@ def against_sequence(config: dict, device: str, steps: int, size: str, run_steps
         subprocess.run(command, check=True, env=os.environ | {"JAX_PLATFORMS": platform})
         whole[count] = time.perf_counter() - start
     print(
-        f"  whole runs of {run_steps} steps, process start and compilation included: together {whole[K]:.1f} s, one "
-        f"alone {whole[1]:.1f} s, so {K} of them {K * whole[1]:.0f} s: {K * whole[1] / whole[K]:.1f} times as fast"
+        f"  whole runs of {run_steps} steps, process start and compilation included: together "
+        f"{whole[K]:.1f} s, one alone {whole[1]:.1f} s, so {K} of them {K * whole[1]:.0f} s: "
+        f"{K * whole[1] / whole[K]:.1f} times as fast"
     )
 
 

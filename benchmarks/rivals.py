@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Rivals timed in turns: each in a process of its own, round by round, so that a busy machine slows all alike."""
+"""Rivals timed in turns: each in a process of its own, round by round, so that a busy machine slows
+all alike."""
 
 import multiprocessing
 import os
@@ -12,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# A function and its arguments; it returns (what to time: a function that does the work once and waits for it, or
-# None; facts: values that JSON can hold).
+# A function and its arguments; it returns (what to time: a function that does the work once and
+# waits for it, or None; facts: values that JSON can hold).
 Builder = tuple[Callable, tuple]
 GETTING_READY = 0.75  # share of the limit after which no rival is waited for any more
 WARM_UPS = 3
@@ -40,15 +41,17 @@ def race(builders: Mapping[str, Builder], *, rounds: int, limit: float) -> dict[
 
     Args:
       rounds: calls of each that are timed; fewer if the limit comes first.
-      limit: seconds for everything. Rivals get ready one after another, as compiling takes all cores.
+      limit: seconds for everything. Rivals get ready one after another, as compiling takes all
+        cores.
 
     Returns:
-      By name, the facts and "seconds": [of each round], or {"error": why} for a rival that raised, died or was not
-      ready in time; the others are timed all the same. A rival without anything to time has no "seconds".
+      By name, the facts and "seconds": [of each round], or {"error": why} for a rival that raised,
+      died or was not ready in time; the others are timed all the same. A rival without anything to
+      time has no "seconds".
     """
     start = time.monotonic()
-    # Forks of a process that has done the imports and holds no device. PyTorch brings a cuDNN of its own, which JAX
-    # must not take for its: on a GPU a process imports one of the two.
+    # Forks of a process that has done the imports and holds no device. PyTorch brings a cuDNN of
+    # its own, which JAX must not take for its: on a GPU a process imports one of the two.
     on_cpu = os.environ.get("JAX_PLATFORMS") == "cpu"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
@@ -105,7 +108,8 @@ def _answer(pipe: Connection, deadline: float) -> dict:
 
 
 def _serve(pipe: Connection, function: Callable, arguments: tuple) -> None:
-    """The process of a rival: builds it, then does its work whenever it is asked and answers with the seconds."""
+    """The process of a rival: builds it, then does its work whenever it is asked and answers with
+    the seconds."""
     try:
         start = time.perf_counter()
         run, facts = function(*arguments)
@@ -139,6 +143,7 @@ def _peak_memory() -> int | None:
 
 
 def use_platform(device: str) -> None:
-    """Sets what all rivals inherit: JAX's platform ("cpu", "gpu" or "tpu"), memory taken only as it is needed."""
+    """Sets what all rivals inherit: JAX's platform ("cpu", "gpu" or "tpu"), memory taken only as it
+    is needed."""
     os.environ["JAX_PLATFORMS"] = {"gpu": "cuda"}.get(device, device)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

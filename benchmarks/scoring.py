@@ -1,14 +1,16 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Scoring gold answers (rank and log-probability of each token): packed and jitted, against PyTorch row by row.
+"""Scoring gold answers (rank and log-probability of each token): packed and jitted, against PyTorch
+row by row.
 
   python benchmarks/scoring.py [--rows=900] [--vocab_size=2048] [--repeats=3]
 
-Both run the same random tiny T5 (gin/models/demo_tiny.gin) on rows as long as ATOMIC's. PyTorch scores one row at a
-time and finds ranks in the sorted vocabulary, as the authors' code does, with a single forward pass for a row and
-a single thread, which is its fastest way with so little work at once. The ranks of both are compared, the least of
-the repeats is taken, compilation not counted. Target: 20 times. The processor's time is printed beside the
-clock's, for machines that do other things as well.
+Both run the same random tiny T5 (gin/models/demo_tiny.gin) on rows as long as ATOMIC's. PyTorch
+scores one row at a time and finds ranks in the sorted vocabulary, as the authors' code does, with a
+single forward pass for a row and a single thread, which is its fastest way with so little work at
+once. The ranks of both are compared, the least of the repeats is taken, compilation not counted.
+Target: 20 times. The processor's time is printed beside the clock's, for machines that do other
+  things as well.
 """
 
 import argparse
@@ -69,7 +71,8 @@ def main() -> None:
     torch_wall, torch_work = least(lambda: torch_scores(twin, rows), arguments.repeats)
     each = 1e3 / len(rows)
     print(
-        f"{arguments.rows} rows, vocabulary of {arguments.vocab_size}; rows of equal ranks: {same:.1%}"
+        f"{arguments.rows} rows, vocabulary of {arguments.vocab_size}; rows of equal ranks: "
+        f"{same:.1%}"
     )
     print(f"packed and jitted: {each * wall:.3f} ms a row, {each * work:.3f} ms of processor time")
     print(
@@ -79,7 +82,8 @@ def main() -> None:
 
 
 def random_rows(count: int, vocab_size: int) -> list[Example]:
-    """Heads with three tails each: inputs of 8 to 20 tokens, targets of 3 to 8, EOS at the end, as ATOMIC's."""
+    """Heads with three tails each: inputs of 8 to 20 tokens, targets of 3 to 8, EOS at the end, as
+    ATOMIC's."""
     rng = np.random.default_rng(0)
     words = vocab_size - Numbers.extra_ids
 

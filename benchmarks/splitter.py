@@ -1,12 +1,13 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How often a splitter finds the tail of a fact that it has not seen, by each of its searches.
+r"""How often a splitter finds the tail of a fact that it has not seen, by each of its searches.
 
-  python benchmarks/splitter.py --checkpoint=runs/demo/pretrain [--facts=demo|atomic] [--each=60] [--epochs=8]
+  python benchmarks/splitter.py --checkpoint=runs/demo/pretrain \
+    [--facts=demo|atomic] [--each=60] [--epochs=8]
 
-A splitter is taught the training facts (`--each` of a relation) as `mto adapt` teaches it, then asked about facts
-of the validation split. Printed for each search: the share of sentences that give a pair, and the share whose
-tail is the fact's. With "atomic", MTO_DATA_DIR must hold ATOMIC-2020.
+A splitter is taught the training facts (`--each` of a relation) as `mto adapt` teaches it, then
+asked about facts of the validation split. Printed for each search: the share of sentences that give
+a pair, and the share whose tail is the fact's. With "atomic", MTO_DATA_DIR must hold ATOMIC-2020.
 """
 
 import argparse
@@ -20,7 +21,10 @@ from mto_jax.text2text import record_sets, templates
 from mto_jax.training.finetune import Tuning
 from mto_jax.training.optimizers import Optimizer
 
-DEMO = "AtLocation ObjectUse CapableOf HasProperty MadeUpOf isFilledBy xAttr xIntent xNeed xWant xEffect"
+DEMO = (
+    "AtLocation ObjectUse CapableOf HasProperty MadeUpOf isFilledBy xAttr xIntent xNeed xWant "
+    "xEffect"
+)
 TASKS = {"demo": [f"demo_{name}" for name in DEMO.split()], "atomic": [*teaching.ATOMIC_FACTS]}
 
 

@@ -1,14 +1,16 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The training step of MTO-JAX beside PyTorch's T5ForConditionalGeneration: same sizes, batch and AdamW.
+"""The training step of MTO-JAX beside PyTorch's T5ForConditionalGeneration: same sizes, batch and
+AdamW.
 
     python benchmarks/train_step.py                                     # CPU, float32
     python benchmarks/train_step.py --device=gpu                        # GPU, bfloat16, with MFU
     python benchmarks/train_step.py --sizes t5_1_1_small --batch=8 --lengths 128 64
 
-Every contender is a process of its own, so that their thread pools do not meet; their steps alternate, and of the
-rounds' ratios the median and the quartiles are printed, so that a busy machine slows all alike. Each runs its own best way: ours as
-`mto train` compiles it, PyTorch eager and under torch.compile (on a GPU with autocast, SDPA and fused AdamW).
+Every contender is a process of its own, so that their thread pools do not meet; their steps
+alternate, and of the rounds' ratios the median and the quartiles are printed, so that a busy
+machine slows all alike. Each runs its own best way: ours as `mto train` compiles it, PyTorch eager
+and under torch.compile (on a GPU with autocast, SDPA and fused AdamW).
 """
 
 import argparse
@@ -90,12 +92,13 @@ def fresh_model(config: Any) -> Any:
     from mto_jax.models.t5 import T5
     from mto_jax.training import sharding, state
 
-    plan = state.blueprint(functools.partial(T5, config))
-    return plan.merge(plan.initialise(jax.random.key(0), sharding.mesh(devices=jax.devices()[:1])))
+    spec = state.abstract_model(functools.partial(T5, config))
+    return spec.merge(spec.initialise(jax.random.key(0), sharding.mesh(devices=jax.devices()[:1])))
 
 
 def our_step(config: dict, shape: tuple[int, int, int], runtime: dict) -> tuple[Callable, dict]:
-    """(a function that does one step and waits for it, {"flops": of a step, "peak": of the device})."""
+    """(a function that does one step and waits for it, {"flops": of a step, "peak": of the
+    device})."""
     import functools
 
     import jax
@@ -108,18 +111,18 @@ def our_step(config: dict, shape: tuple[int, int, int], runtime: dict) -> tuple[
     model = T5Config(**config, **runtime)
     rows, source, target = shape
     mesh = sharding.mesh(devices=jax.devices()[:1])
-    plan = state.blueprint(functools.partial(T5, model))
+    spec = state.abstract_model(functools.partial(T5, model))
     optimizer = Optimizer(name="adamw", clip_norm=None)
     transformation = optimizer.build(1000)
-    abstract = state.abstract_state(plan, list(plan.abstract), transformation, mesh)
+    abstract = state.abstract_state(spec, list(spec.shapes), transformation, mesh)
     batch = sharding.place(batch_of(config, *shape), mesh)
-    loss = step.t5_loss(plan, mesh)
+    loss = step.t5_loss(spec, mesh)
     totals = step.zero_totals(loss, abstract, batch)
     program = step.compile_step(
         step.train_step(loss, transformation, optimizer.rate(1000)), abstract, totals, batch, mesh
     )
     totals = jax.device_put(totals, sharding.replicated(mesh))
-    parameters = plan.initialise(jax.random.key(0), mesh)
+    parameters = spec.initialise(jax.random.key(0), mesh)
     now = [state.start(abstract, parameters, transformation, 0)]
 
     def run() -> None:

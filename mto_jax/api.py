@@ -47,8 +47,8 @@ def load(path: str | os.PathLike, checkpoint: str | int = "best") -> Model:
     """Returns the model of a checkpoint, on the first local device, with its own vocabulary.
 
     Args:
-      path: "hf://org/name[@revision]", a run directory or a step of one, a folder of Hugging Face or
-        T5X, or the folder of an adapter, which stands for its base with the adapter on it.
+      path: "hf://org/name[@revision]", a run directory or a step of one, a folder of Hugging Face
+        or T5X, or the folder of an adapter, which stands for its base with the adapter on it.
       checkpoint: of a run directory: "best", "newest" or the number of a step.
 
     Raises:

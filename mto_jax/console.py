@@ -1,10 +1,10 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Terminal output: progress bars and tables, by rich."""
+"""Progress bars and the width of tables, by rich; tables in Markdown."""
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import rich.console
 import rich.progress
@@ -15,6 +15,12 @@ FILE_WIDTH = 200  # columns of a table that goes to a file or a pipe
 def wide() -> rich.console.Console:
     """Returns the console of tables: as wide as the terminal, in a log `FILE_WIDTH`."""
     return rich.console.Console(width=None if sys.stdout.isatty() else FILE_WIDTH)
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table, a line for each row; the first row is the head."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,11 @@ def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
     temporary.replace(path)
 
 
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Write readable JSON atomically."""
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
 # ---- Digests ----------------------------------------------------------------------------------
 
 
@@ -65,7 +70,7 @@ def write_digest(folder: pathlib.Path) -> None:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p not in skipped)
     names = [path.relative_to(folder).as_posix() for path in files]
     digests = dict(zip(names, _file_digests(files), strict=True))
-    write_atomically(folder / DIGEST, json.dumps({"sha256": digests}, indent=1))
+    write_json(folder / DIGEST, {"sha256": digests})
 
 
 def damage(folder: pathlib.Path) -> str | None:
@@ -159,7 +164,7 @@ def write_record(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Write JSON together with the digest of its content, atomically."""
     record = json.loads(canonical(content))  # as it will be read: no tuples, no numbers as keys
     record["digest"] = digest(record)
-    write_atomically(path, json.dumps(record, indent=1) + "\n")
+    write_json(path, record)
 
 
 def read_record(path: pathlib.Path) -> dict[str, Any]:

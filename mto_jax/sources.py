@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which code a stored result depends on: definitions, followed by their names through the modules.
+"""The code that a stored result depends on: definitions, followed by name through modules.
 
 A result on disk is stale when code that it depends on has changed. A definition is compared as a
 syntax tree without docstrings, so comments and layout do not count, nor do definitions that it
@@ -201,7 +201,7 @@ def _imported(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple
 
 
 def _member(module: str, name: str) -> str:
-    """What `from module import name` imports: a module, or something that the module defines."""
+    """Returns what `from module import name` imports: a module, or a definition in it."""
     try:
         find_module(f"{module}.{name}")
     except UserError:

@@ -62,7 +62,7 @@ def stsb(row: Row) -> LabelledText:
 
 
 def wsc(row: Row) -> LabelledText:
-    """Whether the second span, a pronoun, refers to the first."""
+    """Returns whether the second span, a pronoun, refers to the first."""
     row = row | row.get("target", {})  # the authors' files have the spans there
     claim = f"{row['span2_text']} refers to {row['span1_text']}"
     return LabelledText(

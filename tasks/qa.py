@@ -142,7 +142,7 @@ def _splits(folder: str, build, train, validation, test=None) -> dict[str, Recor
 def _labelled_beside(
     splits: dict[str, RecordFile], labels: dict[str, str]
 ) -> dict[str, RecordFile]:
-    """The same readers, with the labels in a file of their own where the user has one."""
+    """Returns the readers with the labels in a file of their own where the user has one."""
     return {
         split: dataclasses.replace(file, beside=("label", (labels[split],)))
         for split, file in splits.items()

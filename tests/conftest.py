@@ -7,8 +7,8 @@ import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Eight CPU devices, so that meshes and shardings are tested for real; programs run once or twice, so
-# compiling them fast matters more than running them fast.
+# Eight CPU devices, so that meshes and shardings are tested for real; programs run once or twice,
+# so compiling them fast matters more than running them fast.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
@@ -42,7 +42,8 @@ def _clean_gin():
 
 @pytest.fixture
 def data_dir() -> pathlib.Path:
-    """The user's copy of the public data sets (MTO_DATA_DIR); tests that need it are skipped without."""
+    """The user's copy of the public data sets (MTO_DATA_DIR); tests that need it are skipped
+    without."""
     path = os.environ.get("MTO_DATA_DIR")
     if not path or not pathlib.Path(path).is_dir():
         pytest.skip("MTO_DATA_DIR is not set: this test reads real data")

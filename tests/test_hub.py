@@ -29,7 +29,8 @@ def cache(tmp_path, monkeypatch):
 
 
 def fill(cache, folder):
-    """Put the files of `folder` into the cache as the repository org/name, as the hub client does."""
+    """Put the files of `folder` into the cache as the repository org/name, as the hub client
+    does."""
     root = cache / "models--org--name"
     for part in ("blobs", "refs", f"snapshots/{COMMIT}"):
         (root / part).mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,8 @@ def test_names_of_no_repository(path):
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """A small hub with the files of `folder`; keeps the ranges of `model.safetensors` that are asked for."""
+    """A small hub with the files of `folder`; keeps the ranges of `model.safetensors` that are
+    asked for."""
 
     folder: pathlib.Path
     cut = damaged = False

@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The direction of imports: each room imports rooms of lower ranks only, and no library imports a verb."""
+"""The direction of imports: each room imports rooms of lower ranks only, and no library imports a
+verb."""
 
 import ast
 import collections
@@ -10,7 +11,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-# From the foundations up; a room may import those before it. docs/architecture.md draws the same order.
+# From the foundations up; a room may import those before it. docs/architecture.md draws the same
+# order.
 ROOMS = (
     "top",  # the modules beside the rooms: errors, files, config, ...
     "metrics",

@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A run of `train` on a tiny model and data made up on the spot, for tests in this process or another:
+"""A run of `train` on a tiny model and data made up on the spot, for tests in this process or
+another:
 
 python -m tests.tiny_run FOLDER '{"model_dir": "...", "train_steps": 60}'
 """

@@ -17,18 +17,18 @@ import gin
 from mto_jax.adaptation import held_out, teaching
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation import sentences as sentences_lib
+from mto_jax.adaptation.counts import Counts
 from mto_jax.adaptation.pairs import Cut, Pair
-from mto_jax.adaptation.report import Report
 from mto_jax.checkpoints import Checkpoint
 from mto_jax.console import progress_bar
 from mto_jax.data.manifest import describe_file
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import digest, lock, write_atomically
+from mto_jax.files import digest, lock, write_atomically, write_json
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training.finetune import Tuning, complete
 
-METHODS = ("splitter", "spans", "phrases")
-GROUPS = ("classifier", "length")
+SPLIT_METHODS = ("splitter", "spans", "phrases")
+GROUPINGS = ("classifier", "length")
 
 # Of each sentence: where to cut it, or why not, and what the report shows as an example of that.
 Split = Callable[[Sequence[str]], list[tuple[Cut | str, str]]]
@@ -39,7 +39,7 @@ Label = Callable[[Sequence[tuple[str, str]]], list[str]]
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class PairConfig:
-    """How sentences become pairs.
+    """The settings by which sentences become pairs.
 
     Attributes:
       corpus: unlabelled text: a file or folder, "demo", or a name of `text_corpora`.
@@ -93,14 +93,14 @@ class PairConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if self.method not in METHODS:
-            raise unknown("way to split sentences (PairConfig.method)", self.method, METHODS)
+        if self.method not in SPLIT_METHODS:
+            raise unknown("way to split sentences (PairConfig.method)", self.method, SPLIT_METHODS)
         if self.search not in teaching.SEARCHES:
             raise unknown(
                 "search of the splitter (PairConfig.search)", self.search, teaching.SEARCHES
             )
-        if self.groups not in GROUPS:
-            raise unknown("way to group pairs (PairConfig.groups)", self.groups, GROUPS)
+        if self.groups not in GROUPINGS:
+            raise unknown("way to group pairs (PairConfig.groups)", self.groups, GROUPINGS)
         if not 2 <= self.min_words <= self.max_words:
             raise UserError(
                 f"PairConfig.min_words = {self.min_words} and max_words = {self.max_words} leave "
@@ -114,13 +114,13 @@ class PairConfig:
 
     @property
     def needs_model(self) -> bool:
-        """Whether a model is trained: for the splitter or the classifier."""
+        """Returns whether a model is trained: for the splitter or the classifier."""
         return self.method == "splitter" or self.groups == "classifier"
 
 
 def ensure(
     config: PairConfig, folder: pathlib.Path, base: Checkpoint
-) -> tuple[pathlib.Path, Report]:
+) -> tuple[pathlib.Path, Counts]:
     """Return the file of pairs and its report, made unless `folder` has them already.
 
     Args:
@@ -137,13 +137,13 @@ def ensure(
 
 def _ensure(
     config: PairConfig, folder: pathlib.Path, base: Checkpoint | None
-) -> tuple[pathlib.Path, Report]:
+) -> tuple[pathlib.Path, Counts]:
     request = _request(config, base)
     path, report_path = folder / "pairs.jsonl", folder / "report.json"
     if path.exists() and report_path.exists():
         known = json.loads(report_path.read_text())
         if known["request"] == request and known["pairs"] == digest(path.read_bytes()):
-            return path, Report.from_json(known["report"])
+            return path, Counts.from_json(known["report"])
     pairs, report = make(config, folder, base)
     text = pairs_lib.to_jsonl(pairs)
     write_atomically(path, text)
@@ -152,15 +152,15 @@ def _ensure(
         "pairs": digest(text.encode()),
         "report": report.to_json(),
     }
-    write_atomically(report_path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_json(report_path, content)
     return path, report
 
 
 def make(
     config: PairConfig, folder: pathlib.Path, base: Checkpoint | None
-) -> tuple[list[Pair], Report]:
+) -> tuple[list[Pair], Counts]:
     """Return the pairs of a corpus in random order, and a report on its sentences; see `ensure`."""
-    report = Report()
+    report = Counts()
     with progress_bar("reading sentences", None) as advance:
 
         def documents():
@@ -196,7 +196,7 @@ def make(
             f"The corpus {config.corpus} gave {len(kept)} pairs under PairConfig.method = "
             f"{config.method!r}; at least 2 are needed, one to train and one to hold out. "
             f"{report.reasons()}. Give more text, other limits or another method "
-            f"({', '.join(METHODS)})."
+            f"({', '.join(SPLIT_METHODS)})."
         )
     labels = label([(body, tail) for body, tail, _ in kept])
     report.labels.update(labels)

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mto_jax.adaptation.report import Report
+from mto_jax.adaptation.counts import Counts
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import short_hash
 from mto_jax.text2text import readers, text_files
@@ -109,7 +109,7 @@ def clean(text: str) -> str:
 
 def draw(
     documents: Iterable[Sentence],
-    report: Report,
+    report: Counts,
     *,
     min_words: int,
     max_words: int,

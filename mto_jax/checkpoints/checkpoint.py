@@ -31,7 +31,7 @@ from mto_jax.models.adapters import NONE, Adapters, fold, is_adapter
 from mto_jax.models.config import RUNTIME_FIELDS, T5Config
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.text2text.vocabulary import Vocabulary
-from mto_jax.training.state import Parameters, blueprint, fingerprints
+from mto_jax.training.state import Parameters, abstract_model, fingerprints
 
 _SEVERAL = ("all", "new")
 _CHOICES = ("best", "newest", *_SEVERAL)
@@ -45,7 +45,7 @@ class UnknownVocabulary(UserError):
 
 @gin.configurable
 def base_checkpoint(path: str | None = None) -> str | None:
-    """Where the frozen model of an adapter is, if it is not where it was in training."""
+    """Returns the path of an adapter's frozen model, if it was moved since training."""
     return path
 
 
@@ -225,8 +225,8 @@ class Checkpoint(abc.ABC):
         standard error.
 
         Args:
-          shardings: where each parameter lives, such as `Blueprint.shardings(mesh)`; others are not
-            read. None means all, whole, on the first local device.
+          shardings: where each parameter lives, such as `AbstractModel.shardings(mesh)`; others are
+            not read. None means all, whole, on the first local device.
           config, adapters: the model that they must fit; None means the checkpoint's own. Adapters
             that the checkpoint lacks, and what a rule leaves out, are not in the result.
 
@@ -264,15 +264,15 @@ class Checkpoint(abc.ABC):
         """
         config = self.config
         self.check_vocabulary(vocabulary)
-        plan = blueprint(functools.partial(t5.T5, config, adapters=self.adapters.folded))
+        spec = abstract_model(functools.partial(t5.T5, config, adapters=self.adapters.folded))
         parameters = fold(self.parameters(config=config), self.adapters)
-        missing = [name for name in plan.abstract if name not in parameters]
+        missing = [name for name in spec.shapes if name not in parameters]
         if missing:
             raise UserError(
                 f"load_checkpoint.assignment_map leaves out {', '.join(missing)}: a part of a "
                 "model can be trained on, but not used as it is."
             )
-        return plan.merge(parameters)
+        return spec.merge(parameters)
 
     @abc.abstractmethod
     def assign(
@@ -289,7 +289,7 @@ class Checkpoint(abc.ABC):
             print(f"{self.title}: {line}", file=sys.stderr)
 
     def _from_base(self, name: str) -> bool:
-        """Whether a parameter is read from the checkpoint that this one was trained on."""
+        """Returns whether a parameter is read from the checkpoint that this one was trained on."""
         return False
 
     def _check_base(self, present: Mapping[str, str]) -> None:
@@ -365,13 +365,13 @@ class Checkpoint(abc.ABC):
 
     @property
     def _recorded_vocabulary(self) -> tuple[str, str]:
-        """What the checkpoint says of its vocabulary: name and digest, each "" if it does not."""
+        """The name and digest that the checkpoint gives its vocabulary; "" for what it lacks."""
         file = self._vocabulary_file
         return (str(file), vocabularies.load(str(file)).digest) if file.is_file() else ("", "")
 
     @property
     def _vocabulary_file(self) -> pathlib.Path:
-        """Where a vocabulary that belongs to the checkpoint lies, if it has one."""
+        """The path of the vocabulary beside the checkpoint; the file need not exist."""
         return (self.run_dir or self.path) / vocabularies.MODEL_FILE
 
     def _check_same(self, name: str, digest: str, vocabulary: Vocabulary) -> None:
@@ -416,7 +416,7 @@ class Foreign(Checkpoint):
 
     @functools.cached_property
     def contents(self) -> Contents:
-        """What of the files makes up the model, and what does not."""
+        """The tensors of the files: those of the model, and the others."""
         file, config = self._read
         if isinstance(config, UserError):
             raise UserError(f"{file.path} ({file.format}) is not a T5: {config}") from config
@@ -454,7 +454,7 @@ class Run(Checkpoint):
 
     @functools.cached_property
     def record(self) -> dict[str, Any]:
-        """What is known of the step besides its arrays: see `runs`."""
+        """The description of the step that is stored beside its arrays: see `runs`."""
         return runs.description(self.path)
 
     @property
@@ -511,15 +511,17 @@ class Run(Checkpoint):
     ) -> tuple[dict[str, Tensor], list[str]]:
         contents, report = self.contents, []
         if self.record.get("base"):
-            there, report = open_base(self._base_place, self.options).assign()
-            there = {name: tensor for name, tensor in there.items() if self._from_base(name)}
-            contents = dataclasses.replace(contents, tensors={**there, **contents.tensors})
+            inherited, report = open_base(self._base_path, self.options).assign()
+            inherited = {
+                name: tensor for name, tensor in inherited.items() if self._from_base(name)
+            }
+            contents = dataclasses.replace(contents, tensors={**inherited, **contents.tensors})
         adapters = self.adapters if adapters is None else adapters
         tensors, more = contents.assign(config, adapters=adapters)
         return tensors, [*report, *more]
 
     @property
-    def _base_place(self) -> str:
+    def _base_path(self) -> str:
         return self.base_path or base_checkpoint() or self.record["base"]["path"]
 
     def _from_base(self, name: str) -> bool:
@@ -534,17 +536,17 @@ class Run(Checkpoint):
         if different:
             raise UserError(
                 f"This checkpoint was trained on the frozen parameters of {base['path']}, but "
-                f"{self._base_place} has others: {', '.join(different[:3])}"
+                f"{self._base_path} has others: {', '.join(different[:3])}"
                 f"{' and more' if len(different) > 3 else ''} differ. Name the base that it "
                 "belongs to (base_checkpoint.path; in training, INITIAL_CHECKPOINT_PATH)."
             )
 
     def adapter_description(self) -> dict[str, Any]:
-        """What is known of the adapters, for `peft.save_adapter`."""
+        """The description of the adapters, for `peft.save_adapter`."""
         base = {"path": str(self.path)}
         if self.record.get("base") and all(map(is_adapter, self.contents.tensors)):
             numbers = self.record["base"]["fingerprints"]
-            base = {"path": self._base_place, "fingerprint": peft.one_fingerprint(numbers)}
+            base = {"path": self._base_path, "fingerprint": peft.one_fingerprint(numbers)}
         description = {"base": base, "info": {"run": str(self.run_dir), "step": self.step}}
         if "vocabulary" in self.record:
             description["vocabulary"] = self.record["vocabulary"]["digest"]
@@ -565,15 +567,15 @@ class Adapted(Checkpoint):
     @functools.cached_property
     def base(self) -> Checkpoint:
         """The model that the adapter was trained on."""
-        if not self._base_place:
+        if not self._base_path:
             raise UserError(
                 f"The adapter {self.path} does not say what model it is for: bind "
                 "base_checkpoint.path to that."
             )
-        return open_base(self._base_place, self.options)
+        return open_base(self._base_path, self.options)
 
     @property
-    def _base_place(self) -> str | None:
+    def _base_path(self) -> str | None:
         return base_checkpoint() or self._content[2].get("base", {}).get("path")
 
     @property
@@ -613,6 +615,6 @@ class Adapted(Checkpoint):
             )
 
     def adapter_description(self) -> dict[str, Any]:
-        """What is known of the adapter, for `peft.save_adapter`."""
+        """The description of the adapter, for `peft.save_adapter`."""
         description = self._content[2]
-        return {**description, "base": {**description.get("base", {}), "path": self._base_place}}
+        return {**description, "base": {**description.get("base", {}), "path": self._base_path}}

@@ -47,17 +47,19 @@ def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     try:
-        there = json.loads(path.read_text())
+        recorded = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); remove it if the run is yours.") from error
-    if "adapters" in there:
-        there["adapters"] = json.loads(json.dumps(Adapters.from_dict(there["adapters"]).as_dict()))
+    if "adapters" in recorded:
+        recorded["adapters"] = json.loads(
+            json.dumps(Adapters.from_dict(recorded["adapters"]).as_dict())
+        )
     here = json.loads(json.dumps(identity))
     different = [
-        f"{part}.{field} is {there.get(part, {}).get(field)!r} there and {value!r} now"
+        f"{part}.{field} is {recorded.get(part, {}).get(field)!r} there and {value!r} now"
         for part, fields in here.items()
         for field, value in fields.items()
-        if there.get(part, {}).get(field) != value
+        if recorded.get(part, {}).get(field) != value
         and not (part == "model" and field in RUNTIME_FIELDS)
         and (part, field) != ("vocabulary", "name")  # a copy elsewhere is the same vocabulary
     ]
@@ -101,12 +103,12 @@ def open_initial(path: str, model: T5Config, vocabulary: Vocabulary) -> Checkpoi
     if checkpoint.step_dir is None:
         checkpoint.assign(model)
         return checkpoint
-    there = checkpoint.config
+    recorded = checkpoint.config
     different = [
-        f"{field.name} is {getattr(there, field.name)!r} there and "
+        f"{field.name} is {getattr(recorded, field.name)!r} there and "
         f"{getattr(model, field.name)!r} here"
         for field in dataclasses.fields(T5Config)
-        if getattr(there, field.name) != getattr(model, field.name)
+        if getattr(recorded, field.name) != getattr(model, field.name)
         and field.name not in RUNTIME_FIELDS
     ]
     if different:
@@ -127,6 +129,7 @@ def check_soft_tokens(prepared: Prepared, model: T5Config, adapters: Adapters) -
         if row >= adapters.prompt_rows:
             raise UserError(
                 f"{task.name} ({task.split}) has the soft token {row}, but the model's prompt has "
-                f"{adapters.prompt_rows} rows. Bind train.adapters = @PromptTuning() and PromptTuning.rows = "
-                f"{row + 1} (as runs/prompt_tune.gin does), or take a template without a soft prompt."
+                f"{adapters.prompt_rows} rows. Bind train.adapters = @PromptTuning() and "
+                f"PromptTuning.rows = {row + 1} (as runs/prompt_tune.gin does), or take a template "
+                "without a soft prompt."
             )

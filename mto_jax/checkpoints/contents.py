@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint holds, and what of it each parameter of a model gets."""
+"""The tensors of a checkpoint, and their assignment to the parameters of a model."""
 
 import collections
 import dataclasses
@@ -31,7 +31,7 @@ Rules = Sequence[tuple[str, str | None]]
 @gin.configurable("load_checkpoint")
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a user says about the checkpoints that are read.
+    """The user's settings for reading checkpoints.
 
     Attributes:
       assignment_map: rules for a partial restore, see `Contents.assign`.
@@ -54,7 +54,7 @@ class File:
     left: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> why it is not used
     notes: Sequence[str] = ()
     step: int | None = None
-    layers: str = "apart"  # or "scanned"
+    layers: str = "unstacked"  # or "scanned"
     unrecorded: Sequence[str] = ()  # fields of T5Config that the format does not record
 
 
@@ -92,7 +92,7 @@ class Contents:
     def assign(
         self, config: T5Config | None = None, rules: Rules = (), adapters: Adapters = NONE
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """Which tensor each parameter of a model gets: (tensors by our name, report).
+        """Assigns a tensor to each parameter of a model; returns (tensors by our name, report).
 
         Args:
           config: the model to fill; None takes `model`.
@@ -123,8 +123,8 @@ class Contents:
             elif source not in tensors:
                 problems.append(f"missing: {source}, expected {list(shape)}")
             elif tensors[source].shape != shape:
-                there = list(tensors[source].shape)
-                problems.append(f"misshapen: {source} is {there}, expected {list(shape)}")
+                actual = list(tensors[source].shape)
+                problems.append(f"misshapen: {source} is {actual}, expected {list(shape)}")
             else:
                 chosen[name] = tensors[source]
         spare = {
@@ -170,7 +170,7 @@ class Contents:
         )
 
     def describe(self) -> str:
-        """What the checkpoint is, for a person."""
+        """Returns a description of the checkpoint as readable text."""
         config, counts = self.config, collections.Counter()
         for tensor in {**self.tensors, **self.extra}.values():
             counts[str(tensor.dtype)] += int(np.prod(tensor.shape))
@@ -219,7 +219,7 @@ def family(config: T5Config) -> str:
 
 
 def describe_file(file: File, reason: str) -> str:
-    """What a checkpoint is that is no T5, for a person."""
+    """Returns a description, as readable text, of a checkpoint that is no T5."""
     tensors = [("holds", f"{name} {list(t.shape)} {t.dtype}") for name, t in file.tensors.items()]
     return columns([*_header(file), ("not a T5", reason), *tensors[:20], *_footer(file)])
 

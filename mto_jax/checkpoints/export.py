@@ -16,7 +16,7 @@ from typing import Any
 from mto_jax.checkpoints import huggingface, model_card, parameter_names, tensorstore, tokenizer
 from mto_jax.checkpoints.lazy import Tensor, in_memory
 from mto_jax.errors import UserError
-from mto_jax.files import write_atomically, write_digest
+from mto_jax.files import write_digest, write_json
 from mto_jax.models.config import T5Config
 from mto_jax.text2text.vocabulary import Vocabulary
 
@@ -111,7 +111,7 @@ def save_run(
     partial.rename(step_dir)
     if vocabulary is not None:
         vocabulary.save(folder)
-    write_atomically(folder / "model.json", json.dumps(identity, indent=2) + "\n")
+    write_json(folder / "model.json", identity)
 
 
 def _new_folder(folder: str | os.PathLike) -> pathlib.Path:

@@ -17,11 +17,12 @@ from mto_jax.checkpoints import parameter_names, safetensors
 from mto_jax.checkpoints.contents import File
 from mto_jax.checkpoints.lazy import Tensor
 from mto_jax.errors import UserError, unknown
+from mto_jax.files import write_json
 from mto_jax.models.config import T5Config
 
 MODEL_TYPES = ("t5", "mt5", "umt5")
 LARGEST_FILE = 5_000_000_000  # bytes
-DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
+WRITTEN_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
 # config.json and T5Config call the same thing by these names.
 _FIELDS = {
@@ -51,7 +52,7 @@ _UNUSED = re.compile(
 
 
 def is_checkpoint(path: pathlib.Path) -> bool:
-    """Whether `path` is a folder of the Hugging Face hub's kind."""
+    """Returns whether `path` is a folder of the Hugging Face hub's kind."""
     return (path / "config.json").is_file()
 
 
@@ -119,14 +120,14 @@ def _config(
 
 
 def _ties(settings: Mapping[str, Any]) -> bool:
-    """Whether the file says that the head is the embedding (the default of Transformers)."""
+    """Returns whether the file ties the head to the embedding (Transformers' default)."""
     return settings.get("tie_word_embeddings") is not False
 
 
 def _settle_head(
     settings: Mapping[str, Any], tensors: dict[str, Tensor], left: dict[str, str], notes: list[str]
 ) -> bool:
-    """Whether the head is the embedding and the decoder's output scaled (T5Config.tie_embeddings).
+    """Returns T5Config.tie_embeddings: the head is the embedding, the decoder's output scaled.
 
     A model that ties its head without the scale gets a copy of the embedding for a head here; a
     head of its own with the scale is multiplied by it. Transformers 4 has both or neither, by
@@ -254,23 +255,23 @@ def write(
     """
     import huggingface_hub
 
-    if dtype not in DTYPES:
-        raise unknown("type of tensors in a Hugging Face checkpoint called", dtype, DTYPES)
-    there = parameter_names.disassemble(config, tensors, "hf")
+    if dtype not in WRITTEN_DTYPES:
+        raise unknown("type of tensors in a Hugging Face checkpoint called", dtype, WRITTEN_DTYPES)
+    stored = parameter_names.disassemble(config, tensors, "hf")
     split = huggingface_hub.split_state_dict_into_shards_factory(
-        there,
-        get_storage_size=lambda tensor: math.prod(tensor.shape) * DTYPES[dtype].itemsize,
+        stored,
+        get_storage_size=lambda tensor: math.prod(tensor.shape) * WRITTEN_DTYPES[dtype].itemsize,
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=LARGEST_FILE,
     )
     for name, keys in split.filename_to_tensors.items():
-        safetensors.write(folder / name, {key: there[key] for key in keys}, DTYPES[dtype])
+        safetensors.write(folder / name, {key: stored[key] for key in keys}, WRITTEN_DTYPES[dtype])
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        _write_json(folder / "model.safetensors.index.json", index)
-    _write_json(folder / "config.json", settings(config, dtype))
+        write_json(folder / "model.safetensors.index.json", index)
+    write_json(folder / "config.json", settings(config, dtype))
     generation = {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
-    _write_json(folder / "generation_config.json", generation)
+    write_json(folder / "generation_config.json", generation)
 
 
 def settings(config: T5Config, dtype: str = "float32") -> dict[str, Any]:
@@ -290,7 +291,3 @@ def settings(config: T5Config, dtype: str = "float32") -> dict[str, Any]:
         "dtype": dtype,
         "torch_dtype": dtype,
     }
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")

@@ -62,7 +62,7 @@ class Tensor:
         return Tensor(swap(self.shape), self.dtype, read)
 
     def reshaped(self, shape: Sequence[int]) -> "Tensor":
-        """The same values in another shape; axes before the first change are read in slices."""
+        """Returns the array in another shape; axes before the first change are read in slices."""
         pairs = zip(self.shape, shape, strict=False)
         common = next((i for i, (a, b) in enumerate(pairs) if a != b), len(shape))
         if common == len(self.shape) == len(shape):

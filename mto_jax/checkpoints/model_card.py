@@ -11,6 +11,7 @@ from typing import Any
 from mto_jax import __version__
 from mto_jax.checkpoints import runs
 from mto_jax.checkpoints.contents import family
+from mto_jax.console import markdown_table
 from mto_jax.models.config import T5Config
 
 
@@ -62,13 +63,14 @@ def _training(step_dir: pathlib.Path) -> list[str]:
     results = run_dir / "evaluation" / str(step) / "metrics.json"
     parts = []
     if data := _data(gin_text):
-        parts += ["## Data", _table(("use", "task or mixture", "split", "tokens"), data)]
+        parts += ["## Data", markdown_table([("use", "task or mixture", "split", "tokens"), *data])]
     if metrics:
         rows = [(key, f"{value:.6g}") for key, value in metrics.items()]
-        parts += [f"## Metrics at step {step}", _table(("metric", "value"), rows)]
+        parts += [f"## Metrics at step {step}", markdown_table([("metric", "value"), *rows])]
     if results.is_file():
-        rows = _results(json.loads(results.read_text())["results"])
-        parts += ["## Evaluation", _table(("task", "split", "metric", "value (95 %)"), rows)]
+        head = ("task", "split", "metric", "value (95 %)")
+        rows = [head, *_results(json.loads(results.read_text())["results"])]
+        parts += ["## Evaluation", markdown_table(rows)]
     if gin_text:
         parts += [
             "## Configuration",
@@ -118,11 +120,6 @@ def _results(entries: Sequence[Mapping[str, Any]]) -> list[Sequence[str]]:
             bounds = "" if low is None else f" ({low:.3f} to {high:.3f})"
             rows.append((entry["task"], entry["split"], name, f"{metric['value']:.3f}{bounds}"))
     return rows
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _code(value: str) -> str:

@@ -19,7 +19,7 @@ from mto_jax.errors import UserError
 from mto_jax.models.adapters import NONE, Adapters
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
-from mto_jax.training.state import blueprint
+from mto_jax.training.state import abstract_model
 
 # Our name, that of Hugging Face, that of T5X.
 _MODEL: str = """
@@ -112,8 +112,8 @@ class Assembly:
 
 def shapes(config: T5Config, adapters: Adapters = NONE) -> dict[str, tuple[int, ...]]:
     """Shape of each parameter of a T5 and its adapters, by its dotted name."""
-    plan = blueprint(lambda rngs: T5(config, rngs, adapters))
-    return {name: value.shape for name, value in plan.abstract.items()}
+    spec = abstract_model(lambda rngs: T5(config, rngs, adapters))
+    return {name: value.shape for name, value in spec.shapes.items()}
 
 
 def check_complete(config: T5Config, tensors: Mapping[str, Tensor]) -> None:
@@ -155,12 +155,12 @@ def assemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> Asse
     """
     ours, used, faults = {}, {}, {}
     expected = shapes(config)
-    for name, there in names(config, side).items():
+    for name, stored in names(config, side).items():
         shape = expected[name]
-        is_stacked = there.per_layer and there.template in tensors
-        sources = [there.template] if is_stacked else there.of_layers(shape[0])
-        wanted = shape[1:] if there.per_layer and not is_stacked else shape
-        wanted = (*wanted[:-2], wanted[-1], wanted[-2]) if there.transposed else wanted
+        is_stacked = stored.per_layer and stored.template in tensors
+        sources = [stored.template] if is_stacked else stored.of_layers(shape[0])
+        wanted = shape[1:] if stored.per_layer and not is_stacked else shape
+        wanted = (*wanted[:-2], wanted[-1], wanted[-2]) if stored.transposed else wanted
         used[name] = [source for source in sources if source in tensors]
         wrong = [
             f"misshapen: {source} is {list(tensors[source].shape)}, expected {list(wanted)}"
@@ -173,8 +173,8 @@ def assemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> Asse
             faults[name] = wrong
             continue
         parts = [tensors[source].reshaped(wanted) for source in sources]
-        parts = [part.transposed() for part in parts] if there.transposed else parts
-        ours[name] = stacked(parts) if there.per_layer and not is_stacked else parts[0]
+        parts = [part.transposed() for part in parts] if stored.transposed else parts
+        ours[name] = stacked(parts) if stored.per_layer and not is_stacked else parts[0]
     return Assembly(ours, used, faults)
 
 
@@ -184,7 +184,7 @@ def disassemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> d
     The layers of a parameter follow one another; read in order, it is fetched once and then let go.
     """
     fetch = functools.lru_cache(maxsize=1)(lambda name: tensors[name].whole())
-    there = {}
+    stored = {}
     for name, other in names(config, side).items():
         shape = tensors[name].shape
         for i, key in enumerate(other.of_layers(shape[0])):
@@ -193,8 +193,8 @@ def disassemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> d
                 return fetch(name)[(i, *index) if other.per_layer else index]
 
             part = Tensor(shape[1:] if other.per_layer else shape, tensors[name].dtype, read)
-            there[key] = part.transposed() if other.transposed else part
-    return there
+            stored[key] = part.transposed() if other.transposed else part
+    return stored
 
 
 def _fits(stored: Sequence[int], wanted: Sequence[int]) -> bool:

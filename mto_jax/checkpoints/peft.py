@@ -28,12 +28,12 @@ from mto_jax.checkpoints import peft_form, safetensors
 from mto_jax.checkpoints.contents import columns
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.errors import UserError
-from mto_jax.files import digest, file_digest, write_atomically
+from mto_jax.files import digest, file_digest, write_json
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters, PromptTuning
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
-from mto_jax.training.state import blueprint
+from mto_jax.training.state import abstract_model
 
 OWN = "mto.json"
 OWN_WEIGHTS = "parameters.safetensors"
@@ -45,7 +45,7 @@ DESCRIPTION = ("task", "template", "vocabulary", "base", "info")
 
 
 def is_adapter(path: str | os.PathLike) -> bool:
-    """Whether `path` is an adapter folder, of ours or of PEFT's."""
+    """Returns whether `path` is an adapter folder, of ours or of PEFT's."""
     folder = pathlib.Path(path)
     return (folder / OWN).is_file() or (folder / CONFIG).is_file()
 
@@ -97,14 +97,14 @@ def save_adapter(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     if form := peft_form.encode(adapters.folded, arrays):
-        _write_json(partial / CONFIG, {**form[0], **_base_for_peft(description)})
+        write_json(partial / CONFIG, {**form[0], **_base_for_peft(description)})
         _write_tensors(partial / WEIGHTS, form[1])
     else:
         _write_tensors(partial / OWN_WEIGHTS, arrays)
     if (table_PxD := adapters.prompt_table(arrays)) is not None:
         np.save(partial / PROMPT, table_PxD)
     digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
-    _write_json(partial / OWN, {**content, "sha256": digests})
+    write_json(partial / OWN, {**content, "sha256": digests})
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)
@@ -115,7 +115,7 @@ def add_info(folder: str | os.PathLike, info: Mapping[str, Any]) -> None:
     path = pathlib.Path(folder) / OWN
     content = _read_json(path)
     content["info"] = {**(content.get("info") or {}), **info}
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
+    write_json(path, content)
 
 
 def _base_for_peft(description: Mapping[str, Any]) -> dict[str, str | None]:
@@ -129,10 +129,6 @@ def _base_for_peft(description: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _write_tensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     safetensors.write(path, {n: in_memory(v) for n, v in arrays.items()}, np.float32)
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 # ---- Reading ----------------------------------------------------------------------------------
@@ -238,11 +234,11 @@ def _read_array(path: pathlib.Path) -> np.ndarray:
         or table.ndim != 2
         or not table.size
     ):
-        there = (
+        content = (
             f"{table.dtype} {list(table.shape)}" if isinstance(table, np.ndarray) else "an archive"
         )
         raise UserError(
-            f"{path} holds {there}; a prompt is an array [rows, width] of floating-point numbers."
+            f"{path} holds {content}; a prompt is an array [rows, width] of floating-point numbers."
         )
     table = table.astype(np.float32)
     _check_finite({"prompt.table": table}, path)
@@ -260,7 +256,7 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def inspect(path: str | os.PathLike) -> str:
-    """What an adapter is, for a person.
+    """Returns a description of an adapter as readable text.
 
     Raises:
       UserError: see `load_adapter`.
@@ -298,13 +294,13 @@ def check_fits(
     adapters: Adapters, parameters: Mapping[str, Any], config: T5Config, where: str | os.PathLike
 ) -> None:
     """Raises a UserError unless the parameters of a folded adapter at `where` fit a model."""
-    plan = blueprint(lambda rngs: T5(config, rngs, adapters))
-    wanted = {n: list(v.shape) for n, v in plan.abstract.items() if adapters_lib.is_adapter(n)}
-    found = {name: list(np.shape(value)) for name, value in parameters.items()}
+    spec = abstract_model(lambda rngs: T5(config, rngs, adapters))
+    wanted = {n: list(v.shape) for n, v in spec.shapes.items() if adapters_lib.is_adapter(n)}
+    shapes = {name: list(np.shape(value)) for name, value in parameters.items()}
     wrong = [
-        f"{name} is {found.get(name, 'missing')}, expected {wanted.get(name, 'none')}"
-        for name in sorted({*wanted, *found})
-        if wanted.get(name) != found.get(name)
+        f"{name} is {shapes.get(name, 'missing')}, expected {wanted.get(name, 'none')}"
+        for name in sorted({*wanted, *shapes})
+        if wanted.get(name) != shapes.get(name)
     ]
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""

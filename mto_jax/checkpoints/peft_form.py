@@ -91,7 +91,7 @@ def _stacked(tensors: Arrays, where: str) -> dict[str, np.ndarray]:
     Raises:
       UserError: shapes differ between layers, or an adapter of a weight is not in every layer.
     """
-    weights = {there.template: ours for ours, there in parameter_names.table("hf").items()}
+    weights = {name.template: ours for ours, name in parameter_names.table("hf").items()}
     others: dict[str, np.ndarray] = {}
     layers: dict[tuple[str, str], dict[int, np.ndarray]] = {}
     depths = {"encoder": 1, "decoder": 1}

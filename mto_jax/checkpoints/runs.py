@@ -50,7 +50,7 @@ def newest_good(model_dir: str | os.PathLike, *, set_aside: bool = False) -> pat
     """The newest step that verifies; None if the run has no checkpoint yet.
 
     Each damaged one that is newer is reported on standard error and, with `set_aside` (for a
-    run that goes on and will write that step again), moved to MODEL_DIR/damaged.
+    run that continues and will write that step again), moved to MODEL_DIR/damaged.
 
     Raises:
       UserError: there are checkpoints and all are damaged.
@@ -253,7 +253,7 @@ class Checkpointer:
             write_digest(written[-1] if written else self.directory / str(self._saving))
 
     def check(self) -> None:
-        """Raise what went wrong in the background, without waiting for a save that goes on."""
+        """Raise what went wrong in the background, without waiting for a save in progress."""
         if not self._manager.is_saving_in_progress():
             self.wait()
 
@@ -291,7 +291,7 @@ class Checkpointer:
                     raise UserError(
                         f"A checkpoint could not be written to {self.directory}: {reason}{free}. "
                         "Free some space, lower train.keep, or point MODEL_DIR elsewhere; the same "
-                        "command then goes on from the last complete checkpoint."
+                        "command then resumes from the last complete checkpoint."
                     ) from error
             raise
 

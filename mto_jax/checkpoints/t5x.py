@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """T5X checkpoints without T5X: zarr with a msgpack `checkpoint` file, Orbax, single msgpack files.
 
-Layers may be apart (`encoder/layers_0/...`) or scanned into one array (`encoder/layers/...`, or in
-umT5 `encoder/encoder/...`), with the layers on axis 1.
+Layers may be unstacked (`encoder/layers_0/...`) or scanned into one array (`encoder/layers/...`, or
+in umT5 `encoder/encoder/...`), with the layers on axis 1.
 """
 
 import os
@@ -29,7 +29,7 @@ _LAYER = re.compile(r"^(encoder|decoder)/layers_(\d+|\{i\})/(.+)$")
 
 
 def is_checkpoint(path: pathlib.Path) -> bool:
-    """Whether `path` looks like a T5X checkpoint, or a folder of them."""
+    """Returns whether `path` looks like a T5X checkpoint, or a folder of them."""
     return path.is_file() or _root(path) is not None
 
 
@@ -83,7 +83,7 @@ def read(path: str | os.PathLike) -> File:
         tensors=tensors,
         left=left,
         step=step,
-        layers="scanned" if scanned else "apart",
+        layers="scanned" if scanned else "unstacked",
         unrecorded=UNRECORDED,
     )
 

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokenizer files of Hugging Face for a vocabulary: spiece.model (slow), tokenizer.json (fast)."""
 
-import json
 import pathlib
 
 from sentencepiece import sentencepiece_model_pb2
 
 from mto_jax.errors import UserError
+from mto_jax.files import write_json
 from mto_jax.text2text.vocabulary import Vocabulary
 
 _SPECIAL = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
@@ -46,7 +46,7 @@ def write(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
     vocabulary.save(folder)
     _fast(proto, vocabulary, sentinels).save(str(folder / "tokenizer.json"))
     for name, content in (("tokenizer_config.json", settings), ("special_tokens_map.json", tokens)):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+        write_json(folder / name, content)
 
 
 def _fast(proto: sentencepiece_model_pb2.ModelProto, vocabulary: Vocabulary, sentinels: list[str]):

@@ -6,7 +6,7 @@
       --gin.INITIAL_CHECKPOINT_PATH=runs/base --gin.MODEL_DIR=runs/mixed
 
 The pairs and a report of what was kept and dropped are in MODEL_DIR/adaptation; the training is
-that of `mto train`. The same command, run again, goes on where it stopped.
+that of `mto train`. The same command, run again, resumes where it stopped.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from mto_jax.adaptation.make import PairConfig
 from mto_jax.checkpoints import Checkpoint
 from mto_jax.commands import train as training
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import digest, write_atomically
+from mto_jax.files import digest, write_json
 from mto_jax.text2text.objectives import pair_objectives
 from mto_jax.training.performance import use_compilation_cache
 
@@ -57,8 +57,8 @@ def adapt(
       model_dir: the run directory.
       initial_checkpoint_path: run directory or step folder of the model to adapt, or any other
         checkpoint (`checkpoints.open`); splitter and classifier start from it too.
-      objective: one of `objectives.pair_objectives`, or "none": nothing is trained, the base checkpoint
-        is the result.
+      objective: one of `objectives.pair_objectives`, or "none": nothing is trained, the base
+        checkpoint is the result.
       pairs: how sentences become pairs.
       batch_size: pairs (and replayed examples) of a batch; every example has a row of its own.
       epochs: times that every pair is seen.
@@ -95,7 +95,7 @@ def adapt(
     count = len(tasks.split_pairs(pairs_lib.read(path))["train"])
     share = replay_share if replay else 0.0
     steps = train_steps or math.ceil(epochs * count / (1 - share) / batch_size)
-    _claim(folder, {"objective": objective, "replay": replay, "replay_share": share}, path)
+    _check_settings(folder, {"objective": objective, "replay": replay, "replay_share": share}, path)
 
     sizes = dataclasses.asdict(base.config)
     with gin.unlock_config():
@@ -130,17 +130,19 @@ def _pairs(config: PairConfig, folder: pathlib.Path, base: Checkpoint) -> pathli
     return folder / "pairs.jsonl"
 
 
-def _claim(folder: pathlib.Path, what: Mapping[str, Any], path: pathlib.Path) -> None:
+def _check_settings(folder: pathlib.Path, what: Mapping[str, Any], path: pathlib.Path) -> None:
     """MODEL_DIR is new or of this very adaptation: remember it there.
 
     Raises:
       UserError: it is of another.
     """
-    claim = folder / "adaptation.json"
+    record = folder / "adaptation.json"
     here = {**what, "pairs": digest(path.read_bytes())}
-    there = json.loads(claim.read_text()) if claim.exists() else here
+    recorded = json.loads(record.read_text()) if record.exists() else here
     different = [
-        f"{k} is {there.get(k)!r} there and {v!r} now" for k, v in here.items() if there.get(k) != v
+        f"{k} is {recorded.get(k)!r} there and {v!r} now"
+        for k, v in here.items()
+        if recorded.get(k) != v
     ]
     if different:
         raise UserError(
@@ -149,4 +151,4 @@ def _claim(folder: pathlib.Path, what: Mapping[str, Any], path: pathlib.Path) ->
         )
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(claim, json.dumps(here, indent=1) + "\n")
+        write_json(record, here)

@@ -7,9 +7,9 @@
   mto convert --from=runs/a --to=hf --output=my-t5
   mto convert --from=runs/lora --to=peft --output=my-lora
 
-A run or a folder with adapters becomes a plain T5 (hf, native: LoRA and (IA)^3 are merged into the weights), or
-the adapter alone (peft). `train`, `evaluate` and `infer` read foreign checkpoints themselves; converting once saves the download and
-the check of every start.
+A run or a folder with adapters becomes a plain T5 (hf, native: LoRA and (IA)^3 are merged into the
+weights), or the adapter alone (peft). `train`, `evaluate` and `infer` read foreign checkpoints
+themselves; converting once saves the download and the check of every start.
 """
 
 import pathlib
@@ -36,15 +36,15 @@ def add_flags(parser) -> None:
         "--from",
         dest="source",
         metavar="PATH",
-        help="hf://org/name[@revision], a folder of Hugging Face or T5X, a run directory or step of one, a "
-        "folder of an adapter",
+        help="hf://org/name[@revision], a folder of Hugging Face or T5X, a run directory or step "
+        "of one, a folder of an adapter",
     )
     parser.add_argument("--to", metavar="|".join(TARGETS), help="what to write")
     parser.add_argument(
         "--output", metavar="DIR", help="folder to write; must not hold anything yet"
     )
     parser.add_argument(
-        "--dtype", metavar="|".join(huggingface.DTYPES), help="of the tensors, for --to=hf"
+        "--dtype", metavar="|".join(huggingface.WRITTEN_DTYPES), help="of the tensors, for --to=hf"
     )
     parser.add_argument(
         "--allow_pickle",
@@ -68,8 +68,8 @@ def convert(
     Args:
       inspect: the checkpoint to describe.
       source: the checkpoint to convert.
-      to: "hf" for a folder that Transformers loads (with a soft prompt in a folder prompt/ in it), "native" for
-        a run directory of ours, "peft" for the adapter by itself.
+      to: "hf" for a folder that Transformers loads (with a soft prompt in a folder prompt/ in it),
+        "native" for a run directory of ours, "peft" for the adapter by itself.
       output: folder to write.
       dtype: of the tensors of a Hugging Face folder: "float32" or "bfloat16".
       allow_pickle: read `pytorch_model.bin`.
@@ -95,8 +95,8 @@ def convert(
         raise errors.UserError(f"{source} has no adapter; --to=hf or --to=native writes the model.")
     if to == "native" and adapters.prompt_rows:
         raise errors.UserError(
-            f"{source} has a soft prompt, which --to=native has no place for: --to=hf writes it beside the model, "
-            "--to=peft by itself."
+            f"{source} has a soft prompt, which --to=native has no place for: --to=hf writes it "
+            "beside the model, --to=peft by itself."
         )
     everything = checkpoint.tensors()
     tensors = {name: tensor for name, tensor in everything.items() if not is_adapter(name)}

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 
 import gin
-import jax
 import rich.console
 import rich.progress
 import rich.table
@@ -26,10 +25,10 @@ from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.decoding.generation import Decoding
 from mto_jax.evaluation import report as report_lib
-from mto_jax.evaluation import results as results_lib
+from mto_jax.evaluation import result_files
 from mto_jax.evaluation.evaluator import Result, check_vocabulary, evaluate_dataset
 from mto_jax.files import write_atomically
-from mto_jax.models import t5
+from mto_jax.models.flops import num_parameters
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training.performance import use_compilation_cache
 
@@ -62,7 +61,8 @@ def evaluate(
     data and decoding, is taken from there.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint (`checkpoints.open`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint
+        (`checkpoints.open`).
       datasets: what to evaluate on; a mixture is evaluated task by task.
       checkpoints: of a run directory: "best" (by the run's dev metric, else the newest), "newest",
         "all", "new" (those without results for all the data sets), or the number of a step.
@@ -97,8 +97,8 @@ def evaluate(
         step = checkpoint.step
         folder = pathlib.Path(output_dir or _output_dir(checkpoint), str(step))
         digest = f"{checkpoint.digest} {checkpoint.config.dtype}"
-        origins = [results_lib.origin(digest, task, decoding) for task in tasks]
-        stored = [results_lib.read(folder, *both) for both in zip(tasks, origins, strict=True)]
+        origins = [result_files.origin(digest, task, decoding) for task in tasks]
+        stored = [result_files.read(folder, *both) for both in zip(tasks, origins, strict=True)]
         missing = stored.count(None)
         if checkpoints == "new" and not missing:
             continue
@@ -113,7 +113,7 @@ def evaluate(
                     result = evaluate_dataset(
                         model, task, vocabulary, decoding, batch_size=batch_size, progress=advance
                     )
-                results_lib.write(folder, checkpoint.title, step, result, origin)
+                result_files.write(folder, checkpoint.title, step, result, origin)
             evaluated.append(result)
         rich.console.Console().print(_table(f"{model_dir}, step {step}", evaluated))
         print(f"predictions and metrics are in {folder}")
@@ -132,20 +132,20 @@ def evaluate(
 def _facts(
     checkpoint: Checkpoint,
     step: int,
-    found: Sequence[Result],
+    results: Sequence[Result],
     vocabulary: Vocabulary,
     decoding: Decoding,
 ) -> dict[str, str]:
-    """What a reader of the report wants to know first."""
+    """Returns the facts at the head of the report, by their labels."""
     config = checkpoint.config
-    size = sum(leaf.size for leaf in jax.tree.leaves(t5.abstract(config)[1]))
+    size = num_parameters(config)
     layers = f"{config.num_encoder_layers} + {config.num_decoder_layers} layers"
     return {
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
         "model": f"{checkpoint.title}, step {step:,}",
         "size": f"{size / 1e6:,.1f} million parameters, {layers}, d_model {config.d_model}",
         "vocabulary": f"{vocabulary.path}, {vocabulary.size:,} ids",
-        "data": ", ".join(f"{r.title}: {len(r.rows):,} examples" for r in found),
+        "data": ", ".join(f"{r.title}: {len(r.rows):,} examples" for r in results),
         "decoding": str(decoding),
         "written": f"{datetime.datetime.now():%Y-%m-%d %H:%M}, MTO-JAX {mto_jax.__version__}",
     }

@@ -7,7 +7,7 @@ mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a \\
 echo "xIntent: runs <extra_id_0>" | mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a
 
 A file that ends in .jsonl holds objects with a field "input"; their other fields are carried over.
-A job on a file that was killed goes on where it stopped when it is started again.
+A job on a file that was killed resumes where it stopped when it is started again.
 """
 
 import argparse
@@ -64,7 +64,8 @@ def infer(
     While a job runs, its rows are in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint (`checkpoints.open`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint
+        (`checkpoints.open`).
       input_file: one input a line, or .jsonl; "-" is standard input (one a line).
       output_file: "-" is standard output.
       checkpoint: of a run directory: "best", "newest" or the number of a step.

@@ -96,9 +96,9 @@ def find(folder: str | os.PathLike) -> list[pathlib.Path]:
         return [place]
     if not place.is_dir():
         raise UserError(f"{folder} is not there.")
-    found = {path.parent for name in (peft.OWN, peft.CONFIG) for path in place.rglob(name)}
+    folders = {path.parent for name in (peft.OWN, peft.CONFIG) for path in place.rglob(name)}
     # A folder that is being written has a name with a dot in front.
-    shown = [path for path in found if not path.name.startswith(".")]
+    shown = [path for path in folders if not path.name.startswith(".")]
     if not shown:
         raise UserError(
             f"There is no adapter in {folder}: no folder in it has a file {peft.OWN} or "
@@ -127,7 +127,7 @@ def _list(paths: Sequence[pathlib.Path], options, console: rich.console.Console)
 
 
 def _score(description: Mapping[str, Any]) -> str:
-    """The metrics on held-out records, and numbers of "info" with "dev" or "score" in their names."""
+    """Returns the metrics on held-out records and the dev values and scores of "info"."""
     info = description.get("info") or {}
     numbers = {**info, **(info.get("course") or {})}
     shown = {k: v for k, v in numbers.items() if "dev" in k or "score" in k}
@@ -171,19 +171,19 @@ def read(paths: Sequence[pathlib.Path]) -> list[Prompt]:
     if not loaded:
         raise UserError(f"There is no soft prompt in {', '.join(map(str, paths))}.")
     tasks = [description.get("task") or path.stem for path, _, description in loaded]
-    found = []
+    loaded_prompts = []
     for task, (path, table, description) in zip(tasks, loaded, strict=True):
         name = task if tasks.count(task) == 1 else str(path)
-        found.append(Prompt(name, path, table, description))
-    first = found[0]
-    for other in found:
+        loaded_prompts.append(Prompt(name, path, table, description))
+    first = loaded_prompts[0]
+    for other in loaded_prompts:
         if other.table.shape[1] != first.table.shape[1]:
             raise UserError(
                 f"{first.path} has rows of width {first.table.shape[1]}, {other.path} of width "
                 f"{other.table.shape[1]}: they belong to different models. Name prompts of one "
                 "model."
             )
-    return found
+    return loaded_prompts
 
 
 def _nearest(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
@@ -243,11 +243,11 @@ def unit(x_NxD: np.ndarray) -> np.ndarray:
 
 
 def _similarity(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
-    found = read(paths)
-    if len(found) < 2:
-        raise UserError(f"Similarity needs two prompts or more; there is only {found[0].path}.")
-    maps = similarities([prompt.table for prompt in found])
-    names = [prompt.name for prompt in found]
+    loaded = read(paths)
+    if len(loaded) < 2:
+        raise UserError(f"Similarity needs two prompts or more; there is only {loaded[0].path}.")
+    maps = similarities([prompt.table for prompt in loaded])
+    names = [prompt.name for prompt in loaded]
     for title, values_NxN in maps.items():
         table = _table(f"cosine of {title}", ["prompt", *names])
         for name, values_N in zip(names, values_NxN, strict=True):

@@ -113,7 +113,11 @@ def tables(aligned: Mapping[str, Template]) -> list[Table]:
     }
     gains = {"rows": rows, "differences": True}
     return [
-        Table("scores", rows | constant, title="Heads never seen in tuning", rivals=by_alignment),
-        Table("alignment", title="Gain of the aligned template", rivals=by_alignment, **gains),
-        Table("starts", title="Gain of adaptation and of prompts", rivals=by_start, **gains),
+        Table(
+            "scores", rows | constant, title="Heads never seen in tuning", counterparts=by_alignment
+        ),
+        Table(
+            "alignment", title="Gain of the aligned template", counterparts=by_alignment, **gains
+        ),
+        Table("starts", title="Gain of adaptation and of prompts", counterparts=by_start, **gains),
     ]

@@ -4,7 +4,7 @@
 
     mto tables --gin_file=tables/demo.gin --gin.OUTPUT_DIR=runs/tables
 
-OUTPUT_DIR keeps a file for every cell, so the same command goes on where it was interrupted, and
+OUTPUT_DIR keeps a file for every cell, so the same command resumes where it was interrupted, and
 computes only what is new after the grid has grown. Several processes, on several hosts, may run it
 on one folder.
 """

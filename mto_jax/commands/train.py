@@ -3,7 +3,7 @@
 """Pre-train, adapt or fine-tune a T5 on a SeqIO task or mixture; resumes where it stopped.
 
 MODEL_DIR receives config.gin, model.json, model-info.txt (the parameter table), metrics.jsonl, the
-TensorBoard events and checkpoints/. The same command, run again, goes on from the newest good
+TensorBoard events and checkpoints/. The same command, run again, resumes from the newest good
 checkpoint: after the end of the run, a signal, a crash or a power cut.
 """
 
@@ -11,7 +11,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 import signal
 import time
@@ -27,7 +26,7 @@ from mto_jax.checkpoints import compatibility, runs
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.evaluation.during_training import Evaluator, means
-from mto_jax.files import write_atomically
+from mto_jax.files import write_atomically, write_json
 from mto_jax.models import flops
 from mto_jax.models.adapters import NONE, Adapters, Method
 from mto_jax.models.config import T5Config
@@ -77,21 +76,23 @@ def train(
       optimizer: None means `Optimizer()`, as gin binds it.
       initial_checkpoint_path: where to take the parameters from while `model_dir` has no checkpoint
         yet: a run directory, a step folder, a folder of Hugging Face or T5X, or "hf://org/name".
-      adapters: a soft prompt, LoRA, ... to train in place of the model. What is frozen and came from
-        INITIAL_CHECKPOINT_PATH is not stored in the checkpoints of the run: they name it as their base.
-      trainable: "all", "adapters", or patterns of parameter names, e.g. ["decoder.*", "*norm.scale"]; None
-        means the adapters, or all of a model that has none.
+      adapters: a soft prompt, LoRA, ... to train in place of the model. What is frozen and came
+        from INITIAL_CHECKPOINT_PATH is not stored in the checkpoints of the run: they name it as
+        their base.
+      trainable: "all", "adapters", or patterns of parameter names, e.g. ["decoder.*",
+        "*norm.scale"]; None means the adapters, or all of a model that has none.
       seed: of initialisation, dropout and the order of the data.
       pack: put several examples into a row.
       microbatches: cut a batch into so many, one after another, to save memory.
       z_loss: weight of log(Z)^2 (1e-4 in T5X's pre-training).
       eval_period: steps between evaluations; None evaluates only at the end.
       eval_batch_size: rows; None takes `batch_size`.
-      checkpoint_period: steps between checkpoints; None saves only at the end (and where evaluated).
+      checkpoint_period: steps between checkpoints; None saves only at the end (and where
+        evaluated).
       keep: newest checkpoints that stay.
       keep_best: best checkpoints that stay besides, by `best_metric`.
-      best_metric: e.g. "dev/demo_AtLocation_mapping/loss" or "dev/demo_AtLocation_mapping/rougeL"; None:
-        the first dev set's loss.
+      best_metric: e.g. "dev/demo_AtLocation_mapping/loss" or "dev/demo_AtLocation_mapping/rougeL";
+        None: the first dev set's loss.
       log_period: steps between lines of the log.
       num_workers: processes that read data; 0 reads in a thread.
       wandb_project: also log to Weights & Biases.
@@ -130,8 +131,8 @@ def train(
     prepared = loader.ensure(train_dataset)
     dev_sets = [loader.ensure(dataset) for dataset in eval_datasets]
     compatibility.check_best_metric(best_metric, dev_sets)
-    for one in (prepared, *dev_sets):
-        compatibility.check_soft_tokens(one, model, adapters)
+    for prepared_set in (prepared, *dev_sets):
+        compatibility.check_soft_tokens(prepared_set, model, adapters)
     mixed = len(prepared.tasks) > 1
     batches = loader.train_iterator(
         prepared,
@@ -145,13 +146,13 @@ def train(
     )
 
     # ------------------------------------------------------------------------ model and step
-    plan = states.blueprint(functools.partial(T5, model, adapters=adapters))
-    names = states.trainable_names(list(plan.abstract), trainable)
-    target = states.abstract_state(plan, names, transformation, mesh)
+    spec = states.abstract_model(functools.partial(T5, model, adapters=adapters))
+    names = states.trainable_names(list(spec.shapes), trainable)
+    target = states.abstract_state(spec, names, transformation, mesh)
     runs.check_space(model_dir, target)
     task_names = [task.name for task in prepared.tasks]
     loss = steps.t5_loss(
-        plan, mesh, z_loss=z_loss, label_smoothing=label_smoothing, num_tasks=len(task_names)
+        spec, mesh, z_loss=z_loss, label_smoothing=label_smoothing, num_tasks=len(task_names)
     )
     batch = steps.abstract_batch(batch_size, prepared.task_feature_lengths, mesh, task_ids=mixed)
     zeros = steps.zero_totals(loss, target, batch)
@@ -184,8 +185,8 @@ def train(
             if target.frozen and target.frozen.keys() <= parameters.keys():
                 frozen = {name: parameters[name] for name in target.frozen}
                 base = {"path": str(initial.path), "fingerprints": states.fingerprints(frozen)}
-        fresh = plan.abstract.keys() - parameters.keys()  # all, an adapter, or what rules leave out
-        parameters |= plan.initialise(jax.random.key(seed), mesh, fresh)
+        fresh = spec.shapes.keys() - parameters.keys()  # all, an adapter, or what rules leave out
+        parameters |= spec.initialise(jax.random.key(seed), mesh, fresh)
         state = states.start(target, parameters, transformation, seed)
     start_step = int(state.step)
     if start_step >= train_steps:
@@ -210,11 +211,11 @@ def train(
     cleanup.callback(checkpointer.close)
     writer: Any = NoWriter()
     if jax.process_index() == 0:
-        write_atomically(folder / "model.json", json.dumps(identity, indent=2) + "\n")
+        write_json(folder / "model.json", identity)
         vocabulary.save(folder)
         write_atomically(folder / "config.gin", gin.config_str())
         write_atomically(folder / "operative_config.gin", gin.operative_config_str())
-        table = states.parameter_table(plan, names, mesh)
+        table = states.parameter_table(spec, names, mesh)
         write_atomically(folder / "model-info.txt", table)
         writer = MetricsWriter(
             model_dir,
@@ -228,7 +229,7 @@ def train(
     program, seconds = compiling.result()
     compiler.shutdown()
     writer.say(f"compiled in {seconds:.1f} s: {performance.program_cost(program)} per device")
-    evaluator = Evaluator(plan, loss, mesh, dev_sets, eval_batch_size, vocabulary)
+    evaluator = Evaluator(spec, loss, mesh, dev_sets, eval_batch_size, vocabulary)
 
     # ------------------------------------------------------------------------ loop
     step_flops = flops.train_flops(model, batch_size, **prepared.task_feature_lengths)
@@ -279,7 +280,8 @@ def train(
     if stopped is not None:
         name = signal.Signals(stopped).name
         tell(
-            f"stopped by {name} at step {int(state.step)}; saved, the same command goes on from here"
+            f"stopped by {name} at step {int(state.step)}; saved, the same command resumes from "
+            "here"
         )
         raise SystemExit(128 + stopped)
     tell(f"trained to step {train_steps}; checkpoints in {checkpointer.directory}")
@@ -287,9 +289,9 @@ def train(
 
 
 def summary(
-    interval: loop.Interval, totals: Mapping[str, np.ndarray], tasks: Sequence[str]
+    interval: loop.LogWindow, totals: Mapping[str, np.ndarray], tasks: Sequence[str]
 ) -> dict[str, float]:
-    """What is reported of the steps since the last report; of a mixture, also the loss of each task."""
+    """Returns what is logged of an interval's steps; of a mixture, also the loss of each task."""
     totals = dict(totals)
     per_task = {}
     if "task_loss" in totals:

@@ -44,7 +44,7 @@ an empty line, Ctrl-D or Ctrl-C ends"""
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is tried: a typed line becomes a record like `model_record`."""
+    """The kind of record to try: a typed line becomes a record like `model_record`."""
 
     model_record: records.Record
     wording: Wording
@@ -58,7 +58,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a model says to one record under one template.
+    """Predictions of a model for one record under one template.
 
     Attributes:
       predictions: best first.
@@ -97,7 +97,8 @@ def trial(
     Templates with a soft prompt are shown if the model has rows for it.
 
     Args:
-      model_dir: a run directory, one step folder of it, or any other checkpoint (`checkpoints.open`).
+      model_dir: a run directory, one step folder of it, or any other checkpoint
+        (`checkpoints.open`).
       relation: a relation of ATOMIC-2020, whose phrase needs no data. Give this or `task`.
       task: a registered data set of any kind, without a template; a few of its records are read to
         learn its kind and its words.
@@ -274,7 +275,7 @@ def table(title: str, answers: list[Answer]) -> rich.table.Table:
 
 
 def introduction(subject: Subject) -> str:
-    """What can be typed, and some lines of the data set."""
+    """Returns the help: what can be typed, and some lines of the data set."""
     lines = [HELP.format(form=FORMS[subject.kind], kind=subject.kind)]
     return "\n".join([*lines, *(f"for example     {example}" for example in subject.examples)])
 

@@ -8,7 +8,7 @@
 The short way into a grid of experiments with the axes task, template, adapter, learning rate and
 seed, beside the frozen model. OUTPUT_DIR gets a folder for every adapter (as `mto convert` reads
 it), a table (table.md), a figure (figure.png), and all that `mto tables` writes. The same command
-goes on where it was interrupted; what is there is not computed again.
+resumes where it was interrupted; what is there is not computed again.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from mto_jax.models.adapters import Adapters, Method
 from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.text2text.templates import TEMPLATES
 from mto_jax.training.finetune import complete
-from mto_jax.training.multi_adapter import ManyTuning
+from mto_jax.training.multi_adapter import MultiAdapterTuning
 
 
 def add_flags(parser) -> None:
@@ -60,7 +60,7 @@ def tune(
     references: int = 3,
     test_split: str = "test",
     init: PromptInit | None = None,
-    tuning: ManyTuning | None = None,
+    tuning: MultiAdapterTuning | None = None,
     at_once: int = 32,
     module: str | None = None,
     retry_failed: bool = False,
@@ -83,14 +83,14 @@ def tune(
       tails: most references of each.
       dev_heads, test_heads, references, test_split, at_once, module: as `FewShot` has them.
       init: where prompts start; None means `PromptInit()`, as gin binds it.
-      tuning: how adapters train; None means `ManyTuning()`, as gin binds it.
+      tuning: how adapters train; None means `MultiAdapterTuning()`, as gin binds it.
       retry_failed: compute failed runs again.
 
     Raises:
       UserError: what does not fit together, an unknown task, no model there or one with another
         vocabulary, results of other settings; or, after the tables are written, runs that failed.
     """
-    tuning = complete(tuning or ManyTuning())
+    tuning = complete(tuning or MultiAdapterTuning())
     items = adapters if isinstance(adapters, list | tuple) else [adapters]
     adapters = [Adapters.of(item) for item in items]
     rates = learning_rates or [tuning.optimizer.learning_rate]
@@ -191,15 +191,15 @@ def _tables(
     """Scores, gains over the frozen model, dev losses; a row for each run but its seed."""
     frozen: dict[str, list[Where]] = {}
     tuned: dict[str, list[Where]] = {}
-    rivals = {}
+    counterparts = {}
     for template, adapter, rate in itertools.product(templates, adapters, rates):
         plain = without_prompt(TEMPLATES[template]).name
-        row, rival = f"{template}, {adapter}, rate {rate:g}", f"{plain}, frozen"
-        frozen[rival] = [{"method": "frozen", "template": plain}]
+        row, counterpart = f"{template}, {adapter}, rate {rate:g}", f"{plain}, frozen"
+        frozen[counterpart] = [{"method": "frozen", "template": plain}]
         place = {"template": template, "adapter": adapter, "learning_rate": rate}
         tuned[row] = [{"method": "adapter_tune", **place}]
-        rivals[row] = rival
-    options = {"rows": {**frozen, **tuned}, "columns": "task", "rivals": rivals}
+        counterparts[row] = counterpart
+    options = {"rows": {**frozen, **tuned}, "columns": "task", "counterparts": counterparts}
     gain = {"title": "Gain over the frozen model", "differences": True}
     loss = {"title": "Dev loss per target token", "metric": DEV_LOSS, "lowest": True}
     tables = [Table("scores", **options), Table("gains", **options, **gain)]

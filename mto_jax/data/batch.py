@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a batch holds: B rows of S input and T target positions, one or more examples a row."""
+"""The arrays of a batch: B rows of S input and T target positions, one or more examples a row."""
 
 from typing import Any, NotRequired, TypedDict
 

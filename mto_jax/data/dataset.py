@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which data a run reads: task, lengths, split."""
+"""The configuration of the data that a run reads: task, lengths, split."""
 
 import dataclasses
 import os

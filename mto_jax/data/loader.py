@@ -199,7 +199,7 @@ def assemble(
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """Which records make up this host's rows of all batches.
+    """The order of the records that make up this host's rows of all batches.
 
     Attributes:
       tasks: the prepared tasks.

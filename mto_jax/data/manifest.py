@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which prepared data belong to a configuration: manifests and their freshness.
+"""Manifests of prepared data, and whether the data still belong to a configuration.
 
 No TensorFlow here: a training process decides by itself whether what lies on disk is what it wants.
 A prepared data set is a folder NAME-SPLIT-CONFIGURATION-SOURCES. Its manifest lists what the data
@@ -181,7 +181,7 @@ def find(config: DatasetConfig) -> Prepared | None:
 
 
 def _changes(config: DatasetConfig, prepared: Prepared) -> list[str]:
-    """What differs from what the data, and a mixture's members, were made from."""
+    """Returns what differs from the origin of the data and of a mixture's members."""
     changes = []
     for part in dict.fromkeys((prepared.path, *(task.path for task in prepared.tasks))):
         made_from = read(part).manifest

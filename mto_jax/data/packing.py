@@ -30,7 +30,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def permute(index: np.ndarray, size: int, epoch: np.ndarray, seed: int) -> np.ndarray:
-    """Where `index` stands in epoch `epoch`'s random permutation of range(size).
+    """Returns where `index` stands in epoch `epoch`'s random permutation of range(size).
 
     A Feistel network over the next even power of two, walked until the value falls inside
     (cycle walking, Black and Rogaway 2002): no table, so data sets may have any size.
@@ -77,7 +77,7 @@ class Stream:
     seed: int
 
     def counts(self, position: int) -> list[int]:
-        """How many of the first `position` examples belong to each task.
+        """Counts the first `position` examples by task.
 
         Each task in turn takes its share of what the tasks before it left, rounded up, so no count
         ever falls as `position` grows, they sum to `position`, and each is within one example per

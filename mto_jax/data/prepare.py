@@ -391,7 +391,7 @@ def _input_files(source: seqio.DataSource, split: str) -> list[str]:
 
 
 def _report(source: seqio.DataSource, split: str) -> dict:
-    """What a source counted while it read: records dropped, few-shot samples."""
+    """Returns what a source counted while it read: records dropped, few-shot samples."""
     return getattr(source, "report", {}).get(split, {})
 
 

@@ -7,8 +7,6 @@ bucket lengths and so runs one compiled program per bucket (`search.program`).
 
     decode(model, inputs, Decoding(max_length=32), vocabulary)          # greedy
     decode(model, inputs, Decoding(preset="beam", num_outputs=3), vocabulary)
-
-Letters: B sources, W hypotheses (beams or samples) of each, S source, T output.
 """
 
 import dataclasses
@@ -25,7 +23,7 @@ from mto_jax.data.packing import bucket
 from mto_jax.decoding import replicas, search
 from mto_jax.models.t5 import T5
 
-METHODS = ("greedy", "sample", "beam", "beam_sample")
+DECODING_METHODS = ("greedy", "sample", "beam", "beam_sample")
 _BEAMS, _DRAWS = ("beam", "beam_sample"), ("sample", "beam_sample")
 # What a preset says in place of the defaults of `Decoding`.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -73,9 +71,7 @@ class Decoding:
     early_stopping: bool | str = False  # beams: True, False or "never", see `search`
     temperature: float = 1.0  # sampling: logits are divided by it
     top_k: int | None = None  # sampling: only the k most likely tokens; 0 for all
-    top_p: float | None = (
-        None  # sampling: only the most likely tokens that hold so much probability
-    )
+    top_p: float | None = None  # sampling: only the likeliest tokens with so much probability
     seed: int = 0  # sampling
 
     def __post_init__(self):
@@ -83,8 +79,8 @@ class Decoding:
             raise errors.unknown("decoding preset", self.preset, PRESETS)
         fallback = {"repetition_penalty": 1.0, "top_k": 0, "top_p": 1.0} | PRESETS[self.preset]
         method = self.method or fallback["method"]
-        if method not in METHODS:
-            raise errors.unknown("decoding method", method, METHODS)
+        if method not in DECODING_METHODS:
+            raise errors.unknown("decoding method", method, DECODING_METHODS)
         fallback = {"num_beams": 5 if method in _BEAMS else 1} | fallback
         for name, value in fallback.items():
             if getattr(self, name) is None:

@@ -269,7 +269,8 @@ class Model:
         """Write a folder that Transformers loads, and `Model.open` too.
 
         Raises:
-          UserError: the folder is not empty, or the model has adapters (`mto convert` writes those).
+          UserError: the folder is not empty, or the model has adapters (`mto convert` writes
+            those).
         """
         if self.network.adapters != NONE:
             raise UserError(

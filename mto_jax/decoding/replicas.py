@@ -21,7 +21,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mto_jax import cores
-from mto_jax.models.t5 import T5, stacks_apart
+from mto_jax.models.t5 import T5, unstacked_prefixes
 
 _AXIS = "rows"
 
@@ -80,7 +80,7 @@ def replicate(
     cached = _cache.get(model)
     if cached and cached[0] == how and all(a is b for a, b in zip(cached[1], leaves, strict=True)):
         return cached[2]
-    unstacked = stacks_apart(model.config, in_steps=incremental)
+    unstacked = unstacked_prefixes(model.config, decoding=incremental)
     names = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(state)]
     values = [
         tuple(np.asarray(leaf)) if name.startswith(unstacked) else leaf

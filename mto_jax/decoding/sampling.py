@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The next token's scores: penalties and bans by the history, the candidates of sampling.
 
-Letters: R rows, V vocabulary, L tokens so far (the start token and padding included), K candidates.
+In names of arrays L counts the tokens so far, the start token and padding included.
 """
 
 import math
@@ -68,7 +68,7 @@ def ban_repeated_ngrams(
 def candidates(
     logits_RxV: jax.Array, temperature: float, top_k: int, top_p: float, least: int = 1
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns sampling's candidates, K = `top_k` or V: logits_RxK (-inf for the excluded), ids_RxK.
+    """Returns sampling's candidates, C = `top_k` or V: logits_RxC (-inf for the excluded), ids_RxC.
 
     Logits are divided by the temperature, then the `top_k` largest are kept (0: all), then of these
     the nucleus: the smallest set of most likely tokens with a probability of at least `top_p`
@@ -79,9 +79,9 @@ def candidates(
     R, V = logits_RxV.shape
     if not top_k and top_p == 1:
         return logits_RxV, jnp.broadcast_to(jnp.arange(V)[None], (R, V))
-    logits_RxK, ids_RxK = largest(logits_RxV, min(max(top_k, least) if top_k else V, V))
-    probabilities_RxK = jax.nn.softmax(logits_RxK)
+    logits_RxC, ids_RxC = largest(logits_RxV, min(max(top_k, least) if top_k else V, V))
+    probabilities_RxC = jax.nn.softmax(logits_RxC)
     # A token stays if those before it hold less than top_p: the first always does.
-    before_RxK = jnp.cumsum(probabilities_RxK, axis=-1) - probabilities_RxK
-    stays_RxK = (before_RxK < top_p) | (jnp.arange(logits_RxK.shape[1]) < least)[None]
-    return jnp.where(stays_RxK, logits_RxK, -jnp.inf), ids_RxK
+    before_RxC = jnp.cumsum(probabilities_RxC, axis=-1) - probabilities_RxC
+    stays_RxC = (before_RxC < top_p) | (jnp.arange(logits_RxC.shape[1]) < least)[None]
+    return jnp.where(stays_RxC, logits_RxC, -jnp.inf), ids_RxC

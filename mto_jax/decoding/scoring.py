@@ -4,9 +4,6 @@
 
 All come from one teacher-forced pass, and only the tokens that count cost logits, a slice of them
 at a time.
-
-Letters: B rows, S source, T target, D model, V vocabulary, N tokens at once, C choices of a
-question.
 """
 
 import functools
@@ -264,15 +261,15 @@ def _scores(
     B, T, D = hidden_BxTxD.shape
     at_once = _LOGITS_AT_ONCE if platform() == "cpu" else _LOGITS_AT_ONCE_ON_ACCELERATORS
     N = min(B * T, max(1, at_once // model.config.vocab_size))
-    # The places of the tokens that count come first; places past the end are read as the last,
+    # The positions of the tokens that count come first; those past the end are read as the last,
     # never written.
-    places = jnp.argsort(~counted_BxT.reshape(-1), stable=True)
-    places = jnp.pad(places, (0, -(B * T) % N), constant_values=B * T)
+    positions = jnp.argsort(~counted_BxT.reshape(-1), stable=True)
+    positions = jnp.pad(positions, (0, -(B * T) % N), constant_values=B * T)
 
     def score(i, scores):
-        place_N = jax.lax.dynamic_slice_in_dim(places, i * N, N)
-        hidden_NxD = hidden_BxTxD.reshape(-1, D).at[place_N].get(mode="clip")
-        target_N = targets_BxT.reshape(-1).at[place_N].get(mode="clip")
+        position_N = jax.lax.dynamic_slice_in_dim(positions, i * N, N)
+        hidden_NxD = hidden_BxTxD.reshape(-1, D).at[position_N].get(mode="clip")
+        target_N = targets_BxT.reshape(-1).at[position_N].get(mode="clip")
         logits_NxV = model.logits(hidden_NxD).astype(jnp.float32)
         gold_Nx1 = jnp.take_along_axis(logits_NxV, target_N[:, None], axis=-1)
         new = (
@@ -280,7 +277,7 @@ def _scores(
             # Counting the larger logits gives the rank without a sort.
             jnp.sum(logits_NxV > gold_Nx1, axis=-1, dtype=jnp.int32),
         )
-        return tuple(x.at[place_N].set(y, mode="drop") for x, y in zip(scores, new, strict=True))
+        return tuple(x.at[position_N].set(y, mode="drop") for x, y in zip(scores, new, strict=True))
 
     empty = jnp.zeros(B * T, jnp.float32), jnp.zeros(B * T, jnp.int32)
     slices = -(-jnp.sum(counted_BxT) // N)

@@ -7,8 +7,7 @@ outputs are complete leaves its slot to one that waits, so that short outputs co
 their own steps; slots are refilled N at a time, and the device never waits for the host. Sources
 are sharded over devices, with B slots on each.
 
-Letters: M sources in all, B slots, W rows (hypotheses) of each, R = B * W, N slots that are
-refilled together, S source, T output, V vocabulary, C candidates.
+In names of arrays M counts the sources, B the slots, N the slots that are refilled together.
 """
 
 import dataclasses
@@ -178,7 +177,7 @@ def _decode(replicated, tokens_MxS, lengths_M, key_M, rules, decoding, slots) ->
         return advance(state._replace(cache=cache), logits_RxV)
 
     def needs_filling(state):
-        """Whether enough slots are free to be refilled, or all are."""
+        """Returns whether enough slots are free to be refilled, or all are."""
         refillable = (jnp.sum(~state.active_B) >= N) & (state.waiting < count)
         return refillable | ~jnp.any(state.active_B)
 
@@ -220,13 +219,13 @@ def _advance_samples(decoding, rules, state, logits_RxV) -> _State:
     if decoding.method == "greedy":
         token_R = sampling.largest(scores_RxV, 1)[1]
     else:
-        logits_RxK, ids_RxK = sampling.candidates(
+        logits_RxC, ids_RxC = sampling.candidates(
             scores_RxV, decoding.temperature, decoding.top_k, decoding.top_p
         )
         fold = jax.vmap(jax.random.fold_in)
         keys_R = fold(jnp.repeat(fold(state.key_B, state.length_B), W), jnp.tile(jnp.arange(W), B))
-        choice_R = jax.vmap(jax.random.categorical)(keys_R, logits_RxK)
-        token_R = jnp.take_along_axis(ids_RxK, choice_R[:, None], axis=-1)[:, 0]
+        choice_R = jax.vmap(jax.random.categorical)(keys_R, logits_RxC)
+        token_R = jnp.take_along_axis(ids_RxC, choice_R[:, None], axis=-1)[:, 0]
     token_BxW = _forced(rules, state, token_R.reshape(B, W).astype(jnp.int32))
     own_BxW = jnp.broadcast_to(jnp.arange(W)[None], (B, W))
     gained_BxW = _log_probs(rules, state, logits_RxV, own_BxW, token_BxW)
@@ -252,9 +251,9 @@ def _advance_beams(decoding, rules, state, logits_RxV) -> _State:
     """Takes a step of beam search by the rules of Hugging Face `generate`.
 
     Every running hypothesis is extended by every token. Of all extensions, those that end and are
-    among the W best compete, with the length penalty (score / length ** penalty), for the W places
+    among the W best compete, with the length penalty (score / length ** penalty), for the W slots
     of ended hypotheses; the W best of the others run on. `early_stopping` decides when a source is
-    done, once its W places are taken: True, at once; False, when the best running hypothesis, at
+    done, once its W slots are taken: True, at once; False, when the best running hypothesis, at
     its present length, is no better than the worst ended one; "never", when it could not become
     better at any length (exact for a penalty >= 0). Beam sampling draws 2 W extensions without
     replacement: the W drawn first count as the best, and the rest are those that may run on.
@@ -353,18 +352,18 @@ def _drawn(decoding, rules, state, scores_RxV) -> tuple[_Extensions, _Extensions
     """
     B, W = state.token_BxW.shape
     # Two for each hypothesis, so that one can run on if the other ends.
-    logits_RxK, ids_RxK = sampling.candidates(
+    logits_RxC, ids_RxC = sampling.candidates(
         scores_RxV, decoding.temperature, decoding.top_k, decoding.top_p, least=2
     )
-    K = logits_RxK.shape[1]
-    total_BxWK = (state.running.score[..., None] + logits_RxK.reshape(B, W, K)).reshape(B, W * K)
+    C = logits_RxC.shape[1]
+    total_BxWC = (state.running.score[..., None] + logits_RxC.reshape(B, W, C)).reshape(B, W * C)
     keys_B = jax.vmap(jax.random.fold_in)(state.key_B, state.length_B)
-    noise_BxWK = jax.vmap(lambda key: jax.random.gumbel(key, (W * K,)))(keys_B)
-    beam_WK = jnp.repeat(jnp.arange(W), K)
+    noise_BxWC = jax.vmap(lambda key: jax.random.gumbel(key, (W * C,)))(keys_B)
+    beam_WC = jnp.repeat(jnp.arange(W), C)
     every = _Extensions(
-        total_BxWK, jnp.broadcast_to(beam_WK[None], (B, W * K)), ids_RxK.reshape(B, W * K)
+        total_BxWC, jnp.broadcast_to(beam_WC[None], (B, W * C)), ids_RxC.reshape(B, W * C)
     )
-    drawn = every.take(jax.lax.top_k(total_BxWK + noise_BxWK, 2 * W)[1])
+    drawn = every.take(jax.lax.top_k(total_BxWC + noise_BxWC, 2 * W)[1])
     on = drawn._replace(score=jnp.where(_ends(rules, state, drawn.token), NEG_INF, drawn.score))
     return jax.tree.map(lambda x: x[:, :W], drawn), on.take(jax.lax.top_k(on.score, W)[1])
 

@@ -23,8 +23,8 @@ Table = list[list[str]]  # the first row is the head
 class Evaluator:
     """Dev loss, and the tasks' own metrics on decoded answers, of a set of parameters."""
 
-    def __init__(self, plan, loss, mesh, dev_sets: Sequence[Prepared], batch_size: int, vocabulary):
-        self.plan, self.mesh, self.dev_sets = plan, mesh, dev_sets
+    def __init__(self, spec, loss, mesh, dev_sets: Sequence[Prepared], batch_size: int, vocabulary):
+        self.spec, self.mesh, self.dev_sets = spec, mesh, dev_sets
         self.batch_size, self.vocabulary = batch_size, vocabulary
         self.step = jax.jit(steps.evaluation_step(loss), out_shardings=sharding.replicated(mesh))
 
@@ -60,7 +60,7 @@ class Evaluator:
         if not task.metrics or jax.process_count() > 1:
             return None
         return evaluate_dataset(
-            self.plan.merge(parameters),
+            self.spec.merge(parameters),
             task,
             self.vocabulary,
             Decoding(),

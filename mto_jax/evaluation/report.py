@@ -157,15 +157,15 @@ def by_task(results: Sequence[Result]) -> list[Bars]:
 
 def by_step(history: Mapping[int, Sequence[Result]], step: int) -> list[Bars]:
     """For each task its leading metric at every step."""
-    found = collections.defaultdict(list)
+    curves = collections.defaultdict(list)
     for number, results in sorted(history.items()):
         for result in results:
             metric = ranking(result)[0]
             if metric in result.metrics:
-                found[f"{result.title}: {metric}"].append((number, result.metrics[metric]))
+                curves[f"{result.title}: {metric}"].append((number, result.metrics[metric]))
     return [
         bars(title, [(f"step {number:,}", interval) for number, interval in rows], f"step {step:,}")
-        for title, rows in found.items()
+        for title, rows in curves.items()
     ]
 
 
@@ -217,9 +217,9 @@ def _round_up(value: float) -> float:
 def ranking(result: Result) -> tuple[str, Callable[[Mapping[str, Any]], float]]:
     """Returns the leading score of single examples: its name and its value of a row."""
     scores = result.rows[0].get("scores", {})
-    found = next((score for score in (*_RANKED_BY, *scores) if score in scores), None)
-    if found is not None:
-        return found, lambda row: row["scores"][found]
+    score = next((name for name in (*_RANKED_BY, *scores) if name in scores), None)
+    if score is not None:
+        return score, lambda row: row["scores"][score]
     if "tokens" in result.rows[0]:
         return "perplexity", lambda row: -_perplexity(row)
     return "log-likelihood", lambda row: row["log_likelihood"]
@@ -260,9 +260,11 @@ def lengths(result: Result) -> Lengths | None:
     for i in range(max(*shares[0], *shares[1]) + 1):
         first, last = i * width, (i + 1) * width - 1
         label = str(first) if width == 1 else f"{first} to {last}"
-        told = f"{label} words: {shares[0][i]:.0%} of predictions, {shares[1][i]:.0%} of references"
+        caption = (
+            f"{label} words: {shares[0][i]:.0%} of predictions, {shares[1][i]:.0%} of references"
+        )
         heights = (round(100 * share[i] / highest, 1) for share in shares)
-        bins.append(Bin(str(first), told, *heights))
+        bins.append(Bin(str(first), caption, *heights))
     return Lengths(bins, sum(predicted) / len(predicted), sum(known) / len(known))
 
 
@@ -276,7 +278,7 @@ def _shares(counts: Sequence[int], width: int) -> collections.Counter:
 
 
 def confusions(result: Result) -> list[Confusion]:
-    """What was answered for each class, generated and ranked; empty where any text is an answer.
+    """Confusion matrices of generated and ranked answers; none where any text is an answer.
 
     If the choices are not the same in every example, the classes are the numbers of the choices.
     """
@@ -296,13 +298,13 @@ def confusions(result: Result) -> list[Confusion]:
     most = max((row["choices"] for row in rows), key=len)
     order = most if fixed else [str(i + 1) for i in range(len(most))]
     what = "" if fixed else ", by number of the choice"
-    found = {f"Generated{what}": [label(row, row["prediction"]) for row in rows]}
+    predicted = {f"Generated{what}": [label(row, row["prediction"]) for row in rows]}
     if all("ranked_prediction" in row for row in rows):
         texts = [row["ranked_prediction"] for row in rows]
-        found[f"Ranked by likelihood{what}"] = [
+        predicted[f"Ranked by likelihood{what}"] = [
             label(row, answer(text, slots(text))) for row, text in zip(rows, texts, strict=True)
         ]
-    return [confusion(title, right, answers, order) for title, answers in found.items()]
+    return [confusion(title, right, answers, order) for title, answers in predicted.items()]
 
 
 def confusion(

@@ -22,7 +22,7 @@ with files.lock(sys.argv[1]):
 
 
 def adapt(folder: pathlib.Path, gin_files: Sequence[str], model: str, objective: str) -> None:
-    """Adapt `model` under `objective` into the run directory `folder`; goes on where it stopped.
+    """Adapt `model` under `objective` into the run directory `folder`; resumes where it stopped.
 
     Raises:
       UserError: the adaptation failed; names the log.

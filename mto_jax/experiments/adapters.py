@@ -26,7 +26,7 @@ def name(cell: Cell) -> str:
 
 
 def soft_prompt(adapters: Adapters) -> SoftPrompt:
-    """Which rows of the adapter's prompt the soft tokens of a template are."""
+    """Returns the layout of a template's soft tokens in the adapter's prompt."""
     return SoftPrompt(length=adapters.prompt_rows, first_row=0, shared_row=None)
 
 

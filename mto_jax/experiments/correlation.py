@@ -70,8 +70,8 @@ class GainFigure:
         metric = self.metric or grid.metric
         points = {}
         for task, score in self._scores().items():
-            there = results.where({**self.where, axis: value})
-            cells = [cell for cell in there if cell.task == task]
+            selected = results.where({**self.where, axis: value})
+            cells = [cell for cell in selected if cell.task == task]
             versus = results.compare(cells, {axis: other}, metric) if cells else None
             if versus:
                 points[task] = score, versus

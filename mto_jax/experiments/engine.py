@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from mto_jax.errors import message
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.progress import Progress
-from mto_jax.experiments.store import Result, Store
+from mto_jax.experiments.store import CellStore, Result
 from mto_jax.files import Leases
 from mto_jax.training.finetune import Loss
 
@@ -69,7 +69,7 @@ class Runner(Protocol):
 
 
 def compute(
-    runner: Runner, cells: Sequence[Cell], store: Store, leases: Leases, *, poll: float = 2.0
+    runner: Runner, cells: Sequence[Cell], store: CellStore, leases: Leases, *, poll: float = 2.0
 ) -> None:
     """Returns when every cell is done or has failed, by this process or another.
 
@@ -98,13 +98,13 @@ def compute(
         progress.running([])
 
 
-def _open(store: Store, cells: Sequence[Cell]) -> list[Cell]:
+def _open(store: CellStore, cells: Sequence[Cell]) -> list[Cell]:
     done, failed = store.settled()
     return [cell for cell in cells if cell.key not in done | failed]
 
 
 @contextlib.contextmanager
-def _leased(leases: Leases, store: Store, group: Sequence[Cell]) -> Iterator[list[Cell]]:
+def _leased(leases: Leases, store: CellStore, group: Sequence[Cell]) -> Iterator[list[Cell]]:
     """The cells of a group that are this process's to compute."""
     taken: list[Cell] = []
     try:
@@ -117,7 +117,7 @@ def _leased(leases: Leases, store: Store, group: Sequence[Cell]) -> Iterator[lis
             leases.release(cell.key)
 
 
-def _run(runner: Runner, group: Sequence[Cell], store: Store, progress: Progress) -> None:
+def _run(runner: Runner, group: Sequence[Cell], store: CellStore, progress: Progress) -> None:
     """Compute cells and keep what they give: results, or the error."""
     left = list(group)
     start = time.monotonic()

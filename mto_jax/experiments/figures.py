@@ -27,7 +27,7 @@ from mto_jax.errors import UserError, unknown
 from mto_jax.experiments.grid import Cell, Grid, Value, Where, matches
 from mto_jax.experiments.results import Entry, Results
 
-FORMATS = ("png", "svg", "pdf")
+IMAGE_FORMATS = ("png", "svg", "pdf")
 
 # The same figure has the same bytes: no date, no random ids.
 _METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -131,8 +131,8 @@ class Figure:
             for x in xs:
                 for label, own in series.items():
                     place = {self.x: x, **({self.panels: panel} if self.panels else {})}
-                    if there := [cell for cell in own if matches(cell.values, place)]:
-                        entries[panel, x, label] = results.entry(there, metric)
+                    if present := [cell for cell in own if matches(cell.values, place)]:
+                        entries[panel, x, label] = results.entry(present, metric)
         figure = _KINDS[self.kind](self, grid, panels, xs, list(series), entries, shown)
         figure.suptitle(self.title or f"{shown} by {self.x} and {self.series_name}")
         return figure
@@ -156,8 +156,8 @@ class Figure:
 
 
 def _values(grid: Grid, cells, axis: str) -> list[Value]:
-    there = {cell.values[axis] for cell in cells}
-    return [value for value in grid.axes[axis] if value in there]
+    present = {cell.values[axis] for cell in cells}
+    return [value for value in grid.axes[axis] if value in present]
 
 
 # (panel value, x value, series value) -> entry; a place without cells is absent.

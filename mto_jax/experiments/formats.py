@@ -11,6 +11,7 @@ from typing import NamedTuple
 import rich.table
 import rich.text
 
+from mto_jax.console import markdown_table
 from mto_jax.experiments.results import Entry, Results
 from mto_jax.experiments.tables import Coordinates, Filled
 
@@ -65,9 +66,9 @@ def parts(filled: Filled, row: Coordinates, column: Coordinates) -> Parts:
 
 
 def _is_baseline(filled: Filled, row: Coordinates, column: Coordinates) -> bool:
-    """Whether this is the entry that its column is compared with, as far as the axes tell."""
-    if rivals := filled.spec.row_rivals:
-        return row[0] in rivals.values()
+    """Returns whether the other entries of the column are compared with this one, by the axes."""
+    if counterparts := filled.spec.row_counterparts:
+        return row[0] in counterparts.values()
     axes = (*filled.spec.row_axes, *filled.spec.column_axes)
     place = dict(zip(axes, (*row, *column), strict=False))
     return all(place.get(axis, value) == value for axis, value in filled.baseline.items())
@@ -83,11 +84,13 @@ def notes(filled: Filled, intervals: bool) -> list[str]:
     """Notes for the reader, a sentence each, about what the table does show."""
     shown = [parts(filled, row, column) for row in filled.rows for column in filled.columns]
     label = filled.grid.label
-    if rivals := filled.spec.row_rivals:
-        rows = list(dict.fromkeys(rivals.values()))
+    if counterparts := filled.spec.row_counterparts:
+        rows = list(dict.fromkeys(counterparts.values()))
         against = f"in the row {rows[0]}"
         if len(rows) > 1:
-            pairs = "; ".join(f"{label} with {rival}" for label, rival in rivals.items())
+            pairs = "; ".join(
+                f"{label} with {counterpart}" for label, counterpart in counterparts.items()
+            )
             against = f"in the row that is compared with it ({pairs})"
     else:
         place = ", ".join(f"{axis} {label(value)}" for axis, value in filled.baseline.items())
@@ -100,7 +103,7 @@ def notes(filled: Filled, intervals: bool) -> list[str]:
             "Brackets hold the 95 % bootstrap interval over test examples, of scores that are "
             "averaged over seeds."
         )
-    if (filled.baseline or rivals) and any(entry.versus for entry in filled.entries.values()):
+    if (filled.baseline or counterparts) and any(entry.versus for entry in filled.entries.values()):
         says.append(
             f"{BETTER} and {WORSE}: better or worse than {against} (paired "
             "bootstrap over test examples, two-sided p < 0.05, each comparison for itself)."
@@ -139,13 +142,12 @@ def _labelled(
 
 def markdown(filled: Filled) -> str:
     """A heading, the table and its notes."""
-    lines = [head(filled), ["---"] * len(head(filled))]
+    rows = [head(filled)]
     for row in filled.rows:
         texts = [_markdown(filled, row, column) for column in filled.columns]
-        lines.append([*(_plain(filled.grid.label(value)) for value in row), *texts])
-    table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
+        rows.append([*(_plain(filled.grid.label(value)) for value in row), *texts])
     said = notes(filled, filled.spec.intervals)
-    return f"## {filled.title}\n\n{table}\n{' '.join(said)}\n"
+    return f"## {filled.title}\n\n{markdown_table(rows)}\n\n{' '.join(said)}\n"
 
 
 def _markdown(filled: Filled, row: Coordinates, column: Coordinates) -> str:

@@ -62,7 +62,7 @@ class Cell:
         return digest({"values": self.values, "settings": json.loads(self.settings)})[:16]
 
     def with_settings(self, settings: Mapping[str, Any]) -> "Cell":
-        """The same place under these settings."""
+        """Returns the cell under these settings."""
         return dataclasses.replace(self, settings=canonical(settings))
 
     def __str__(self):
@@ -83,7 +83,7 @@ class Grid:
         {axis: value or values}}. A cell on all the axes of "when" has to be on all the axes of
         "only" too.
       baseline: the place that others are compared with, e.g. {"objective": "none", "template":
-        "Mapping"}; a cell's rival is the cell that differs from it in these axes alone.
+        "Mapping"}; a cell's counterpart is the cell that differs from it in these axes alone.
       labels: {value: how tables and figures write it}.
     """
 
@@ -173,11 +173,11 @@ class Grid:
             raise UserError(f"{place} is {where!r}; expected {{axis: value}}.")
         for axis, values in where.items():
             self.check_axis(place, axis)
-            there = [*self.axes[axis], *(known or {}).get(axis, ())]
+            allowed = [*self.axes[axis], *(known or {}).get(axis, ())]
             for value in listed(values):
-                if value not in there:
+                if value not in allowed:
                     raise unknown(
-                        f"value of the axis {axis!r} ({place})", str(value), map(str, there)
+                        f"value of the axis {axis!r} ({place})", str(value), map(str, allowed)
                     )
 
     def check_axis(self, place: str, axis: str) -> None:
@@ -229,7 +229,7 @@ class Grid:
 
 
 def matches(values: Place, where: Where) -> bool:
-    """Whether the values are among those that `where` allows, on each of its axes.
+    """Returns whether the values are among those that `where` allows, on each of its axes.
 
     >>> matches({"task": "xIntent", "seed": 0}, {"task": ["xIntent", "xNeed"]})
     True

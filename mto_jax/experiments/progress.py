@@ -10,7 +10,7 @@ import rich.console
 import rich.progress
 
 from mto_jax.experiments.grid import Cell
-from mto_jax.experiments.store import Store
+from mto_jax.experiments.store import CellStore
 from mto_jax.files import Leases
 from mto_jax.training.finetune import Loss
 
@@ -25,7 +25,7 @@ class Progress:
     it is shown.
     """
 
-    def __init__(self, cells: Sequence[Cell], store: Store, leases: Leases):
+    def __init__(self, cells: Sequence[Cell], store: CellStore, leases: Leases):
         self._keys = {cell.key for cell in cells}
         axes = cells[0].values
         self._axes = [axis for axis in axes if len({cell.values[axis] for cell in cells}) > 1]

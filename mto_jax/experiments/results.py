@@ -33,7 +33,8 @@ class Entry:
       deviation: over seeds (that of a sample); None for fewer than two complete seeds.
       low, high: bounds of the 95 % interval; None if the metric does not score single examples.
       present, asked: cells that are done, and those that there should be.
-      versus: the comparison with the baseline; None for the baseline itself, or without a rival.
+      versus: the comparison with the baseline; None for the baseline itself, or without a
+        counterpart.
     """
 
     value: float | None
@@ -81,7 +82,7 @@ class Results:
     def entry(
         self, cells: Sequence[Cell], metric: str, baseline: Place | Sequence[Cell] | None = None
     ) -> Entry:
-        """The summary of `cells`, compared with their rivals (see `compare`)."""
+        """The summary of `cells`, compared with their counterparts (see `compare`)."""
         values = {c: v for c in cells if (v := self.value(c, metric)) is not None}
         if not values:
             return Entry(None, None, None, None, 0, len(cells))
@@ -102,39 +103,41 @@ class Results:
     def compare(
         self, cells: Sequence[Cell], baseline: Place | Sequence[Cell], metric: str
     ) -> statistics.Comparison | None:
-        """The cells less their rivals, as far as both are done.
+        """The cells less their counterparts, as far as both are done.
 
         Args:
-          baseline: where each cell has its rival: the cell that differs from it by this place
-            alone; or all rivals, of which those of a task are compared with the cells of that task.
+          baseline: where each cell has its counterpart: the cell that differs from it by this place
+            alone; or all counterparts, compared task by task.
 
         Returns:
-          None if there is no rival, or if all cells are their own rivals.
+          None if there is no counterpart, or if all cells are their own counterparts.
         """
-        sides = self._rivals(cells, baseline)
+        sides = self._counterparts(cells, baseline)
         if not sides[0] or sides[0] == sides[1]:
             return None
-        own, rivals = (self._examples(side, metric) for side in sides)
-        if own is None or rivals is None:
+        own, counterparts = (self._examples(side, metric) for side in sides)
+        if own is None or counterparts is None:
             return None
-        rivals = {task: rivals[task] for task in own}  # the same examples in the same order
-        return statistics.compare(stratified(own), stratified(rivals))["value"]
+        counterparts = {
+            task: counterparts[task] for task in own
+        }  # the same examples in the same order
+        return statistics.compare(stratified(own), stratified(counterparts))["value"]
 
-    def _rivals(
+    def _counterparts(
         self, cells: Sequence[Cell], baseline: Place | Sequence[Cell]
     ) -> tuple[list[Cell], list[Cell]]:
-        """(cells that have rivals, their rivals), all of them done."""
+        """(cells that have counterparts, their counterparts), all of them done."""
         if isinstance(baseline, Mapping):
             places = [self._places.get(tuple((c.values | dict(baseline)).items())) for c in cells]
             pairs = [
-                (cell, rival)
-                for cell, rival in zip(cells, places, strict=True)
-                if cell in self.results and rival in self.results
+                (cell, counterpart)
+                for cell, counterpart in zip(cells, places, strict=True)
+                if cell in self.results and counterpart in self.results
             ]
-            return [cell for cell, _ in pairs], [rival for _, rival in pairs]
-        own, rivals = ([c for c in side if c in self.results] for side in (cells, baseline))
-        common = {cell.task for cell in own} & {cell.task for cell in rivals}
-        return [c for c in own if c.task in common], [c for c in rivals if c.task in common]
+            return [cell for cell, _ in pairs], [counterpart for _, counterpart in pairs]
+        own, counterparts = ([c for c in side if c in self.results] for side in (cells, baseline))
+        common = {cell.task for cell in own} & {cell.task for cell in counterparts}
+        return [c for c in own if c.task in common], [c for c in counterparts if c.task in common]
 
     def _examples(self, cells: Sequence[Cell], metric: str) -> dict[str, np.ndarray] | None:
         """By task each example's mean score [N] over cells; None if there are no such scores."""

@@ -14,11 +14,11 @@ from mto_jax.errors import UserError, unknown
 from mto_jax.experiments import formats
 from mto_jax.experiments.correlation import GainFigure
 from mto_jax.experiments.engine import Runner, compute
-from mto_jax.experiments.figures import FORMATS, Figure, encode
+from mto_jax.experiments.figures import IMAGE_FORMATS, Figure, encode
 from mto_jax.experiments.grid import Cell, Grid
 from mto_jax.experiments.html import page
 from mto_jax.experiments.results import Results
-from mto_jax.experiments.store import Store
+from mto_jax.experiments.store import CellStore
 from mto_jax.experiments.tables import Filled, Table, fill
 from mto_jax.files import Leases, write_atomically
 
@@ -66,7 +66,7 @@ def run_grid(
             if metric not in metrics:
                 raise unknown(f"metric of the task {cell.task!r} called", metric, metrics)
     cells = [cell.with_settings(runner.settings(cell)) for cell in plain]
-    store = Store(output_dir)
+    store = CellStore(output_dir)
     store.check(grid, cells)
     if dry_run:
         _show_plan(grid, runner, cells, store)
@@ -112,7 +112,7 @@ def _write(
         write_atomically(path.with_name(f"{path.name}.csv"), formats.comma_separated(table))
     vectors = {}
     for name, picture in pictures.items():
-        for suffix in FORMATS:
+        for suffix in IMAGE_FORMATS:
             content = encode(picture, suffix)
             write_atomically(folder / "figures" / f"{name}.{suffix}", content)
             if suffix == "svg":
@@ -152,7 +152,7 @@ def _check_names(what: str, names: Sequence[str]) -> None:
             )
 
 
-def _show_plan(grid: Grid, runner: Runner, cells: Sequence[Cell], store: Store) -> None:
+def _show_plan(grid: Grid, runner: Runner, cells: Sequence[Cell], store: CellStore) -> None:
     done, failed = store.settled()
     todo = [cell for cell in cells if cell.key not in done]
     console = wide()
@@ -176,8 +176,8 @@ def _show_plan(grid: Grid, runner: Runner, cells: Sequence[Cell], store: Store) 
         print(
             f"the {len(seconds)} cells that are done took {_time(mean)} each; at that rate: {left}"
         )
-    there = next(p for p in (store.folder, *store.folder.resolve().parents) if p.exists())
-    print(f"disk: {_size(need)} needed, {_size(shutil.disk_usage(there).free)} free at {there}")
+    folder = next(p for p in (store.folder, *store.folder.resolve().parents) if p.exists())
+    print(f"disk: {_size(need)} needed, {_size(shutil.disk_usage(folder).free)} free at {folder}")
 
 
 def _time(seconds: float) -> str:

@@ -50,13 +50,13 @@ from mto_jax.text2text.templates import TEMPLATES, reference_texts
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training import state
 from mto_jax.training.finetune import Tuning, complete, epochs, row_lengths
-from mto_jax.training.multi_adapter import Candidate, ManyTuning, attach, tune_many
+from mto_jax.training.multi_adapter import Candidate, MultiAdapterTuning, attach, tune_adapters
 from mto_jax.training.performance import measured_flops, use_compilation_cache
 
 # The methods that train adapters on the frozen model: the runner's prompt, or those of an axis.
 ADAPTER_METHODS = ("prompt_tune", "adapter_tune")
 UNTRAINED = ("constant", "frozen")  # "constant": the best answer that is the same for all heads
-METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
+CELL_METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
 DEV_LOSS = "dev_loss"  # the metric; per target token
 
 
@@ -80,7 +80,7 @@ class FewShot:
       task_feature_lengths: most tokens of inputs and targets.
       stages_dir: where adapted models and trained adapters are kept; shared by grids.
       tuning: how "fine_tune" trains; None means `Tuning()`, as gin binds it.
-      prompt_tuning: how adapters train; None means `ManyTuning()`, as gin binds it.
+      prompt_tuning: how adapters train; None means `MultiAdapterTuning()`, as gin binds it.
       prompt_length: soft tokens of the prompt of "prompt_tune"; PROMPT_LENGTH.
       prompt_encoder: of that prompt, see `PromptTuning`.
       adapters: the method, or the methods together, that "adapter_tune" trains, by name on the
@@ -89,7 +89,7 @@ class FewShot:
       at_once: most adapters that train together.
       tails: most references of a training head.
       dev_heads: heads of the validation split, none of them a test head, whose loss says when an
-        adapter stops and which of its parameters are kept (`ManyTuning`); 0: the last are.
+        adapter stops and which of its parameters are kept (`MultiAdapterTuning`); 0: the last are.
       test_heads: heads to evaluate on, None for all; from `test_split`.
       references: most references of a dev or test head.
       test_split: "test" for what is published, "validation" for choices.
@@ -104,7 +104,7 @@ class FewShot:
     task_feature_lengths: Mapping[str, int]
     stages_dir: str
     tuning: Tuning | None = None
-    prompt_tuning: ManyTuning | None = None
+    prompt_tuning: MultiAdapterTuning | None = None
     prompt_length: int = 10
     prompt_encoder: str = "table"
     adapters: Mapping[str, Adapters | Method | Sequence[Method]] = dataclasses.field(
@@ -132,7 +132,7 @@ class FewShot:
             "model": tuple(self.models),
             "objective": ("none", *pair_objectives()),
             "template": tuple(TEMPLATES),
-            "method": METHODS,
+            "method": CELL_METHODS,
             "adapter": ("none", *self.adapters),
         }
 
@@ -355,7 +355,7 @@ class FewShot:
         done, total = itertools.count(1), max(map(tuning.steps, candidates))
         keys = _digest([self._with_settings(cell).key for cell in cells])
         state_file = pathlib.Path(self.stages_dir, f"training-{keys}.npz")
-        tuned = tune_many(
+        tuned = tune_adapters(
             model,
             self._adapters(cells[0]),
             candidates,
@@ -424,9 +424,9 @@ class FewShot:
         """The adapters that the cell trains, with rows for all soft tokens of its template."""
         return adapters_lib.for_template(self._plain_adapters(cell), TEMPLATES[cell.template])
 
-    def _adapter_tuning(self, cell: Cell) -> ManyTuning:
+    def _adapter_tuning(self, cell: Cell) -> MultiAdapterTuning:
         """The training of the cell's adapter; the axis "learning_rate" is the candidate's."""
-        tuning = complete(self.prompt_tuning or ManyTuning())
+        tuning = complete(self.prompt_tuning or MultiAdapterTuning())
         if cell.values.get("learning_rate") is None:
             return tuning
         optimizer = dataclasses.replace(tuning.optimizer, learning_rate=0.0)
@@ -594,7 +594,7 @@ def _each(cells: Sequence[Cell], axis: str) -> list:
 
 
 def _mean_loss(model: T5, examples: Sequence[Example], batch_size: int = 32) -> float:
-    """The loss per target token, EOS and sentinels included, as `tune_many` computes it."""
+    """The loss per target token, EOS and sentinels included, as `tune_adapters` computes it."""
     capacity = row_lengths(examples)
     rows = [
         {"inputs": np.asarray(inputs, np.int32), "targets": np.asarray(targets, np.int32)}

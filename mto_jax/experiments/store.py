@@ -21,7 +21,7 @@ from typing import Any
 
 from mto_jax.errors import UserError
 from mto_jax.experiments.grid import Cell, Grid
-from mto_jax.files import canonical, read_record, write_atomically, write_record
+from mto_jax.files import canonical, read_record, write_json, write_record
 
 # {"scores": {metric: a number per example}, "values": {metric: number}, "info": {...}}
 Result = Mapping[str, Any]
@@ -29,7 +29,7 @@ Result = Mapping[str, Any]
 _ABANDONED_SECONDS = 3600.0
 
 
-class Store:
+class CellStore:
     """Results by cell, in a folder that several processes may share."""
 
     def __init__(self, folder: str | pathlib.Path):
@@ -76,7 +76,7 @@ class Store:
         """Make the folder, unless it is there."""
         # First of all what says whose it is: another process may look in at any moment.
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "grid.json", json.dumps(_identity(grid), indent=1) + "\n")
+        write_json(self.folder / "grid.json", _identity(grid))
         for folder in (self._cells, self._errors):
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.glob(".*"):  # what a killed process was about to write
@@ -84,11 +84,11 @@ class Store:
                     path.unlink(missing_ok=True)
 
     def done(self, cell: Cell) -> bool:
-        """Whether the cell has a result."""
+        """Returns whether the cell has a result."""
         return self._path(cell).exists()
 
     def failed(self, cell: Cell) -> bool:
-        """Whether the cell has an error and no result."""
+        """Returns whether the cell has an error and no result."""
         return self._error(cell).exists() and not self.done(cell)
 
     def settled(self) -> tuple[set[str], set[str]]:

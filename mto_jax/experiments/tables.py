@@ -41,8 +41,8 @@ class Table:
       metric: None takes the grid's.
       baseline: None takes the grid's; of rows with labels it may be one of these, with which the
         others are compared task by task.
-      rivals: of rows with labels, {label: label of the row that it is compared with}, in place of
-        one baseline for all.
+      counterparts: of rows with labels, {label: label of the row that it is compared with}, in
+        place of one baseline for all.
       block: a row axis; the best of each column is sought, and lines are drawn, within its values.
       lowest: the lowest value is the best.
       average: whether there is a column with the average of each row.
@@ -60,7 +60,7 @@ class Table:
     title: str | None = None
     metric: str | None = None
     baseline: Place | str | None = None
-    rivals: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    counterparts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     block: str | None = None
     lowest: bool = False
     average: bool = True
@@ -77,11 +77,11 @@ class Table:
         return _names(self.columns)
 
     @property
-    def row_rivals(self) -> Mapping[str, str]:
+    def row_counterparts(self) -> Mapping[str, str]:
         """{label: label of the row that it is compared with}; empty where places are compared."""
         if isinstance(self.baseline, str):
             return dict.fromkeys(self.rows, self.baseline)
-        return self.rivals
+        return self.counterparts
 
     def check(self, grid: Grid, known: Mapping[str, Collection[str]]) -> None:
         """Everything that the table asks for exists in the grid.
@@ -94,13 +94,13 @@ class Table:
         grid.check_where(f"{place}, where", self.where)
         labels = self.rows if isinstance(self.rows, Mapping) else ()
         baselines = [self.baseline] if isinstance(self.baseline, str) else []
-        for label in (*baselines, *self.rivals, *self.rivals.values()):
+        for label in (*baselines, *self.counterparts, *self.counterparts.values()):
             if label not in labels:
-                raise unknown(f"row ({place}, baseline or rivals) called", label, labels)
+                raise unknown(f"row ({place}, baseline or counterparts) called", label, labels)
         if not baselines:
             grid.check_baseline(f"{place}, baseline", self.baseline or {})
         grid.check_metric(place, self.metric or grid.metric, known)
-        if self.differences and not (self.baseline or self.rivals or grid.baseline):
+        if self.differences and not (self.baseline or self.counterparts or grid.baseline):
             raise UserError(
                 f"{place} shows differences: to what? Bind its baseline, or Grid.baseline."
             )
@@ -186,7 +186,7 @@ def fill(spec: Table, grid: Grid, results: Results) -> Filled:
     """The table with what the results say."""
     metric = spec.metric or grid.metric
     baseline = grid.baseline if spec.baseline is None else spec.baseline
-    rivals = spec.row_rivals
+    counterparts = spec.row_counterparts
     cells: dict[tuple[Coordinates, Coordinates], list[Cell]] = {}
     for cell in results.where(spec.where):
         for row in _rows(spec, cell):
@@ -206,7 +206,7 @@ def fill(spec: Table, grid: Grid, results: Results) -> Filled:
         (row, column): results.entry(
             group,
             metric,
-            cells.get(((rivals.get(row[0]),), column)) if rivals else baseline,
+            cells.get(((counterparts.get(row[0]),), column)) if counterparts else baseline,
         )
         for (row, column), group in cells.items()
     }

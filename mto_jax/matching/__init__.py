@@ -1,3 +1,3 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which pre-training objective, and so which template, a task wants: scores, their verdicts, mappings."""
+"""Scores that match a task with a pre-training objective and its templates."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How well each cheap score predicts what the few-shot probe finds."""
+"""Agreement of each cheap score with the few-shot probe."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ class Agreement:
       tasks: tasks that both have judged.
       clear: tasks on which both have a clear winner, and `same`: those on which it is the same.
       same_leaning: tasks on which the values alone, whatever their intervals, point the same way.
-      correlation: Spearman's, of the score's values and the probe's; None for fewer than three tasks or
-        a score without values.
+      correlation: Spearman's, of the score's values and the probe's; None for fewer than three
+        tasks or a score without values.
     """
 
     score: str
@@ -35,12 +35,12 @@ class Agreement:
 def agreements(verdicts: Sequence[Verdict], reference: str = "probe") -> list[Agreement]:
     """The agreement of every score with the probe, in the order in which the scores first occur."""
     probes = {v.task: v for v in verdicts if v.score == reference}
-    found = []
+    rows = []
     for score in dict.fromkeys(v.score for v in verdicts if v.score != reference):
         both = [(v, probes[v.task]) for v in verdicts if v.score == score and v.task in probes]
         clear = [(v, p) for v, p in both if NO_WINNER not in (v.decision, p.decision)]
         valued = [(v.value, p.value) for v, p in both if v.value is not None]
-        found.append(
+        rows.append(
             Agreement(
                 score,
                 len(both),
@@ -50,11 +50,11 @@ def agreements(verdicts: Sequence[Verdict], reference: str = "probe") -> list[Ag
                 spearman(*zip(*valued, strict=True)) if len(valued) >= 3 else None,
             )
         )
-    return found
+    return rows
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; equal values share their mean rank. None if one side is constant.
+    """Returns Spearman's rank correlation with mean ranks for ties; None if a side is constant.
 
     >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
     0.8

@@ -1,36 +1,37 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""DepthRank, the Maskability Index and DepthRank against the frequency of the tokens (method.md 3.4).
+"""DepthRank, the Maskability Index and DepthRank normalised by the frequency of the tokens.
 
-Pouramini and Afsharizadeh, "The Maskability Index: Predicting Task-Objective Alignment in Pretrained Language
-Models", 2026.
+Pouramini and Afsharizadeh, "The Maskability Index: Predicting Task-Objective Alignment in
+Pretrained Language Models", 2026.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from mto_jax.matching.teacher_forcing import Sentence
+from mto_jax.matching.teacher_forcing import ScoredSentence
 from mto_jax.matching.verdict import Verdict, judge, ratio
 
 THRESHOLD = 0.30  # of the Maskability Index, published
 
-Heads = Sequence[Sequence[Sentence]]  # by head, then by tail
+Heads = Sequence[Sequence[ScoredSentence]]  # by head, then by tail
 
 
-def depth_rank(sentence: Sentence) -> float:
+def depth_rank(sentence: ScoredSentence) -> float:
     """Mean zero-based rank of the tail's tokens.
 
-    Their example, "PersonX works as a waitress", xIntent, "to earn money", has the ranks 1, 53, 1: 18.33.
+    Their example, "PersonX works as a waitress", xIntent, "to earn money", has the ranks 1, 53, 1:
+    18.33.
     """
     return float(np.mean(sentence.scores.rank_N))
 
 
-def normalised_depth_rank(sentence: Sentence) -> float:
+def normalised_depth_rank(sentence: ScoredSentence) -> float:
     """Mean over the tail's tokens of log2((1 + rank) / (1 + rank without the head)).
 
-    -1: knowing the head halves the rank. A token that is likely whatever the head, such as the "to" that
-    bends DepthRank, counts nothing.
+    -1: knowing the head halves the rank. A token that is likely whatever the head, such as the "to"
+    that bends DepthRank, counts nothing.
     """
     with_head_N, without_N = sentence.scores.rank_N, sentence.headless.rank_N
     return float(np.mean(np.log2((1.0 + with_head_N) / (1.0 + without_N))))
@@ -39,7 +40,8 @@ def normalised_depth_rank(sentence: Sentence) -> float:
 def maskability(task: str, shots: int, plain: Heads, masked: Heads) -> Verdict:
     """MI = (DR of the plain template - DR of the masked one) / DR of the plain one.
 
-    DR of a template is the mean DepthRank of its sentences; the interval resamples heads. Decided at 0.30.
+    DR of a template is the mean DepthRank of its sentences; the interval resamples heads. Decided
+    at 0.30.
     """
     plain_N, masked_N = _sums(plain, depth_rank), _sums(masked, depth_rank)
     count = sum(map(len, plain))
@@ -53,7 +55,7 @@ def maskability(task: str, shots: int, plain: Heads, masked: Heads) -> Verdict:
 
 
 def normalised(task: str, shots: int, plain: Heads, masked: Heads) -> Verdict:
-    """How many times more, in powers of two, the head lowers the ranks under the masked template."""
+    """Returns how much more the head lowers ranks under the masked template, in powers of two."""
     plain_N, masked_N = _sums(plain, normalised_depth_rank), _sums(masked, normalised_depth_rank)
     counts_N = np.array([len(tails) for tails in plain])
     return judge(

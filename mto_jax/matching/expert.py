@@ -8,7 +8,7 @@ from mto_jax.text2text.templates import TEMPLATES
 
 
 def expert(task: str) -> Verdict | None:
-    """What `mapping.tasks` says of the task; None where it does not name it."""
+    """Returns the verdict of `mapping.tasks`; None where it does not name the task."""
     choice = mapping.mapping().get(task)
     if choice is None:
         return None

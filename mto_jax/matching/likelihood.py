@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How likely the gold answers are under each template."""
+"""Likelihood of the gold answers under each template."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from mto_jax.matching.verdict import Verdict, judge, ratio
 
 
 def likelihood(task: str, shots: int, plain: Heads, masked: Heads) -> Verdict:
-    """Mean log-likelihood (natural, per tail token) under the masked template less that under the plain one.
+    """Returns the mean log-likelihood under the masked template less that under the plain one.
 
     EOS and sentinels do not count, so both templates are judged on the same tokens.
     """

@@ -17,13 +17,13 @@ import rich.table
 
 from mto_jax import sources
 from mto_jax.adaptation import classifier as classifiers
-from mto_jax.console import progress_bar
+from mto_jax.console import markdown_table, progress_bar
 from mto_jax.decoding.model import Model
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import metric_names
 from mto_jax.files import Store, digest, file_digest, write_atomically
 from mto_jax.frames import frame
-from mto_jax.matching import report, teacher_forcing
+from mto_jax.matching import outputs, teacher_forcing
 from mto_jax.matching.agreement import Agreement, agreements
 from mto_jax.matching.decide import Decision, decide
 from mto_jax.matching.depth_rank import maskability, normalised
@@ -36,7 +36,7 @@ from mto_jax.matching.verdict import Verdict, vote
 from mto_jax.text2text import records, templates
 from mto_jax.text2text.readers import lines
 from mto_jax.text2text.record_sets import Wanted, read
-from mto_jax.text2text.task import Task, rivals, tokenise
+from mto_jax.text2text.task import Task, minimal_pair, tokenise
 from mto_jax.training.finetune import Tuning, complete
 
 SCORES = ("expert", "length_rule", "unlabelled", "ranks", "classifier", "probe")
@@ -74,22 +74,22 @@ class Matching:
 
     def tables(self) -> list[rich.table.Table]:
         """Returns the verdicts, and the agreements if there are any, as tables for the terminal."""
-        rows = report.verdict_rows(self.verdicts, self.decisions)
-        shown = [report.table("fill: Mask-Filling, map: Map-Phrasal, ?: no clear winner", rows)]
+        rows = outputs.verdict_rows(self.verdicts, self.decisions)
+        shown = [outputs.table("fill: Mask-Filling, map: Map-Phrasal, ?: no clear winner", rows)]
         if self.agreements:
-            rows = report.agreement_rows(self.agreements)
-            shown.append(report.table("agreement with the probe", rows))
+            rows = outputs.agreement_rows(self.agreements)
+            shown.append(outputs.table("agreement with the probe", rows))
         return shown
 
     def write(self, folder: pathlib.Path) -> None:
         """Write table.md, figure.png, mapping.gin and match.json into a folder."""
-        text = report.markdown(report.verdict_rows(self.verdicts, self.decisions))
+        text = markdown_table(outputs.verdict_rows(self.verdicts, self.decisions))
         if self.agreements:
-            rows = report.agreement_rows(self.agreements)
-            text += "\nAgreement with the probe:\n\n" + report.markdown(rows)
+            rows = outputs.agreement_rows(self.agreements)
+            text += "\nAgreement with the probe:\n\n" + markdown_table(rows)
         write_atomically(folder / "table.md", text)
-        report.figure(self.verdicts).savefig(folder / "figure.png", dpi=150)
-        write_atomically(folder / "mapping.gin", report.mapping_gin(self.decisions, self.model))
+        outputs.figure(self.verdicts).savefig(folder / "figure.png", dpi=150)
+        write_atomically(folder / "mapping.gin", outputs.mapping_gin(self.decisions, self.model))
         decisions = self.decisions.items()
         content = {
             "model": self.model,
@@ -183,7 +183,7 @@ def match(
 
     def ranks(shots: int, task: Task) -> list[Verdict]:
         measured = []
-        for template in rivals(task):
+        for template in minimal_pair(task):
             few = tokenise(template, task.shots(shots, 1), task, vocabulary, lengths)
             tuned = tune_few(network, few) if shots else network
             measured.append(teacher_forcing.sentences(tuned, task, template, vocabulary, lengths))
@@ -322,6 +322,6 @@ def _cuts(task: Task, sentences_file: str | None) -> list[tuple[str, str]]:
 
 
 def _source_digest() -> str:
-    """Of the code of the scores: another definition is another score."""
+    """Returns the digest of the code that the scores depend on."""
     rooms = ("matching", "evaluation", "metrics", "decoding", "models")
     return digest(sources.definitions(["mto_jax.matching.match"], [f"mto_jax.{r}" for r in rooms]))

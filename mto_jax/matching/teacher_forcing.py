@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Teacher-forced passes over many examples: log-probability and rank of every token of their tails."""
+"""Teacher-forced scoring: log-probability and rank of every token of the examples' tails."""
 
 import itertools
 from collections.abc import Sequence
@@ -18,9 +18,8 @@ from mto_jax.text2text.templates import Template
 
 ROWS = 16  # in a batch; a row holds many packed sources
 SOURCE_LENGTH = 64  # least length of a row, so that short sources fill it well
-MOST_SHARING = (
-    4  # targets of one source that share its encoding; more would leave gaps in the packing
-)
+# Targets of a source that share its encoding; more would leave gaps in the packing.
+MOST_SHARING = 4
 
 
 class TailScores(NamedTuple):
@@ -30,8 +29,8 @@ class TailScores(NamedTuple):
     rank_N: np.ndarray  # zero-based: how many tokens of the vocabulary are likelier
 
 
-class Sentence(NamedTuple):
-    """Scores of one (head, tail) under one template, and the ranks when the head is left out of the source."""
+class ScoredSentence(NamedTuple):
+    """Scores of a (head, tail) under one template, and ranks without the head in the source."""
 
     scores: TailScores
     headless: TailScores
@@ -40,8 +39,8 @@ class Sentence(NamedTuple):
 def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list[TailScores]:
     """The scores of every example's tail, in order.
 
-    Sources are packed into rows, so that little is spent on padding, and one with several targets is
-    encoded once for some of them.
+    Sources are packed into rows, so that little is spent on padding, and one with several targets
+    is encoded once for some of them.
     """
     units = _units(examples)
     lengths_Nx2 = np.array(
@@ -81,9 +80,9 @@ def _units(examples: Sequence[Example]) -> list[tuple[tuple[int, ...], list[int]
 
 
 def _batch(units, row_N, examples, capacity) -> tuple[dict[str, np.ndarray], np.ndarray, list]:
-    """(a batch of rows, the segment of the source that each target token reads, places of the targets).
+    """Returns (batch of rows, segment of the source that each target token reads, positions).
 
-    A place is (number of the example, row, where its target starts).
+    A position is (number of the example, row, start of its target).
     """
     S, T = capacity
     tokens_BxS, sources_BxS = np.zeros((2, ROWS, S), np.int32)
@@ -96,9 +95,9 @@ def _batch(units, row_N, examples, capacity) -> tuple[dict[str, np.ndarray], np.
         tokens_BxS[here], sources_BxS[here] = source, number + 1
         for i in members:
             target = examples[i][1]
-            there = row, slice(place, place + len(target))
+            target_slice = row, slice(place, place + len(target))
             segment += 1
-            targets_BxT[there], segments_BxT[there], sources_BxT[there] = (
+            targets_BxT[target_slice], segments_BxT[target_slice], sources_BxT[target_slice] = (
                 target,
                 segment,
                 number + 1,
@@ -118,7 +117,7 @@ def _batch(units, row_N, examples, capacity) -> tuple[dict[str, np.ndarray], np.
 
 def sentences(
     model: T5, task: Task, template: Template, vocabulary: Any, lengths: dict[str, int]
-) -> list[list[Sentence]]:
+) -> list[list[ScoredSentence]]:
     """For every held-out record, the scores of each of its tails, with and without the head."""
     whole, headless = (
         tokenise(template, task.held_out, task, vocabulary, lengths, with_head=with_head)
@@ -129,7 +128,7 @@ def sentences(
     scored = tail_scores(model, [*whole, *distinct], vocabulary)
     without = dict(zip(distinct, scored[len(whole) :], strict=True))
     pairs = [
-        Sentence(scores, without[tuple(inputs), tuple(targets)])
+        ScoredSentence(scores, without[tuple(inputs), tuple(targets)])
         for scores, (inputs, targets) in zip(scored, headless, strict=False)
     ]
     counts = [

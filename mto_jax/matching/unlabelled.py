@@ -1,16 +1,17 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""An estimate from text alone: which form the model itself prefers for the end of a task's sentences.
+"""Estimate from unlabelled text: the form that the model prefers for the end of sentences.
 
-A sentence is cut before its tail. The tail's loss is taken twice, as a plain continuation and behind a
-sentinel:
+A sentence is cut before its tail. The tail's loss is taken twice, as a plain continuation and
+behind a sentinel:
 
     a knife is used for              ->  cutting bread                    language modelling
     a knife is used for <extra_id_0> ->  <extra_id_0> cutting bread       denoising
 
-How much better the second form does depends first of all on how the model was pre-trained. So the same is
-measured on a piece of the same sentence that is cut elsewhere, with a tail of as many words, and what counts
-is the difference between the two. No label and no gold answer is needed: only sentences and the phrase.
+How much better the second form does depends first of all on how the model was pre-trained. So the
+same is measured on a piece of the same sentence that is cut elsewhere, with a tail of as many
+words, and what counts is the difference between the two. No label and no gold answer is needed:
+only sentences and the phrase.
 """
 
 from collections.abc import Sequence
@@ -32,8 +33,8 @@ def cut_at(sentence: str, phrase: str) -> Cut | None:
     ('a knife is used for', 'cutting bread')
     """
     words = phrase.rpartition("H")[2].strip()
-    before, found, tail = sentence.partition(f" {words} ")
-    if not (words and found and before.strip() and tail.strip()):
+    before, separator, tail = sentence.partition(f" {words} ")
+    if not (words and separator and before.strip() and tail.strip()):
         return None
     return f"{before} {words}", tail.strip()
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a score says of a task: a value with its interval, and the decision if the interval allows one."""
+"""Verdict of a score on a task: a value, its interval, and the decision if that allows one."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ class Verdict:
     Attributes:
       task: its name.
       score: name of the score, with the number of training examples where it has one: "MI(5)".
-      value: above the threshold it speaks for Mask-Filling, below for Map-Phrasal; None for an expert's word.
+      value: above the threshold it speaks for Mask-Filling, below for Map-Phrasal; None for an
+        expert's word.
       low, high: bounds of the 95 % bootstrap interval over the examples.
       threshold: what the value is compared with.
       decision: MASK_FILLING, MAP_PHRASAL, or NO_WINNER when the interval covers the threshold.
@@ -86,6 +87,6 @@ def ratio(numerator_N: np.ndarray, denominator_N: np.ndarray) -> Statistics:
 
 
 def vote(task: str, margins_N: np.ndarray) -> Verdict:
-    """Return the classifier's verdict on a task: its pairs' +1 for Filling, -1 for Mapping, averaged."""
+    """Returns the classifier's verdict: the mean vote of the pairs, Filling +1 and Mapping -1."""
     votes_N = np.where(margins_N > 0, 1.0, -1.0)
     return judge(task, "classifier", ratio(votes_N, np.ones_like(votes_N)))

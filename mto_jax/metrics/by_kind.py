@@ -10,7 +10,7 @@ from mto_jax.metrics.text import Metric
 
 
 class TaskMetrics(NamedTuple):
-    """What predictions on a task are scored by.
+    """The metrics of predictions on a task.
 
     Attributes:
       functions: all its metrics.

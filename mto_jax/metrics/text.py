@@ -213,7 +213,7 @@ def normalise(text: str) -> str:
 
 @metric
 def exact_match(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
-    """Whether the prediction equals a reference after `normalise`."""
+    """The share of predictions that equal a reference after `normalise`."""
     hits = [normalise(p) in map(normalise, t) for t, p in zip(targets, predictions, strict=True)]
     return statistics.mean({"exact_match": np.array(hits, float)})
 
@@ -246,7 +246,7 @@ def plain(text: str) -> str:
 
 @metric
 def accuracy(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
-    """Whether the prediction is one of the references, but for case and spaces. Never a substring.
+    """The share of predictions that are a reference but for case and spaces, never a substring.
 
     For a multiple-choice question this is the accuracy of the generated answer; evaluation adds
     that of the likeliest choice ("ranked_accuracy", see `scoring.best_choices`).

@@ -4,8 +4,8 @@
 
 Masks are booleans, True where a query may look. Under packing a row holds several segments; a token
 sees the tokens of its own segment only. Segments are contiguous, so the distance of two tokens of
-one segment is the difference of their places in the row, and one bias [1, H, T, S] serves all rows,
-packed or not.
+one segment is the difference of their positions in the row, and one bias [1, H, T, S] serves all
+rows, packed or not.
 """
 
 import jax
@@ -18,8 +18,8 @@ from mto_jax.models.config import T5Config
 from mto_jax.models.layers import Dropout, normal_param, through
 from mto_jax.models.partitioning import constrain
 
-# Added to the logits of masked places: large, and finite, so that a row with nothing to see has no
-# NaN.
+# Added to the logits of masked positions: large, and finite, so that a row with nothing to see has
+# no NaN.
 MASKED = -1e9
 
 
@@ -81,7 +81,7 @@ def relative_bias(
     # circle[d mod N] is the value of distance d, for -T <= d < S.
     distance_N = jnp.concatenate([jnp.arange(S), jnp.arange(-T, 0)])
     circle_HxN = distance_bias(table_NxH, distance_N, config, bidirectional=bidirectional)
-    # T copies in a row, cut into rows of N - 1: row t starts t places early, its place s is
+    # T copies in a row, cut into rows of N - 1: row t starts t positions early, its position s is
     # circle[s - t].
     rows_HxTxN = jnp.tile(circle_HxN, (1, T))[:, : T * (N - 1)].reshape(-1, T, N - 1)
     return rows_HxTxN[None, :, :, :S]
@@ -192,7 +192,7 @@ class Attention(nnx.Module):
         bias_1xHxTxS: jax.Array | None,
         mask_Bx1xTxS: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array]:
-        """The same four, `extended`; all queries see the P keys in front, without a bias."""
+        """Returns the arguments, `extended`: all queries see the P keys in front, without bias."""
         k, v = self.extended(k_BxSxHxK, v_BxSxHxK)
         front = [(0, 0)] * 3 + [(k.shape[1] - k_BxSxHxK.shape[1], 0)]
         bias = None if bias_1xHxTxS is None else jnp.pad(bias_1xHxTxS, front)
@@ -219,6 +219,6 @@ class Attention(nnx.Module):
 
 
 def _in_front(front_PxHxK: jax.Array, x_BxSxHxK: jax.Array) -> jax.Array:
-    """The same rows in front of every sequence: [B, P + S, H, K]."""
+    """Returns x with `front` before every sequence: [B, P + S, H, K]."""
     front = jnp.broadcast_to(front_PxHxK[None], (len(x_BxSxHxK), *front_PxHxK.shape))
     return jnp.concatenate([front.astype(x_BxSxHxK.dtype), x_BxSxHxK], axis=1)

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a T5 is: its sizes and options, as one frozen dataclass."""
+"""T5Config: the sizes and options of a T5, as one frozen dataclass."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -58,9 +58,7 @@ class T5Config:
     dtype: str = "float32"  # of activations, or "bfloat16"; parameters are always float32
     remat: str = "none"  # what backward recomputes: "none", "minimal" (all but matmuls), "full"
     attention: str = "xla"  # or "cudnn": fused, NVIDIA GPUs only, needs bfloat16
-    scan_unroll: int = (
-        0  # layers per step of the loop over layers; 0: all 8 or fewer on CPU, else 1
-    )
+    scan_unroll: int = 0  # layers per iteration of a stack; 0: all 8 or fewer on CPU, else 1
 
     def __post_init__(self) -> None:
         for field, known in _CHOICES.items():

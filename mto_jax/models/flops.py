@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How large a T5 is and how much arithmetic it needs, for model FLOP utilisation (MFU)."""
+"""Parameter counts and FLOPs of a T5, for model FLOP utilisation (MFU)."""
 
 import math
 
@@ -41,7 +41,7 @@ def forward_flops(config: T5Config, inputs: int, targets: int) -> int:
 
 
 def train_flops(config: T5Config, batch_size: int, inputs: int, targets: int) -> int:
-    """Of one training step: three forward passes' worth, as the backward pass costs two.
+    """Returns the FLOPs of a training step: three forward passes, as the backward pass costs two.
 
     What rematerialisation computes a second time is not counted, so MFU falls with it.
     """

@@ -153,7 +153,7 @@ def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
 
     def body(d_head_GxDxV, slices):
         hidden_BxTxD, targets_BxT, weights_BxT = slices
-        found, d_logits_BxTxV = _slice(
+        outputs, d_logits_BxTxV = _slice(
             z_loss, smoothing, hidden_BxTxD, head_DxV, targets_BxT, weights_BxT
         )
         d_logits_BxTxV = d_logits_BxTxV.astype(dtype)
@@ -168,15 +168,15 @@ def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
                 preferred_element_type=jnp.float32,
             )
             d_head_GxDxV = constrain(d_head_GxDxV, ("batch", None, "vocab"))
-        return d_head_GxDxV, (found, d_hidden_BxTxD)
+        return d_head_GxDxV, (outputs, d_hidden_BxTxD)
 
     d_head_GxDxV = jnp.zeros((G, *head_DxV.shape)) if unembedding.perturbed else None
     slices = (hidden_NxBxTxD, targets.value, weights.value)
-    d_head_GxDxV, (found, d_hidden_NxBxTxD) = jax.lax.scan(body, d_head_GxDxV, slices)
+    d_head_GxDxV, (outputs, d_hidden_NxBxTxD) = jax.lax.scan(body, d_head_GxDxV, slices)
     d_head_DxV = None if d_head_GxDxV is None else d_head_GxDxV.sum(axis=0)
-    loss, sums, token_loss_NxBxT = found
-    found = *jax.tree.map(lambda x: x.sum(axis=0), (loss, sums)), token_loss_NxBxT
-    return found, (d_hidden_NxBxTxD, d_head_DxV)
+    loss, sums, token_loss_NxBxT = outputs
+    outputs = *jax.tree.map(lambda x: x.sum(axis=0), (loss, sums)), token_loss_NxBxT
+    return outputs, (d_hidden_NxBxTxD, d_head_DxV)
 
 
 def _sliced_backward(z_loss, smoothing, gradients, cotangents):

@@ -10,9 +10,8 @@
     params = initialise(config, key)                 # pure: jit with out_shardings shards them
 
 The weights of the layers of a stack are stacked along a leading axis L, and the stack is one
-`jax.lax.scan`: one layer is compiled, whatever the depth. Letters in names: B batch, S source, T
-target, D model, H heads, K head size, F feed-forward, V vocabulary, L layers. Segment ids are 0 at
-padding and number the packed examples of a row from 1; a row that holds one example has ones.
+`jax.lax.scan`: one layer is compiled, whatever the depth. Segment ids are 0 at padding and
+number the packed examples of a row from 1; a row that holds one example has ones.
 """
 
 import dataclasses
@@ -38,8 +37,8 @@ _REMAT = {
 }
 
 
-def layers_at_once(config: T5Config, num_layers: int) -> int:
-    """How many layers of a stack a step of the loop over them computes; all: there is no loop."""
+def layers_per_iteration(config: T5Config, num_layers: int) -> int:
+    """Returns the layers that an iteration over a stack computes; all means no loop."""
     if config.scan_unroll:
         return min(config.scan_unroll, num_layers)
     # On CPU a loop over layers pays for copying each layer's weights and results in and out of
@@ -48,11 +47,11 @@ def layers_at_once(config: T5Config, num_layers: int) -> int:
     return num_layers if short and platform() == "cpu" else 1
 
 
-def stacks_apart(config: T5Config, *, in_steps: bool = False) -> tuple[str, ...]:
-    """What the names of the parameters begin with that a function had better get layer by layer.
+def unstacked_prefixes(config: T5Config, *, decoding: bool = False) -> tuple[str, ...]:
+    """Returns the name prefixes of parameters that a function should take unstacked, by layer.
 
-    Out of a stack, a function that does not loop over layers copies the weights of each. With
-    `in_steps` the decoder computes one token at a time, which never loops over them.
+    Where there is no loop over layers, slicing them from a stack would copy their weights.
+    `decoding` says that the decoder computes one token at a time, which never loops.
     """
     counts = {
         "encoder.layers.": config.num_encoder_layers,
@@ -61,7 +60,7 @@ def stacks_apart(config: T5Config, *, in_steps: bool = False) -> tuple[str, ...]
     return tuple(
         name
         for name, count in counts.items()
-        if layers_at_once(config, count) == count or (in_steps and name.startswith("decoder"))
+        if layers_per_iteration(config, count) == count or (decoding and name.startswith("decoder"))
     )
 
 
@@ -123,14 +122,14 @@ class DecoderLayer(nnx.Module):
         bias_1xHx1xN: jax.Array,
         mask_Gx1xUxN: jax.Array,
         past: tuple[jax.Array, jax.Array],
-        place: jax.Array,
+        slot: jax.Array,
         source: tuple[jax.Array, jax.Array],
         source_mask_Bx1x1xS: jax.Array,
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         """The layer on one new token of every row; returns x and the past with the tokens in it.
 
-        The U rows of each of G groups keep their past in common, at N places; the new tokens take U
-        places from `place` on. Keys, values, bias and masks have the prefix in front already, where
+        The U rows of each of G groups share their past, of N slots; the new tokens take U slots
+        from `slot` on. Keys, values, bias and masks have the prefix in front already, where
         there is one.
         """
         attention = self.self_attention
@@ -139,7 +138,7 @@ class DecoderLayer(nnx.Module):
 
         def grown(cached_GxHxNxK: jax.Array, name: str) -> jax.Array:
             new_GxHxUxK = _grouped(attention.project(y_Rx1xD, name), groups)
-            return jax.lax.dynamic_update_slice_in_dim(cached_GxHxNxK, new_GxHxUxK, place, axis=2)
+            return jax.lax.dynamic_update_slice_in_dim(cached_GxHxNxK, new_GxHxUxK, slot, axis=2)
 
         past = grown(past[0], "key"), grown(past[1], "value")
         q_GxHxUxK = _grouped(attention.project(y_Rx1xD, "query"), groups)
@@ -211,7 +210,7 @@ class Stack(nnx.Module):
             dropout = Dropout(config.dropout_rate, key)
             return layer(x_BxTxD, layer_bias, mask_Bx1xTxT, dropout, *context), None
 
-        unroll = layers_at_once(config, self.num_layers)
+        unroll = layers_per_iteration(config, self.num_layers)
         if config.remat != "none":
             # What a loop computes again the compiler cannot merge with its first computation;
             # elsewhere it would.
@@ -246,17 +245,16 @@ class Source:
 class Cache:
     """State of the decoder between tokens: B sources with W hypotheses each, R = B * W rows.
 
-    The past is a ring: the tokens of step t stand at places t mod T, for all rows alike. T5 knows
-    distances only, so a row may begin at any step, and another may take its place (-1 in
+    The past is a ring buffer: the tokens of step t are in its slots t mod T, for all rows alike.
+    T5 knows distances only, so a row may begin at any step, and another may replace it (-1 in
     `ancestors` forgets a past). A row is its own group, U = 1, or the U = W rows of a source are
-    one group and keep their past in common: then a row goes on from another of its source by taking
-    over that one's `ancestors`, and no key moves.
+    one group and share their past: then a row continues another of its source by copying its
+    `ancestors`, and no key moves.
     """
 
     past: tuple[tuple[jax.Array, jax.Array], ...]  # per layer: keys, values [G, H, T * U, K]
-    ancestors: (
-        jax.Array
-    )  # [B, W, T] whose token of a step each row has in its past: in [0, U), or -1
+    # [B, W, T] the row whose token of a step is in each row's past: in [0, U), or -1.
+    ancestors: jax.Array
     source: Source
     bias: tuple[jax.Array, ...]  # of all layers, or per layer: [H, T], by distance back
     index: jax.Array  # [] steps so far
@@ -368,13 +366,13 @@ class T5(nnx.Module):
     def read(self, encoded_BxSxD: jax.Array, encoder_segment_ids_BxS: jax.Array) -> Source:
         """Keys and values of encoded sources, one to a row, for `start_cache`."""
         mask_Bx1x1xS = (encoder_segment_ids_BxS > 0)[:, None, None]
-        found = []
+        per_layer = []
         for layer in self.decoder.unstacked():
             attention = layer.cross_attention
             keys_values = (attention.project(encoded_BxSxD, name) for name in ("key", "value"))
             k_BxSxHxK, v_BxSxHxK, _, mask = attention.with_prefix(*keys_values, None, mask_Bx1x1xS)
-            found.append((_heads_first(k_BxSxHxK), _heads_first(v_BxSxHxK)))
-        return Source(tuple(found), mask)
+            per_layer.append((_heads_first(k_BxSxHxK), _heads_first(v_BxSxHxK)))
+        return Source(tuple(per_layer), mask)
 
     def start_cache(
         self, source: Source, max_length: int, num_rows: int = 1, *, common: bool = False
@@ -412,10 +410,10 @@ class T5(nnx.Module):
         """
         T, (G, _, N, _) = cache.ancestors.shape[2], cache.past[0][0].shape
         R = len(token_R)
-        U, place = R // G, cache.index % T
+        U, slot = R // G, cache.index % T
         P = N - T * U  # keys of adapters in front
         own_W = jnp.arange(cache.ancestors.shape[1]) % U
-        ancestors = cache.ancestors.at[:, :, place].set(own_W[None])
+        ancestors = cache.ancestors.at[:, :, slot].set(own_W[None])
         seen_RxTxU = ancestors.reshape(R, T, 1) == jnp.arange(U)[None, None]
         mask_Gx1xUxN = seen_RxTxU.reshape(G, 1, U, T * U)
         back_N = jnp.repeat((cache.index - jnp.arange(T)) % T, U)
@@ -430,7 +428,7 @@ class T5(nnx.Module):
                 biases[i % len(biases)],
                 mask_Gx1xUxN,
                 cache.past[i],
-                P + place * U,
+                P + slot * U,
                 cache.source.keys_values[i],
                 cache.source.mask,
             )

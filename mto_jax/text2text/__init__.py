@@ -1,3 +1,3 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Text-to-text examples: records, templates, objectives, vocabularies, and the registration of tasks."""
+"""Text-to-text examples: records, templates, objectives, vocabularies, registered tasks."""

@@ -270,7 +270,7 @@ def train_vocabulary() -> bytes:
     normalised but for repeated spaces; Unicode tables would make the file ten times as large.
     """
     # SentencePiece takes as candidates only strings that go on in more than one way. In so regular
-    # a text "located" always goes on with " at", so words are shown once more before two
+    # a text "located" is always followed by " at", so words are shown once more before two
     # punctuation marks.
     words = sorted(set(re.findall(r"[A-Za-z]+", " ".join(documents()))))
     endings = [word + mark for word in words for mark in ",."]

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which records a run sees: cleaning, few-shot sampling by heads, evaluation samples.
+"""Selection of records: cleaning, few-shot sampling by heads, samples for evaluation.
 
 Every choice is made by a digest of (seed, task, text) and not by a random generator: it depends on
 nothing but the seed and the record, so it is the same on every machine and version, does not change

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mapping of tasks to objective and template, as gin holds it.
 
-    mapping.tasks = {"atomic_xIntent": ("lm", "Prompting"), "atomic_xAttr": ("denoising", "MaskedPrompting")}
+    mapping.tasks = {"atomic_xIntent": ("lm", "Prompting"), "atomic_xAttr": ("denoising",
+    "MaskedPrompting")}
 
-A person writes it (gin/mappings/expert.gin), or `mto match` does. Whatever takes the name of a task then takes
-the bare name too: MIXTURE_OR_TASK_NAME = "atomic_xIntent" means "atomic_xIntent_prompting".
+A person writes it (gin/mappings/expert.gin), or `mto match` does. Whatever takes the name of a task
+then takes the bare name too: MIXTURE_OR_TASK_NAME = "atomic_xIntent" means
+"atomic_xIntent_prompting".
 """
 
 import collections.abc
@@ -19,7 +21,7 @@ from mto_jax.text2text.templates import TEMPLATES
 
 
 class Choice(NamedTuple):
-    """What a task is matched with."""
+    """The objective and the template of a task."""
 
     objective: str
     template: str
@@ -38,8 +40,8 @@ def mapping(
     for task, choice in (tasks or {}).items():
         if not isinstance(choice, tuple | list) or len(choice) != 2:
             raise UserError(
-                f"mapping.tasks[{task!r}] is {choice!r}; expected a pair (objective, template), such as "
-                '("denoising", "MaskedPrompting").'
+                f"mapping.tasks[{task!r}] is {choice!r}; expected a pair (objective, template), "
+                'such as ("denoising", "MaskedPrompting").'
             )
         objective, template = choice
         if objective not in OBJECTIVES:
@@ -63,7 +65,7 @@ def choice_of(task: str) -> Choice:
 
 
 def resolve_task(name: str) -> str:
-    """The SeqIO task that `name` means: the mapping's template of a bare task, any other name as it is.
+    """Returns the SeqIO task that `name` means: a bare task gets the mapping's template.
 
     >>> gin.bind_parameter("mapping.tasks", {"atomic_xIntent": ("lm", "Prompting")})
     >>> resolve_task("atomic_xIntent"), resolve_task("atomic_xIntent_mapping")

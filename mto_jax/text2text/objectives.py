@@ -94,7 +94,7 @@ def register_objective(
 def span_counts(
     length: int, noise_density: float, mean_span_length: float, sentinels: int = 100
 ) -> tuple[int, int]:
-    """How many of `length` >= 2 tokens are noise, and in how many spans they lie.
+    """Returns how many of `length` >= 2 tokens are noise, and in how many spans.
 
     Noise tokens: length * density, rounded (halves to even), at least 1 and at most length - 1.
     Spans: noise / mean span length, rounded, at least 1; never more than there are noise tokens,
@@ -638,7 +638,7 @@ def preprocessor(name: str) -> Callable:
     documents into chunks, corrupts and appends EOS; nothing is truncated (of a `TextPair`, what is
     farthest from the gap). The noise follows from SeqIO's seed and the position in the dataset
     alone. To see each text under several noisings, repeat the dataset before (`num_epochs` of
-    `Task.get_dataset`): each pass draws anew.
+    `Task.get_dataset`): each pass draws again.
 
     Raises:
       UserError: no objective of that name; when the dataset is built: lengths too short or not

@@ -151,7 +151,7 @@ KIND_NAMES = {record_type: name for name, record_type in KINDS.items()}
 
 
 def has_many_references(record: Record) -> TypeGuard["Triple | Generation"]:
-    """Whether records of this kind hold several gold answers (triples and free generation)."""
+    """Returns whether the record may hold several gold answers (triples, free generation)."""
     return hasattr(record, "with_references")
 
 

@@ -106,7 +106,7 @@ class DataSet:
     def some_records_of(
         self, split: str, sample: Mapping[str, Any] | None = None
     ) -> list[records.Record]:
-        """The same as `records_of`, but raises a `UserError` if no record is left."""
+        """Returns `records_of(...)`; raises a `UserError` if no record is left."""
         kept = self.records_of(split, sample)
         if not kept:
             raise UserError(

@@ -172,7 +172,7 @@ def register_all(modules: Sequence[str] = ()) -> None:
 
 
 def own_tasks() -> types.ModuleType:
-    """Returns `mto_jax.tasks`, which no other module imports: a plug-in, as the user's modules are."""
+    """Returns `mto_jax.tasks`, which no other module imports: a plug-in, like the user's."""
     return importlib.import_module("mto_jax.tasks")
 
 

@@ -65,7 +65,7 @@ class RecordSource(seqio.DataSource):
 
 
 class SentenceSource(RecordSource):
-    """The same records as sentences for objectives: {"text", "body", "tail"}, see `templates`."""
+    """Source of records as sentences for objectives: {"text", "body", "tail"}, see `templates`."""
 
     def _columns(self, kept: list[records.Record]) -> dict[str, list[str]]:
         wording = self.data.wording()

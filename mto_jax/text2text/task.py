@@ -76,7 +76,7 @@ def candidates(task: Task) -> list[Template]:
     ]
 
 
-def rivals(task: Task) -> tuple[Template, Template]:
+def minimal_pair(task: Task) -> tuple[Template, Template]:
     """(plain, masked): the two templates that differ in nothing but the sentinel."""
     if task.kind == "multiple_choice":
         name = "AnswerPrompting"

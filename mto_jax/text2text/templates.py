@@ -213,7 +213,7 @@ class Rendered:
 
 
 class Frame(NamedTuple):
-    """What a kind of record contributes to an example."""
+    """The parts that a kind of record contributes to an example."""
 
     body: tuple[Part, ...]  # the source without task name, soft prompt and the gap at the end
     answers: tuple[Words, ...]  # one for every slot
@@ -245,7 +245,7 @@ def render(template: Template, record: Record, wording: Wording = Wording()) -> 
 
 
 def reference_texts(template: Template, record: Record, wording: Wording = Wording()) -> list[str]:
-    """What the template's target says, without sentinels, for every reference of the record."""
+    """Returns the target texts, without sentinels, of every reference of the record."""
     frame = _frame(record, template, wording)
     if template.slots == 1:
         return list(record.references)
@@ -255,12 +255,12 @@ def reference_texts(template: Template, record: Record, wording: Wording = Wordi
 def candidate_texts(template: Template, record: Record, wording: Wording = Wording()) -> list[str]:
     """The target text (sentinels included) of every answer that the task allows, for ranking."""
     if isinstance(record, MultipleChoice):
-        rivals = [dataclasses.replace(record, answer=i) for i in range(len(record.choices))]
+        alternatives = [dataclasses.replace(record, answer=i) for i in range(len(record.choices))]
     elif isinstance(record, LabelledText):
-        rivals = [dataclasses.replace(record, label=label) for label in wording.labels]
+        alternatives = [dataclasses.replace(record, label=label) for label in wording.labels]
     else:
-        rivals = []
-    return [render(template, rival, wording).target_text for rival in rivals]
+        alternatives = []
+    return [render(template, alternative, wording).target_text for alternative in alternatives]
 
 
 def pairs(records: Iterable[Record], wording: Wording = Wording()) -> Iterator[tuple[str, str]]:
@@ -418,7 +418,7 @@ _FRAMES: dict[type, Callable[..., Frame]] = {
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class SoftPrompt:
-    """Which rows of the prompt table a prompt's tokens stand for.
+    """The rows of the prompt table that a prompt's tokens stand for.
 
     Attributes:
         length: rows of a prompt in the source (PROMPT_LENGTH); private and shared prompts are
@@ -447,7 +447,7 @@ class SoftPrompt:
         return range(first, first + self.decoder_length)
 
     def needs(self, template: Template) -> int:
-        """How many rows the table must have for a template."""
+        """Returns the number of rows that a template needs in the table."""
         if template.soft == "none":
             return 0
         shared = self.rows(True).stop if template.soft == "shared" else 0

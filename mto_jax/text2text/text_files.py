@@ -119,7 +119,7 @@ def source(documents: Callable[[], Iterable[bytes]], input_files: Sequence[str |
     held-out ones, and then streamed: in order, unshuffled (the loader shuffles all examples).
 
     Args:
-      documents: gives the documents anew at each call, as UTF-8.
+      documents: yields the documents from the start at each call, as UTF-8.
       input_files: the attribute `input_files` of the source, for the manifest.
 
     Returns:

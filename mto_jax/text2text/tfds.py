@@ -69,7 +69,7 @@ def _rows(name: str, split: str) -> Iterator[Row]:
 
 
 def _rows_of_a_process(name: str, split: str) -> Iterator[Row]:
-    """The same rows, read by `python -m mto_jax.text2text.tfds NAME SPLIT FILE`."""
+    """Yields the rows, read by `python -m mto_jax.text2text.tfds NAME SPLIT FILE`."""
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "rows.jsonl")
         command = [sys.executable, "-m", "mto_jax.text2text.tfds", name, split, str(file)]
@@ -81,7 +81,7 @@ def _rows_of_a_process(name: str, split: str) -> Iterator[Row]:
 
 
 def _check_connection() -> None:
-    """Asks once: where there is no connection, TFDS itself goes on asking for minutes."""
+    """Asks once: where there is no connection, TFDS itself keeps asking for minutes."""
     import requests
 
     requests.head("https://storage.googleapis.com", timeout=10)

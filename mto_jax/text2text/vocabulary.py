@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text to token ids and back: SentencePiece, T5's sentinels, and ids for soft prompts.
 
-Ids in order: the pieces of the model (0 pad, 1 EOS, 2 unknown, then text), the sentinels in descending
-order (`<extra_id_0>` is the last one), padding up to a multiple of 128, and from there on soft prompts:
+Ids in order: the pieces of the model (0 pad, 1 EOS, 2 unknown, then text), the sentinels in
+descending order (`<extra_id_0>` is the last one), padding up to a multiple of 128, and from there
+on soft prompts:
 
-    T5:  0 ... 31999 pieces | 32000 = <extra_id_99> ... 32099 = <extra_id_0> | ... 32127 | 32128 ... soft
+    T5:  0 ... 31999 pieces | 32000 = <extra_id_99> ... 32099 = <extra_id_0> | ... 32127 | soft ...
 """
 
 import functools
@@ -26,15 +27,16 @@ from mto_jax.files import digest
 
 MODEL_FILE = "spiece.model"  # its name in a Hugging Face repository, and in a run directory
 DEFAULT = "t5"
-# SentencePiece holds a sentinel as "space + <extra_id_k>", so it finds only those at the start of a word.
+# SentencePiece holds a sentinel as "space + <extra_id_k>", so it finds only those at the start of a
+# word.
 _GLUED_SENTINEL = re.compile(r"(?<=[^ ])(?=<extra_id_\d+>)")
 
 
 class Vocabulary:
     """A SentencePiece model with sentinels; the same ids as `seqio.SentencePieceVocabulary`.
 
-    The file is read on first use. A model that already holds its sentinels (mT5's) gets no second set.
-    Instances are safe to use from several threads.
+    The file is read on first use. A model that already holds its sentinels (mT5's) gets no second
+    set. Instances are safe to use from several threads.
     """
 
     pad_id = 0
@@ -63,14 +65,14 @@ class Vocabulary:
             proto = None
         if not proto or not proto.pieces:
             raise UserError(
-                f"{self.path} is not a SentencePiece model. Give a `.model` file made by SentencePiece, "
-                "such as spiece.model of a T5 repository."
+                f"{self.path} is not a SentencePiece model. Give a `.model` file made by "
+                "SentencePiece, such as spiece.model of a T5 repository."
             )
         return proto
 
     @property
     def added_ids(self) -> int:
-        """How many sentinels are not in the file itself: `extra_ids`, or 0 if it brings its own."""
+        """The number of sentinels that the file lacks: `extra_ids`, or 0 if it brings its own."""
         return 0 if self._proto.pieces[-1].piece == "▁<extra_id_0>" else self.extra_ids
 
     @functools.cached_property
@@ -86,8 +88,8 @@ class Vocabulary:
         ids = (processor.pad_id(), processor.eos_id(), processor.unk_id())
         if ids != (self.pad_id, self.eos_id, self.unk_id):
             raise UserError(
-                f"{self.path} has pad, EOS, unknown = {ids}, but T5 needs 0, 1, 2. Train the model with "
-                "pad_id=0, eos_id=1, unk_id=2, bos_id=-1."
+                f"{self.path} has pad, EOS, unknown = {ids}, but T5 needs 0, 1, 2. Train the model "
+                "with pad_id=0, eos_id=1, unk_id=2, bos_id=-1."
             )
         return processor
 
@@ -144,9 +146,10 @@ class Vocabulary:
         return self._processor.IdToPiece(i)
 
     def frequent_ids(self, count: int) -> list[int]:
-        """Ids of the `count` most frequent pieces of text (of all, if there are fewer), the most frequent first.
+        """Returns the ids of the `count` most frequent pieces of text, or of all, by frequency.
 
-        SentencePiece scores them by frequency; control symbols, bytes and sentinels are none of them.
+        SentencePiece scores them by frequency; control symbols, bytes and sentinels are none of
+        them.
         """
         pieces = self._proto.pieces
         ids = [i for i, piece in enumerate(pieces) if piece.type == piece.NORMAL]
@@ -155,8 +158,9 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """Token ids without EOS. `<extra_id_k>` becomes its sentinel wherever it stands.
 
-        Equal to SeqIO's `encode`, but for a sentinel glued to the word before it ("jel<extra_id_0>"):
-        there SeqIO spells out the characters, while this method reads "jel <extra_id_0>".
+        Equal to SeqIO's `encode`, but for a sentinel glued to the word before it
+        ("jel<extra_id_0>"): there SeqIO spells out the characters, while this method reads "jel
+        <extra_id_0>".
         """
         return self._processor.EncodeAsIds(_GLUED_SENTINEL.sub(" ", text))
 
@@ -189,11 +193,11 @@ def vocabulary(name: str | None = None) -> Vocabulary:
     """The vocabulary of this run.
 
     Args:
-      name: "t5" (from `$MTO_DATA_DIR/vocab/t5_sentencepiece.model`, else from the Hugging Face hub or,
-        with HF_HUB_OFFLINE=1, from its cache alone);
-        "demo", the small one in this package; "hf://org/model[@revision]"; the path of a SentencePiece `.model`
-        file, or of a folder that holds `spiece.model`. None means "t5", but verbs that read a model
-        take that of the model (`Checkpoint.adopt_vocabulary`).
+      name: "t5" (from `$MTO_DATA_DIR/vocab/t5_sentencepiece.model`, else from the Hugging Face hub
+        or, with HF_HUB_OFFLINE=1, from its cache alone);
+        "demo", the small one in this package; "hf://org/model[@revision]"; the path of a
+        SentencePiece `.model` file, or of a folder that holds `spiece.model`. None means "t5", but
+        verbs that read a model take that of the model (`Checkpoint.adopt_vocabulary`).
 
     Raises:
       UserError: no such name, file or repository, or the hub cannot be reached.
@@ -202,7 +206,7 @@ def vocabulary(name: str | None = None) -> Vocabulary:
 
 
 def bound_name() -> str:
-    """What `vocabulary.name` is in gin, for the record."""
+    """Returns the value of `vocabulary.name` in gin."""
     return gin.get_bindings("vocabulary").get("name") or DEFAULT
 
 
@@ -221,9 +225,9 @@ def _find(name: str) -> str:
         path = path / MODEL_FILE
     if not path.is_file():
         raise UserError(
-            f"There is no vocabulary {name!r}: no file {path}. vocabulary.name (macro VOCABULARY) takes "
-            "'t5', 'demo', 'hf://org/model', the path of a SentencePiece .model file, or of a folder "
-            f"with {MODEL_FILE}."
+            f"There is no vocabulary {name!r}: no file {path}. vocabulary.name (macro VOCABULARY) "
+            "takes 't5', 'demo', 'hf://org/model', the path of a SentencePiece .model file, or of "
+            f"a folder with {MODEL_FILE}."
         )
     return str(path)
 
@@ -243,15 +247,16 @@ def _download(repository: str) -> str:
     except Exception as error:  # the hub client raises errors of several HTTP libraries
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"Cannot get {MODEL_FILE} of {repository!r} from the Hugging Face hub ({reason}); it is not in "
-            "the hub's cache on this machine either. Without a connection, set MTO_DATA_DIR to a folder "
-            "with vocab/t5_sentencepiece.model, or vocabulary.name (macro VOCABULARY) to the path of a "
-            f"SentencePiece .model file or of a folder with {MODEL_FILE}."
+            f"Cannot get {MODEL_FILE} of {repository!r} from the Hugging Face hub ({reason}); it "
+            "is not in the hub's cache on this machine either. Without a connection, set "
+            "MTO_DATA_DIR to a folder with vocab/t5_sentencepiece.model, or vocabulary.name (macro "
+            "VOCABULARY) to the path of a SentencePiece .model file or of a folder with "
+            f"{MODEL_FILE}."
         ) from error
 
 
 def seqio_vocabulary(vocab: Vocabulary):
-    """The same vocabulary as a `seqio.SentencePieceVocabulary` (imports TensorFlow)."""
+    """Returns the vocabulary as a `seqio.SentencePieceVocabulary` (imports TensorFlow)."""
     import seqio
 
     return seqio.SentencePieceVocabulary(vocab.path, extra_ids=vocab.added_ids)

@@ -76,7 +76,7 @@ def fit(
     graphdef, parameters = nnx.split(model)
     # The step eats its state, so it gets a copy.
     copies = map(jax.numpy.copy, jax.tree.leaves(parameters))
-    named = dict(zip(program.plan.abstract, copies, strict=True))
+    named = dict(zip(program.spec.shapes, copies, strict=True))
     state = states.start(program.target, named, program.transformation, seed)
     totals = jax.device_put(program.zeros, sharding.replicated(program.mesh))
 
@@ -92,7 +92,7 @@ def fit(
             f"The loss became NaN or infinite at step {int(totals['bad_step'])} of {steps}. Lower "
             "the learning rate (Optimizer.learning_rate)."
         )
-    leaves = [state.trainable[name] for name in program.plan.abstract]
+    leaves = [state.trainable[name] for name in program.spec.shapes]
     return nnx.merge(graphdef, jax.tree.unflatten(jax.tree.structure(parameters), leaves))
 
 
@@ -127,7 +127,7 @@ class Tuning:
 
 
 def complete(tuning: Any) -> Any:
-    """Returns a `Tuning` or `ManyTuning` with the optimizer that gin binds in place of None."""
+    """Returns `tuning` (also a `MultiAdapterTuning`) with gin's optimizer in place of None."""
     return dataclasses.replace(tuning, optimizer=tuning.optimizer or Optimizer())
 
 
@@ -206,7 +206,7 @@ class _Program(NamedTuple):
     """A compiled step and what its state is made with."""
 
     step: Any
-    plan: states.Blueprint
+    spec: states.AbstractModel
     target: states.TrainState
     transformation: optax.GradientTransformation
     zeros: dict[str, np.ndarray]
@@ -216,13 +216,13 @@ class _Program(NamedTuple):
 @functools.lru_cache(maxsize=16)
 def _program(shape: _Shape) -> _Program:
     mesh = sharding.mesh(data=1, fsdp=1, tensor=1, devices=jax.local_devices()[:1])
-    plan = states.blueprint(functools.partial(T5, shape.config))
+    spec = states.abstract_model(functools.partial(T5, shape.config))
     transformation = shape.optimizer.build(shape.steps)
-    target = states.abstract_state(plan, list(plan.abstract), transformation, mesh)
-    loss = steps_lib.t5_loss(plan, mesh)
+    target = states.abstract_state(spec, list(spec.shapes), transformation, mesh)
+    loss = steps_lib.t5_loss(spec, mesh)
     lengths = {"inputs": shape.S, "targets": shape.T}
     batch = steps_lib.abstract_batch(shape.batch_size, lengths, mesh)
     zeros = steps_lib.zero_totals(loss, target, batch)
     step = steps_lib.train_step(loss, transformation, shape.optimizer.rate(shape.steps))
     compiled = steps_lib.compile_step(step, target, zeros, batch, mesh)
-    return _Program(compiled, plan, target, transformation, zeros, mesh)
+    return _Program(compiled, spec, target, transformation, zeros, mesh)

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where numbers go: metrics.jsonl, TensorBoard, the console and, if asked, Weights & Biases."""
+"""Writers of metrics: metrics.jsonl, TensorBoard, the console and, if asked, Weights & Biases."""
 
 import datetime
 import json
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import rich.console
 import rich.progress
 
+from mto_jax.console import markdown_table
 from mto_jax.errors import UserError
 from mto_jax.files import write_atomically
 
@@ -119,8 +120,7 @@ class NoWriter:
 def _table(rows: Sequence[Sequence[str]]) -> str:
     """Returns a Markdown table; its cells are code, so that what a model says stays as it is."""
     head, *body = rows
-    lines = [head, ["---"] * len(head), *([_code(text) for text in row] for row in body)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table([head, *([_code(text) for text in row] for row in body)])
 
 
 def _code(text: str) -> str:

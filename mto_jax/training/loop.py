@@ -19,8 +19,8 @@ from mto_jax.errors import UserError
 from mto_jax.training.state import TrainState
 from mto_jax.training.step import NO_BAD_STEP
 
-# Steps that may be on their way to the devices while the host goes on: enough to hide the host's
-# work, few enough that a signal is obeyed at once and batches do not pile up.
+# Steps that may be on their way to the devices while the host continues: enough to hide the host's
+# work, few enough that a signal is obeyed immediately and batches do not pile up.
 LOOKAHEAD = 2
 
 
@@ -110,7 +110,7 @@ def stop_requested(received: list[int], step: int) -> int | None:
 
 
 @dataclasses.dataclass
-class Interval:
+class LogWindow:
     """The steps between two reports."""
 
     step: int  # the last one
@@ -129,7 +129,7 @@ def run(
     log_period: int,
     evaluate_period: int | None,
     save_period: int | None,
-    report: Callable[[Interval, Mapping[str, np.ndarray]], None],
+    report: Callable[[LogWindow, Mapping[str, np.ndarray]], None],
     evaluate: Callable[[int, TrainState], Mapping[str, float]],
     save: Callable[[TrainState, Any, Mapping[str, float]], None],
 ) -> tuple[TrainState, int | None]:
@@ -145,7 +145,7 @@ def run(
     step = int(state.step)
     totals = new_totals()
     in_flight: collections.deque = collections.deque()
-    late: Interval | None = None
+    late: LogWindow | None = None
     clock, waited = time.monotonic(), feed.waited
 
     def deliver(interval):
@@ -175,7 +175,7 @@ def run(
             evaluating = evaluating and stop is None
             saving = last or evaluating or (bool(save_period) and step % save_period == 0)
             if step % log_period == 0 or step == first or last:
-                late, totals = Interval(step, totals), new_totals()
+                late, totals = LogWindow(step, totals), new_totals()
             if saving:
                 if late is not None:
                     deliver(late)

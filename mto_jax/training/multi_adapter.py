@@ -32,7 +32,7 @@ from mto_jax.training import state as states
 from mto_jax.training.finetune import Example, Loss, epochs, row_lengths
 from mto_jax.training.optimizers import Optimizer
 
-# Steps that may be on their way to the device while the host goes on.
+# Steps that may be on their way to the device while the host continues.
 LOOKAHEAD = 2
 
 
@@ -81,7 +81,7 @@ class Tuned:
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
-class ManyTuning:
+class MultiAdapterTuning:
     """The settings of multi-adapter training.
 
     Attributes:
@@ -106,7 +106,7 @@ class ManyTuning:
         for field in ("epochs", "batch_size", "evaluations"):
             if getattr(self, field) < 1:
                 raise UserError(
-                    f"ManyTuning.{field} is {getattr(self, field)!r}; it must be 1 or more."
+                    f"MultiAdapterTuning.{field} is {getattr(self, field)!r}; it must be 1 or more."
                 )
 
     def steps(self, candidate: Candidate) -> int:
@@ -114,11 +114,11 @@ class ManyTuning:
         return epochs(self.epochs, len(candidate.examples), self.batch_size)
 
 
-def tune_many(
+def tune_adapters(
     model: T5,
     adapters: Adapters,
     candidates: Sequence[Candidate],
-    tuning: ManyTuning,
+    tuning: MultiAdapterTuning,
     *,
     lengths: Mapping[str, int] | None = None,
     state_file: str | os.PathLike | None = None,
@@ -208,13 +208,13 @@ def _mean_loss(sums: Mapping[str, jax.Array]) -> float:
 
 def attach(model: T5, adapters: Adapters, parameters: Mapping[str, jax.Array]) -> T5:
     """Returns `model` with an adapter, its prompt encoder folded into a table."""
-    plan = _plan(model.config, adapters.folded)
-    return plan.merge({**states.by_name(model), **adapters_lib.fold(parameters, adapters)})
+    spec = _spec(model.config, adapters.folded)
+    return spec.merge({**states.by_name(model), **adapters_lib.fold(parameters, adapters)})
 
 
 @functools.lru_cache(maxsize=8)
-def _plan(config: T5Config, adapters: Adapters) -> states.Blueprint:
-    return states.blueprint(functools.partial(T5, config, adapters=adapters))
+def _spec(config: T5Config, adapters: Adapters) -> states.AbstractModel:
+    return states.abstract_model(functools.partial(T5, config, adapters=adapters))
 
 
 # ---- Before the first step --------------------------------------------------------------------
@@ -307,7 +307,8 @@ def _initial(program, adapters: Adapters, candidates) -> tuple[dict, dict]:
             if np.shape(value) != wanted:
                 raise UserError(
                     f"The initial {name} of {candidate.name!r} has the shape {np.shape(value)}; "
-                    f"the adapter has {wanted}. Its length is PromptTuning.rows, its width the model's d_model."
+                    f"the adapter has {wanted}. Its length is PromptTuning.rows, its width the "
+                    "model's d_model."
                 )
         for name, value in adapters.started(parameters | candidate.initial).items():
             stacked.setdefault(name, []).append(np.asarray(value, np.float32))

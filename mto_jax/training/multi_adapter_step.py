@@ -21,7 +21,7 @@ from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import T5Config
 from mto_jax.models.losses import SLICE_BYTES, cross_entropy
 from mto_jax.models.partitioning import platform
-from mto_jax.models.t5 import T5, stacks_apart
+from mto_jax.models.t5 import T5, unstacked_prefixes
 from mto_jax.training import performance
 from mto_jax.training import state as states
 from mto_jax.training.optimizers import Optimizer
@@ -83,8 +83,8 @@ def program(shape: Shape) -> Program:
     Raises:
       UserError: K candidates need more memory than there is; says how many fit.
     """
-    plan = states.blueprint(functools.partial(T5, shape.config, adapters=shape.adapters))
-    devices = cores.for_rows(sum(4 * leaf.size for leaf in plan.abstract.values()))
+    spec = states.abstract_model(functools.partial(T5, shape.config, adapters=shape.adapters))
+    devices = cores.for_rows(sum(4 * leaf.size for leaf in spec.shapes.values()))
     # Candidates go to devices of their own; what devices are left share the examples of each.
     C = math.gcd(shape.K, len(devices))
     R = math.gcd(shape.b, len(devices) // C)
@@ -116,14 +116,14 @@ def program(shape: Shape) -> Program:
 
         return grouped
 
-    unstacked = stacks_apart(shape.config)
+    unstacked = unstacked_prefixes(shape.config)
 
     def unstack(frozen):
         return {n: jnp.unstack(v) if n.startswith(unstacked) else v for n, v in frozen.items()}
 
     def loss_of(frozen, fixed, parameters, batch, key):
         stacked = {n: jnp.stack(v) if isinstance(v, tuple) else v for n, v in frozen.items()}
-        model = plan.merge({**stacked, **fixed, **parameters})
+        model = spec.merge({**stacked, **fixed, **parameters})
         loss, sums = cross_entropy(
             model.hidden(batch, dropout_key=key),
             model.unembedding,
@@ -160,7 +160,7 @@ def program(shape: Shape) -> Program:
         return over_candidates(single)(fixed, parameters, tokens)
 
     def fresh(key):
-        parameters = plan.split(plan.build(nnx.Rngs(key)))
+        parameters = spec.split(spec.build(nnx.Rngs(key)))
         return {name: v for name, v in parameters.items() if adapters_lib.is_adapter(name)}
 
     def start(parameters):
@@ -173,8 +173,8 @@ def program(shape: Shape) -> Program:
     def stacked(tree):
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((shape.K, *x.shape), x.dtype), tree)
 
-    adapter = {name: v for name, v in plan.abstract.items() if adapters_lib.is_adapter(name)}
-    whole_stacks = {name: v for name, v in plan.abstract.items() if name not in adapter}
+    adapter = {name: v for name, v in spec.shapes.items() if adapters_lib.is_adapter(name)}
+    whole_stacks = {name: v for name, v in spec.shapes.items() if name not in adapter}
     frozen = jax.eval_shape(unstack, whole_stacks)
     trained = stacked({name: v for name, v in adapter.items() if adapters_lib.trains(name)})
     fixed = stacked({name: v for name, v in adapter.items() if not adapters_lib.trains(name)})
@@ -245,6 +245,6 @@ def _check_memory(
         raise UserError(
             f"{K} adapters at once need {need / 1e9:.1f} GB on a device that has "
             f"{available / 1e9:.1f} GB free: about {fit} fit. Take fewer at once (at_once = "
-            f"{max(fit, 1)} of tune or FewShot), a smaller ManyTuning.batch_size, or shorter "
-            "lengths."
+            f"{max(fit, 1)} of tune or FewShot), a smaller MultiAdapterTuning.batch_size, or "
+            "shorter lengths."
         )

@@ -69,7 +69,7 @@ def mesh(
 def parameter_sharding(
     axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh
 ) -> NamedSharding:
-    """Where a parameter with these logical axes lives, by `RULES`.
+    """Returns the sharding of a parameter with these logical axes, by `RULES`.
 
     >>> parameter_sharding(("layers", "embed", "mlp"), (8, 512, 1024), mesh(fsdp=2, tensor=2)).spec
     PartitionSpec(None, 'fsdp', 'tensor')

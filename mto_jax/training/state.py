@@ -39,36 +39,36 @@ class TrainState:
 
 
 @dataclasses.dataclass(frozen=True)
-class Blueprint:
+class AbstractModel:
     """A model without its values: what its parameters are called, their shapes and logical axes."""
 
     build: Callable[[nnx.Rngs], nnx.Module]
     graphdef: nnx.GraphDef
     treedef: Any
-    abstract: Mapping[str, jax.ShapeDtypeStruct]
+    shapes: Mapping[str, jax.ShapeDtypeStruct]
     axes: Mapping[str, tuple[str | None, ...]]
 
     def merge(self, parameters: Mapping[str, jax.Array]) -> Any:
         """Returns the model with these values."""
-        leaves = [parameters[name] for name in self.abstract]
+        leaves = [parameters[name] for name in self.shapes]
         return nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, leaves))
 
     def split(self, model: nnx.Module) -> Parameters:
         """Returns the values of a model, by name."""
-        return dict(zip(self.abstract, jax.tree.leaves(nnx.state(model)), strict=True))
+        return dict(zip(self.shapes, jax.tree.leaves(nnx.state(model)), strict=True))
 
     def shardings(self, mesh: Mesh) -> dict[str, NamedSharding]:
         """Returns where each parameter lives on `mesh`, by the rules of `sharding.RULES`."""
         return {
             name: sharding.parameter_sharding(self.axes[name], value.shape, mesh)
-            for name, value in self.abstract.items()
+            for name, value in self.shapes.items()
         }
 
     def initialise(
         self, key: jax.Array, mesh: Mesh, names: Collection[str] | None = None
     ) -> Parameters:
         """Returns fresh parameters, all or those of `names`, on the devices where they live."""
-        names = self.abstract.keys() if names is None else names
+        names = self.shapes.keys() if names is None else names
         shardings = {name: where for name, where in self.shardings(mesh).items() if name in names}
 
         def init(key):
@@ -78,16 +78,16 @@ class Blueprint:
         return jax.jit(init, out_shardings=shardings)(key)
 
 
-def blueprint(build: Callable[[nnx.Rngs], nnx.Module]) -> Blueprint:
-    """The `Blueprint` of the model that `build(rngs)` makes; computes no values."""
+def abstract_model(build: Callable[[nnx.Rngs], nnx.Module]) -> AbstractModel:
+    """The `AbstractModel` of the model that `build(rngs)` makes; computes no values."""
     graphdef, state = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-    abstract, axes = {}, {}
+    shapes, axes = {}, {}
     for path, variable in nnx.to_flat_state(state):
         name = ".".join(map(str, path))
         value = variable.get_value()
-        abstract[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
+        shapes[name] = jax.ShapeDtypeStruct(value.shape, value.dtype)
         axes[name] = tuple(variable.get_metadata().get("axes") or (None,) * len(value.shape))
-    return Blueprint(build, graphdef, jax.tree.structure(state), abstract, axes)
+    return AbstractModel(build, graphdef, jax.tree.structure(state), shapes, axes)
 
 
 def by_name(model: nnx.Module) -> Parameters:
@@ -157,7 +157,7 @@ def trainable_names(names: Sequence[str], trainable: str | Sequence[str]) -> lis
 
 
 def abstract_state(
-    plan: Blueprint, names: Sequence[str], optimizer: optax.GradientTransformation, mesh: Mesh
+    spec: AbstractModel, names: Sequence[str], optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
     """Returns shapes, types and shardings of the whole state: what compiling and restoring need.
 
@@ -165,12 +165,12 @@ def abstract_state(
     factored rows and columns, which are small) is on every device.
     """
     everywhere = sharding.replicated(mesh)
-    shardings = plan.shardings(mesh)
+    shardings = spec.shardings(mesh)
 
     def placed(value, where):
         return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=where)
 
-    parameters = {name: placed(value, shardings[name]) for name, value in plan.abstract.items()}
+    parameters = {name: placed(value, shardings[name]) for name, value in spec.shapes.items()}
     trainable = {name: parameters[name] for name in names}
 
     def beside_parameter(path, value):
@@ -207,20 +207,20 @@ def start(
     )
 
 
-def parameter_table(plan: Blueprint, names: Sequence[str], mesh: Mesh) -> str:
+def parameter_table(spec: AbstractModel, names: Sequence[str], mesh: Mesh) -> str:
     """Returns a table of the parameters: name, shape, axes, sharding, trainable or not; totals."""
-    shardings, training = plan.shardings(mesh), set(names)
+    shardings, training = spec.shardings(mesh), set(names)
     rows = [("parameter", "shape", "axes", "sharding", "trainable", "size")]
-    for name, value in plan.abstract.items():
+    for name, value in spec.shapes.items():
         shape = "x".join(map(str, value.shape))
         cut = ", ".join(str(entry) for entry in shardings[name].spec)
-        axes = ", ".join(map(str, plan.axes[name]))
+        axes = ", ".join(map(str, spec.axes[name]))
         trains = "yes" if name in training else "no"
         rows.append((name, shape, axes, cut, trains, f"{value.size:,}"))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    total = sum(value.size for value in plan.abstract.values())
-    trained = sum(value.size for name, value in plan.abstract.items() if name in training)
+    total = sum(value.size for value in spec.shapes.values())
+    trained = sum(value.size for name, value in spec.shapes.items() if name in training)
     lines += ["", f"{total:,} parameters, {trained:,} of them train ({trained / total:.2%})"]
     lines += [f"mesh: {', '.join(f'{axis}={size}' for axis, size in mesh.shape.items())}"]
     return "\n".join(line.rstrip() for line in lines) + "\n"

@@ -20,14 +20,14 @@ from mto_jax.data.batch import Batch
 from mto_jax.models import losses, partitioning
 from mto_jax.models.adapters import penalty
 from mto_jax.training import sharding
-from mto_jax.training.state import Blueprint, TrainState
+from mto_jax.training.state import AbstractModel, TrainState
 
 LossFunction = Callable[[Mapping[str, jax.Array], Batch, jax.Array | None], tuple[jax.Array, dict]]
 NO_BAD_STEP = jnp.iinfo(jnp.int32).max
 
 
 def t5_loss(
-    plan: Blueprint,
+    spec: AbstractModel,
     mesh: Mesh,
     *,
     z_loss: float = 0.0,
@@ -40,7 +40,7 @@ def t5_loss(
     """
 
     def loss(parameters, batch, dropout_key):
-        model = plan.merge(parameters)
+        model = spec.merge(parameters)
         with partitioning.use_rules(mesh, sharding.RULES):
             hidden_BxTxD = model.hidden(batch, dropout_key=dropout_key)
             loss_sum, sums = losses.cross_entropy(

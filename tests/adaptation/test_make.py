@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From a corpus to pairs: counts that add up, no work done twice, splitter and classifier, real sentences."""
+"""From a corpus to pairs: counts that add up, no work done twice, splitter and classifier, real
+sentences."""
 
 import dataclasses
 
@@ -23,7 +24,8 @@ from mto_jax.training.finetune import Tuning
 from mto_jax.training.optimizers import Optimizer
 from tests import tiny
 
-# Teach two kinds of fact that even a tiny model tells apart: where, in a word, and why, in a phrase.
+# Teach two kinds of fact that even a tiny model tells apart: where, in a word, and why, in a
+# phrase.
 PLACES = tuple(Triple("p", "p", f"thing {i}", ("the sea",)) for i in range(8))
 REASONS = tuple(Triple("r", "r", f"thing {i}", ("to see it all again",)) for i in range(8))
 FACTS = [
@@ -31,7 +33,10 @@ FACTS = [
     RecordSet("reasons", "triple", Wording("comes"), REASONS),
 ]
 GROUPS = {"places": "Filling", "reasons": "Mapping"}
-SENTENCES = "thing 1 is found in the sea.\nthing 2 comes to see it all again.\nthing 3 is found in the sea.\n"
+SENTENCES = """thing 1 is found in the sea.
+thing 2 comes to see it all again.
+thing 3 is found in the sea.
+"""
 HARD = Tuning(40, 8, Optimizer("adam", 1e-2, schedule="linear", warmup=0, clip_norm=1.0))
 
 

@@ -7,7 +7,7 @@ import gzip
 import gin
 import pytest
 
-from mto_jax.adaptation.report import Report
+from mto_jax.adaptation.counts import Counts
 from mto_jax.adaptation.sentences import Sentence, clean, documents, draw, split_sentences
 from mto_jax.errors import UserError
 
@@ -15,7 +15,7 @@ LIMITS = {"min_words": 2, "max_words": 6, "count": 100, "seed": 0}
 
 
 def drawn(texts, **changes):
-    report = Report()
+    report = Counts()
     found = draw([Sentence(text, "x") for text in texts], report, **{**LIMITS, **changes})
     assert report.read == len(found) + report.dropped.total()
     return [sentence.text for sentence in found], report
@@ -86,7 +86,7 @@ def test_every_drop_has_its_reason():
         "a sentinel in the text": 1,
     }
     assert report.examples["fewer than 2 words"] == "one"
-    assert Report.from_json(report.to_json()) == report
+    assert Counts.from_json(report.to_json()) == report
 
 
 def test_the_sample_depends_on_the_seed_and_the_texts_alone():

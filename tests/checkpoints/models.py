@@ -13,7 +13,7 @@ import transformers
 
 from mto_jax import checkpoints
 from mto_jax.models import t5
-from mto_jax.training.state import blueprint
+from mto_jax.training.state import abstract_model
 
 # Different numbers for different sizes, so that no two axes can be mistaken for each other.
 _SIZES = {
@@ -100,10 +100,10 @@ def torch_logits(model, source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _forward(config):
-    plan = blueprint(lambda rngs: t5.T5(config, rngs))
+    spec = abstract_model(lambda rngs: t5.T5(config, rngs))
 
     def forward(parameters, source, target):
-        model = plan.merge(parameters)
+        model = spec.merge(parameters)
         segments = (source != 0).astype(jnp.int32)
         encoded = model.encode(source, segments)
         return model.logits(model.decode(encoded, segments, target, jnp.ones_like(target)))

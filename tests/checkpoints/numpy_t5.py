@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A T5 v1.1 in plain NumPy over the raw arrays of a T5X checkpoint, and readers of those without any of our code."""
+"""A T5 v1.1 in plain NumPy over the raw arrays of a T5X checkpoint, and readers of those without
+any of our code."""
 
 import gzip
 import json

@@ -27,7 +27,7 @@ from mto_jax.errors import UserError
 from mto_jax.models.adapters import Adapters, LoRA
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training import state
-from mto_jax.training.multi_adapter import Candidate, ManyTuning, attach, tune_many
+from mto_jax.training.multi_adapter import Candidate, MultiAdapterTuning, attach, tune_adapters
 from mto_jax.training.optimizers import Optimizer
 from tests.checkpoints import models
 from tests.decoding import tiny
@@ -231,11 +231,11 @@ def test_an_adapter_folder_is_its_base_with_the_adapter_on(folder, tmp_path):
     run_dir = folder / "run"
     base = checkpoints.open(run_dir).model(DEMO)
     adapters = Adapters.of(LoRA(2))
-    (found,) = tune_many(
+    (found,) = tune_adapters(
         base,
         adapters,
         [Candidate("one", [([5, 6, 1], [7, 1])] * 4)],
-        ManyTuning(epochs=3, optimizer=Optimizer("adamw", 0.1)),
+        MultiAdapterTuning(epochs=3, optimizer=Optimizer("adamw", 0.1)),
     )
     fingerprint = peft.one_fingerprint(state.fingerprints(state.by_name(base)))
     description = {"base": {"path": str(run_dir), "fingerprint": fingerprint}}

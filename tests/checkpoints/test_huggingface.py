@@ -26,7 +26,7 @@ from mto_jax.models.t5 import T5
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.text2text.vocabulary import vocabulary as demo_vocabulary
 from mto_jax.training import sharding
-from mto_jax.training.state import blueprint
+from mto_jax.training.state import abstract_model
 from tests.checkpoints import models
 
 
@@ -182,7 +182,7 @@ def test_same_text_by_greedy_decoding_and_the_same_tokens(tmp_path):
 def test_each_device_reads_its_slices_only(v1_1):
     config, expected = models.load(v1_1)
     mesh = sharding.mesh(fsdp=2, tensor=2)
-    shardings = blueprint(lambda rngs: T5(config, rngs)).shardings(mesh)
+    shardings = abstract_model(lambda rngs: T5(config, rngs)).shardings(mesh)
 
     checkpoint = checkpoints.open(v1_1)
     fetched = {}
@@ -394,14 +394,15 @@ def test_padded_vocabulary_is_read_in_slices(tmp_path):
     folder = models.saved(models.torch_model("t5_v1_1", vocab_size=100), tmp_path / "in")
     config, expected = models.load(folder)
     mesh = sharding.mesh(tensor=8)
-    shardings = blueprint(lambda rngs: T5(config, rngs)).shardings(mesh)
+    shardings = abstract_model(lambda rngs: T5(config, rngs)).shardings(mesh)
     _, parameters = models.load(folder, shardings=shardings)
     for name in ("embedding", "lm_head"):
         assert not parameters[name].is_fully_replicated
         np.testing.assert_array_equal(parameters[name], expected[name])
 
 
-# ------------------------------------------------------------------------------------ partial restore
+# ------------------------------------------------------------------------------------ partial
+# restore
 
 
 def test_assignment_map(v1_1, tmp_path, capsys):
@@ -464,7 +465,9 @@ def test_every_parameter_has_one_name_of_its_own(side, per_layer):
 
 def test_jax_arrays_of_several_devices_go_out(v1_1, tmp_path):
     config, expected = models.load(v1_1)
-    shardings = blueprint(lambda rngs: T5(config, rngs)).shardings(sharding.mesh(fsdp=2, tensor=2))
+    shardings = abstract_model(lambda rngs: T5(config, rngs)).shardings(
+        sharding.mesh(fsdp=2, tensor=2)
+    )
     parameters = jax.device_put(dict(expected), shardings)
     export.save_huggingface(parameters, config, tmp_path / "out")
     first = safetensors.numpy.load_file(v1_1 / "model.safetensors")

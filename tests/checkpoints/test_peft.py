@@ -60,11 +60,11 @@ def base(bases):
 def plain(folder) -> T5:
     config, parameters = models.load(folder)
     config = dataclasses.replace(config, scan_unroll=1)  # compiles faster
-    return state.blueprint(lambda rngs: T5(config, rngs)).merge(parameters)
+    return state.abstract_model(lambda rngs: T5(config, rngs)).merge(parameters)
 
 
 def logits(model: T5) -> np.ndarray:
-    """Of `models.tokens`, with all soft tokens in front of the sources."""
+    """Returns `models.tokens`, with all soft tokens in front of the sources."""
     source, target = models.tokens(128)
     P = model.adapters.prompt_rows
     soft = np.tile(np.arange(P, dtype=np.int32) + model.config.vocab_size, (len(source), 1))
@@ -92,11 +92,11 @@ def randomise(model: torch.nn.Module, seed: int = 3) -> None:
 
 
 def random_parameters(model: T5, adapters: Adapters, seed: int = 0) -> dict[str, np.ndarray]:
-    plan = state.blueprint(lambda rngs: T5(model.config, rngs, adapters))
+    spec = state.abstract_model(lambda rngs: T5(model.config, rngs, adapters))
     rng = np.random.default_rng(seed)
     return {
         name: rng.normal(0.2, 0.5, value.shape).astype(np.float32)
-        for name, value in plan.abstract.items()
+        for name, value in spec.shapes.items()
         if name not in state.by_name(model)
     }
 
@@ -175,8 +175,8 @@ def test_merged_weights_answer_like_the_adapter(base):
     parameters = random_parameters(base, adapters)
     tensors = {name: in_memory(value) for name, value in state.by_name(base).items()}
     merged = merge(tensors, adapters, parameters)
-    plan = state.blueprint(lambda rngs: T5(base.config, rngs))
-    model = plan.merge({name: jnp.asarray(tensor.whole()) for name, tensor in merged.items()})
+    spec = state.abstract_model(lambda rngs: T5(base.config, rngs))
+    model = spec.merge({name: jnp.asarray(tensor.whole()) for name, tensor in merged.items()})
     expected = logits(attach(base, adapters, parameters))
     np.testing.assert_allclose(logits(model), expected, atol=2e-4, rtol=1e-4)
     # A slice of a merged weight is read alone.

@@ -66,7 +66,7 @@ def test_a_round_trip_is_exact(tmp_path, small):
 def test_another_mesh_can_read_it(tmp_path, small):
     written = write(tmp_path, small, [1])
     mesh = sharding.mesh(2, 2, 2)
-    many = state.abstract_state(small.plan, small.names, small.optimizer, mesh)
+    many = state.abstract_state(small.spec, small.names, small.optimizer, mesh)
     restored, _ = runs.restore(runs.newest_good(tmp_path), many)
     assert_equal(restored, written[1])
     assert len(restored.frozen["embedding"].addressable_shards) == 8
@@ -186,7 +186,7 @@ def test_another_model_or_optimizer_is_told(tmp_path, small):
     write(tmp_path, small, [1])
     step_dir = runs.newest_good(tmp_path)
     names = ["decoder.layers.mlp.wo"]
-    other = state.abstract_state(small.plan, names, small.optimizer, small.mesh)
+    other = state.abstract_state(small.spec, names, small.optimizer, small.mesh)
     with pytest.raises(UserError, match=r"The trainable in .* do not fit.*wi_0.*absent.*here"):
         runs.restore(step_dir, other)
 

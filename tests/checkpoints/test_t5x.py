@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""T5X checkpoints: the real ones of google-research/t5x and prompt-tuning, and made ones for the other layouts."""
+"""T5X checkpoints: the real ones of google-research/t5x and prompt-tuning, and made ones for the
+other layouts."""
 
 import dataclasses
 import shutil
@@ -110,7 +111,8 @@ def random_parameters(config):
 
 
 def t5x_tree(config, parameters, *, scan=None, heads_apart=False):
-    """The target of a T5X train state; `scan` is the name of the scanned layers, None keeps them apart."""
+    """The target of a T5X train state; `scan` is the name of the scanned layers, None keeps them
+    apart."""
     H = config.num_heads
     flat = {}
     for name, there in parameter_names.names(config, "t5x").items():

@@ -77,7 +77,7 @@ def test_inspect(foreign, tmp_path, capsys):
         "format         Hugging Face, safetensors",
         "family         T5 1.1",
         "types          float32 (",
-        "layers         2 + 3, apart",
+        "layers         2 + 3, unstacked",
         "sizes          d_model 20, d_kv 6, num_heads 3, d_ff 28",
     ):
         assert line in text

@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The verb `convert` on runs and folders with adapters: merged, beside the model, or by themselves."""
+"""The verb `convert` on runs and folders with adapters: merged, beside the model, or by
+themselves."""
 
 import dataclasses
 import json
@@ -31,11 +32,11 @@ BOTH = Adapters((PromptTuning(3, encoder="residual", width=4), LoRA(2)))
 
 
 def random_adapter(adapters: Adapters, seed: int = 0) -> dict[str, np.ndarray]:
-    plan = state.blueprint(lambda rngs: T5(SMALL, rngs, adapters))
+    spec = state.abstract_model(lambda rngs: T5(SMALL, rngs, adapters))
     rng = np.random.default_rng(seed)
-    names = plan.abstract.keys() - base_parameters().keys()
+    names = spec.shapes.keys() - base_parameters().keys()
     return {
-        name: rng.normal(0.2, 0.3, plan.abstract[name].shape).astype(np.float32) for name in names
+        name: rng.normal(0.2, 0.3, spec.shapes[name].shape).astype(np.float32) for name in names
     }
 
 
@@ -45,7 +46,8 @@ def base_parameters() -> dict[str, jax.Array]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A base model of ours, adapters of it as folders, and a run that trained a prompt and LoRA on it."""
+    """A base model of ours, adapters of it as folders, and a run that trained a prompt and LoRA on
+    it."""
     folder = tmp_path_factory.mktemp("adapters")
     tensors = {name: in_memory(value) for name, value in base_parameters().items()}
     export.save_run(folder / "base", SMALL, tensors, vocabulary=DEMO, vocabulary_name="demo")
@@ -86,7 +88,7 @@ def our_logits(model: T5, soft: int = 0) -> np.ndarray:
 
 
 def tuned(path) -> T5:
-    model = state.blueprint(lambda rngs: T5(SMALL, rngs)).merge(base_parameters())
+    model = state.abstract_model(lambda rngs: T5(SMALL, rngs)).merge(base_parameters())
     return multi_adapter.attach(model, *peft.load_adapter(path)[:2])
 
 

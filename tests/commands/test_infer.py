@@ -65,7 +65,8 @@ def test_a_line_for_every_input_in_order(run_dir, source, tmp_path):
 
 
 def test_killed_and_started_again(run_dir, source, tmp_path, monkeypatch, capsys):
-    """A kill in the third chunk, inside a row: the rest is done, and the file is as if never killed.
+    """A kill in the third chunk, inside a row: the rest is done, and the file is as if never
+    killed.
 
     Sampling shows that draws do not depend on where the job stopped.
     """

@@ -51,7 +51,8 @@ def test_the_preview_writes_nothing(run, tmp_path, capsys):
         (["--gin.prepare.datasets=()"], "error: Nothing to prepare: name the data"),
         (
             ["--gin.DatasetConfig.mixture_or_task_name=demo_spam_corruption"],
-            "error: There is no task or mixture 'demo_spam_corruption'. Did you mean 'demo_span_corruption'",
+            "error: There is no task or mixture 'demo_spam_corruption'. Did you mean "
+            "'demo_span_corruption'",
         ),
     ],
 )

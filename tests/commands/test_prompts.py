@@ -35,7 +35,8 @@ def _wide(monkeypatch):
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """A base model and prompts whose rows are twice the embeddings of words; LoRA, and one that is damaged."""
+    """A base model and prompts whose rows are twice the embeddings of words; LoRA, and one that is
+    damaged."""
     folder = tmp_path_factory.mktemp("library")
     parameters = state.by_name(T5(SMALL, nnx.Rngs(0)))
     tensors = {name: in_memory(value) for name, value in parameters.items()}

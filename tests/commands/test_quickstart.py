@@ -41,7 +41,7 @@ def test_every_cell_of_the_grid_is_in_one_row():
         aligned = masked == ALIGNED[cell.task].masked
         assert row.endswith(", aligned" if aligned else ", misaligned")
     assert len(rows) == 2 * len(quickstart.STARTS) + 1
-    assert set(shown[2].rivals.items()) == {
+    assert set(shown[2].counterparts.items()) == {
         ("adapted, aligned", "pre-trained, aligned"),
         ("prompt-tuned, frozen, aligned", "frozen, aligned"),
     }

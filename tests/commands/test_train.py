@@ -103,7 +103,8 @@ def test_sample_predictions_go_to_tensorboard(finished):
 
 
 def test_the_best_checkpoint_is_that_of_a_generation_metric(data, tmp_path, monkeypatch, capsys):
-    """Step 4 answers best by the metric, step 2 has the lowest loss: step 4 stays besides the newest.
+    """Step 4 answers best by the metric, step 2 has the lowest loss: step 4 stays besides the
+    newest.
 
     At step 2 the metric is missing, which is told.
     """
@@ -284,7 +285,8 @@ def test_killed_and_stopped_and_resumed_is_bit_for_bit_left_alone(data, tmp_path
     assert arrays.keys() == arrays_other.keys()
     for name, value in arrays.items():
         np.testing.assert_array_equal(value, arrays_other[name], err_msg=str(name))
-    # Every logged step appears once, whatever was lost in between; the end is the same to the digit.
+    # Every logged step appears once, whatever was lost in between; the end is the same to the
+    # digit.
     losses, losses_other = (
         [
             (line["step"], line["train/loss"])

@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The verb `train` with adapters: what is stored, on which base, and that it goes on bit for bit."""
+"""The verb `train` with adapters: what is stored, on which base, and that it resumes bit for
+bit."""
 
 import dataclasses
 import shutil
@@ -141,7 +142,7 @@ def test_adapters_without_parts_do_not_train(data, base, tmp_path):
 
 @pytest.mark.parametrize("foreign", [False, True], ids=["of a run", "of Hugging Face"])
 def test_a_part_trains_on_and_is_evaluated_with_the_rest_of_its_base(data, base, tmp_path, foreign):
-    """The encoder is frozen, and so is left in the base; the decoder trains, stops and goes on."""
+    """The encoder is frozen, and so is left in the base; the decoder trains, stops and resumes."""
     start = tmp_path / "hf" if foreign else base
     if foreign:
         convert(source=str(base), to="hf", output=str(start))
@@ -229,7 +230,7 @@ def test_a_method_of_a_users_module_trains_decodes_and_is_kept(data, base, tmp_p
     before = parameters(base)
     assert any(np.abs(value - 1).max() > 0 for value in values.values())
     merged = merge({n: in_memory(v) for n, v in before.items()}, adapters, values)
-    plain = state.blueprint(lambda rngs: T5(SMALL, rngs)).merge(
+    plain = state.abstract_model(lambda rngs: T5(SMALL, rngs)).merge(
         {name: jnp.asarray(tensor.whole()) for name, tensor in merged.items()}
     )
     np.testing.assert_allclose(plain({**arrays, **segments}), expected, atol=1e-5)

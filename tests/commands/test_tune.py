@@ -24,12 +24,14 @@ from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.records import Triple
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Wording
-from mto_jax.training.multi_adapter import ManyTuning, attach
+from mto_jax.training.multi_adapter import MultiAdapterTuning, attach
 from mto_jax.training.optimizers import Optimizer
 from tests.matching.common import QUESTIONS, VOCABULARY, model
 
 LENGTHS = {"inputs": 32, "targets": 16}
-TUNING = ManyTuning(epochs=2, batch_size=4, optimizer=Optimizer("adafactor", 0.1), evaluations=2)
+TUNING = MultiAdapterTuning(
+    epochs=2, batch_size=4, optimizer=Optimizer("adafactor", 0.1), evaluations=2
+)
 PROMPT = Adapters.of(PromptTuning(3))
 RELATIONS = {"uses": "is used for", "places": "is found at"}
 
@@ -156,7 +158,7 @@ def test_a_folder_for_every_run_a_table_and_a_figure(call, out, checkpoint, monk
     # The same command again computes nothing, and one with a seed more that seed alone.
     times = {path: path.stat().st_mtime_ns for path in out.rglob("mto.json")}
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "tune_many", never)
+        patch.setattr(runner, "tune_adapters", never)
         patch.setattr(runner, "evaluate_records", never)
         assert call(**options).results == results.results
     more = call(**options, seeds=[0, 1])
@@ -195,7 +197,7 @@ def test_it_goes_on_where_it_was_interrupted(call, out, tmp_path, monkeypatch):
     assert len(list(out.glob("*/mto.json"))) == 3
     assert len(list(out.glob("cells/*.json"))) == 2
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "tune_many", never)
+        patch.setattr(runner, "tune_adapters", never)
         assert call(**seeds).results == whole
 
     # What is missing is trained, the rest stays.
@@ -222,13 +224,13 @@ def test_a_run_that_diverges_fails_by_itself(call, out, capsys):
 
 def test_seeds_draw_other_heads_and_dev_heads_are_not_tested(call, monkeypatch):
     seen = {}
-    real = runner.tune_many
+    real = runner.tune_adapters
 
     def spy(model, adapters, candidates, *arguments, **options):
         seen.update({one.name: one for one in candidates})
         return real(model, adapters, candidates, *arguments, **options)
 
-    monkeypatch.setattr(runner, "tune_many", spy)
+    monkeypatch.setattr(runner, "tune_adapters", spy)
     call(seeds=[0, 1], dev_heads=2)
     zero, one = seen.values()
 
@@ -279,7 +281,7 @@ def test_adapters_without_a_prompt_have_plain_templates(call):
 
 
 def test_what_tune_refuses(call, out, checkpoint, monkeypatch):
-    monkeypatch.setattr(runner, "tune_many", never)
+    monkeypatch.setattr(runner, "tune_adapters", never)
     with pytest.raises(UserError, match=r"no soft tokens.*MaskedPrePT or MaskedPostPT"):
         call(templates=["MaskedPrompting"])
     with pytest.raises(UserError, match=r"lora2 no prompt.*template MaskedPrompting"):

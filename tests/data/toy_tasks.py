@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Small SeqIO tasks for the tests of preparing and loading. Imported as a user's module would be."""
+"""Small SeqIO tasks for the tests of preparing and loading. Imported as a user's module would
+be."""
 
 import os
 

@@ -27,7 +27,8 @@ INPUTS = [
 
 
 def torch_outputs(twin, how: Decoding, **options):
-    """[(tokens after the start token up to the end, score or None)] of what `generate` gives for `how`."""
+    """[(tokens after the start token up to the end, score or None)] of what `generate` gives for
+    `how`."""
     import torch
 
     tokens = torch.zeros(len(INPUTS), max(map(len, INPUTS)), dtype=torch.long)
@@ -136,7 +137,8 @@ def test_beam_search_equals_hugging_face(options):
     ids=str,
 )
 def test_log_likelihood_is_that_of_the_chosen_tokens(options):
-    """Whatever the penalties, "log_likelihood" is the model's own (PyTorch's), the prefix not counted."""
+    """Whatever the penalties, "log_likelihood" is the model's own (PyTorch's), the prefix not
+    counted."""
     import torch
 
     model, twin = tiny.models(1)
@@ -182,7 +184,8 @@ def test_batching_and_order_do_not_matter(options):
 
 @pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_soft_tokens_of_the_decoder(method):
-    """The decoder reads them before the forced text; they are in no output, length or likelihood."""
+    """The decoder reads them before the forced text; they are in no output, length or
+    likelihood."""
     model = tiny.prompted(rows=3)
     soft = [VOCABULARY.soft_id(2), VOCABULARY.soft_id(0)]
     how = Decoding(method=method, max_length=5, min_length=3, prefix="<extra_id_0>")
@@ -244,7 +247,8 @@ def test_finished_rows_stop_costing(monkeypatch):
     # The batch has a row of padding, which must not keep it going either.
     assert len(steps) == max(lengths[i] for i in early)
 
-    # A short output leaves its place to the next input: one place does what takes the other all its steps.
+    # A short output leaves its place to the next input: one place does what takes the other all its
+    # steps.
     long = max((i for i, n in enumerate(lengths) if n == 12), key=lambda i: len(INPUTS[i]))
     short = min((i for i in early if len(INPUTS[i]) < len(INPUTS[long])), key=lambda i: lengths[i])
     mixed = [long, *[short] * (12 // lengths[short])]
@@ -333,11 +337,11 @@ def test_prefix_that_fills_the_output():
 
 def test_sharded_parameters_decode_alike():
     """Training evaluates with its parameters where they are: cut over the devices of a mesh."""
-    plan = state.blueprint(functools.partial(T5, tiny.CONFIG))
+    spec = state.abstract_model(functools.partial(T5, tiny.CONFIG))
     model, _ = tiny.models(0)
     mesh = sharding.mesh(1, 2, 2, devices=jax.devices()[:4])
-    placed = jax.device_put(plan.split(model), plan.shardings(mesh))
+    placed = jax.device_put(spec.split(model), spec.shardings(mesh))
     how = Decoding(max_length=12)
     expected = decode(model, INPUTS, how, VOCABULARY, batch_size=3)
-    found = decode(plan.merge(placed), INPUTS, how, VOCABULARY, batch_size=3)
+    found = decode(spec.merge(placed), INPUTS, how, VOCABULARY, batch_size=3)
     assert [o[0].tokens for o in found] == [o[0].tokens for o in expected]

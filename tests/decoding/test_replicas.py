@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Rows sharded over devices: evenly, returned in order, and left to the compiler where the model is sharded."""
+"""Rows sharded over devices: evenly, returned in order, and left to the compiler where the model is
+sharded."""
 
 import dataclasses
 import functools
@@ -78,8 +79,8 @@ def test_rows_are_interleaved_and_come_back_in_order():
 
 def test_a_sharded_model_stays_where_it_is():
     mesh = sharding.mesh(fsdp=8)
-    plan = state.blueprint(functools.partial(T5, tiny.CONFIG))
-    model = plan.merge(plan.initialise(jax.random.key(0), mesh))
+    spec = state.abstract_model(functools.partial(T5, tiny.CONFIG))
+    model = spec.merge(spec.initialise(jax.random.key(0), mesh))
     replicated, rows = replicas.replicate(model, 8)
     assert rows is None
     shardings = [

@@ -61,9 +61,9 @@ def test_candidates(options):
         if name in options:
             expected = processor(options[name], **keep)(None, expected)
     options = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | options
-    found_RxK, ids_RxK = sampling.candidates(jnp.asarray(SCORES_RxV), **options)
+    found_RxC, ids_RxC = sampling.candidates(jnp.asarray(SCORES_RxV), **options)
     found_RxV = np.full_like(SCORES_RxV, -np.inf)
-    np.put_along_axis(found_RxV, np.asarray(ids_RxK), np.asarray(found_RxK), axis=-1)
+    np.put_along_axis(found_RxV, np.asarray(ids_RxC), np.asarray(found_RxC), axis=-1)
     np.testing.assert_allclose(found_RxV, expected.numpy(), rtol=1e-6)
 
 

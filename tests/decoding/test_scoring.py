@@ -163,7 +163,8 @@ def test_choices_share_their_question():
 
 
 def test_unconditional_reads_no_text_of_the_question(monkeypatch):
-    """The neutral source keeps the sentinel (47) and EOS; a choice of two questions is scored once."""
+    """The neutral source keeps the sentinel (47) and EOS; a choice of two questions is scored
+    once."""
     monkeypatch.setattr(scoring, "_CHOICES_AT_ONCE", 2)
     model, _ = tiny.models(1)
     inputs = [[5, 6, 47, 1], [7, 47, 9, 1], [8, 1]]

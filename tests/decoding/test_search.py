@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Sampling and beam sampling in distribution: chi-square against probabilities that are enumerated."""
+"""Sampling and beam sampling in distribution: chi-square against probabilities that are
+enumerated."""
 
 import functools
 import itertools
@@ -91,7 +92,8 @@ def test_samples_follow_the_distribution():
 
 
 def test_beam_samples_follow_the_distribution():
-    """The best of two sampled beams after two steps, against the sum over everything that can be drawn."""
+    """The best of two sampled beams after two steps, against the sum over everything that can be
+    drawn."""
     model, _ = tiny.models(1)
     how = Decoding(
         method="beam_sample",

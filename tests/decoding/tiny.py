@@ -75,7 +75,8 @@ def models(seed: int = 0):
 
     twin = torch_model(CONFIG, seed)
     with torch.no_grad():
-        # A sharper head keeps the best tokens far apart, and one direction of it favours EOS now and then.
+        # A sharper head keeps the best tokens far apart, and one direction of it favours EOS now
+        # and then.
         twin.lm_head.weight.mul_(4.0)
         twin.lm_head.weight[1].mul_(1.5)
     return our_model(CONFIG, twin), twin
@@ -140,9 +141,9 @@ def checkpoint(
         "vocabulary": {"name": "numbers", "digest": vocabulary.digest},
     }
     writer = runs.Checkpointer(model_dir, identity, keep=9, best_metric="score")
-    plan = state.blueprint(functools.partial(T5, config))
+    spec = state.abstract_model(functools.partial(T5, config))
     for step, score in steps.items():
-        parameters = plan.split(model(step % 2, config))
+        parameters = spec.split(model(step % 2, config))
         whole = state.TrainState(
             step=jnp.int32(step),
             trainable=parameters,

@@ -9,7 +9,7 @@ import pytest
 from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding, Output, decode
 from mto_jax.errors import UserError
-from mto_jax.evaluation import evaluator, results
+from mto_jax.evaluation import evaluator, result_files
 from mto_jax.metrics import labels, statistics
 from mto_jax.metrics import text as text_metrics
 from mto_jax.text2text.task import example
@@ -194,9 +194,9 @@ def test_an_exception_in_a_metric_is_not_a_score(tmp_path):
 def test_gin_adds_metrics_to_those_of_a_task(tmp_path):
     texts = [{"inputs": "5", "targets": "6", "references": ["6"]}]
     prepared = tiny.prepared(tmp_path, texts)
-    origin = results.origin("digest", prepared, HOW)
+    origin = result_files.origin("digest", prepared, HOW)
     gin.bind_parameter("task_metrics.add", ["mto_jax.metrics.text:diversity"])
-    assert results.origin("digest", prepared, HOW) != origin  # stored results do not serve
+    assert result_files.origin("digest", prepared, HOW) != origin  # stored results do not serve
     found = run(prepared).values()
     assert {"exact_match", "unique_predictions"} <= found.keys()
     objective = tiny.prepared(tmp_path, texts, metrics=(), name="objective")

@@ -14,7 +14,7 @@ import pytest
 from mto_jax.errors import UserError
 from mto_jax.experiments.engine import compute
 from mto_jax.experiments.grid import Cell
-from mto_jax.experiments.store import Store
+from mto_jax.experiments.store import CellStore
 from mto_jax.files import Leases
 from tests.experiments import fake
 
@@ -28,7 +28,7 @@ def keyed(runner, grid=GRID):
 @pytest.fixture
 def started(tmp_path):
     """Runs `compute` in a folder; gives the keys of the cells that were started, in order."""
-    store = Store(tmp_path / "out")
+    store = CellStore(tmp_path / "out")
     store.create(GRID)
 
     def run(runner, cells=None):

@@ -9,7 +9,7 @@ import pytest
 
 from mto_jax.errors import UserError
 from mto_jax.experiments.correlation import GainFigure
-from mto_jax.experiments.figures import FORMATS, Figure, encode
+from mto_jax.experiments.figures import IMAGE_FORMATS, Figure, encode
 from mto_jax.experiments.html import page
 from mto_jax.experiments.results import Results
 from tests.experiments import fake
@@ -134,7 +134,7 @@ def test_what_a_figure_refuses(figure, message):
 
 def test_the_same_figure_has_the_same_bytes_without_a_date():
     spec = Figure("f", "bars", "objective", "template")
-    for suffix, magic in zip(FORMATS, (b"\x89PNG", b"<?xml", b"%PDF"), strict=True):
+    for suffix, magic in zip(IMAGE_FORMATS, (b"\x89PNG", b"<?xml", b"%PDF"), strict=True):
         one, other = (encode(draw(spec), suffix) for _ in range(2))
         assert one == other
         assert one.startswith(magic)

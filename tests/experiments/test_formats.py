@@ -123,18 +123,18 @@ def test_labelled_rows_are_compared_with_one_of_them():
     assert "Differences to the value in the row mismatched." in formats.markdown(table)
 
 
-def test_each_labelled_row_may_have_a_rival_of_its_own():
+def test_each_labelled_row_may_have_a_counterpart_of_its_own():
     rows = {template: [{"template": template}] for template in fake.TEMPLATES}
-    rivals = {"MaskedMapping": "Mapping", "MaskedPrompting": "Prompting"}
-    table = filled(rows=rows, rivals=rivals, differences=True)
-    for row, rival in rivals.items():
-        gain = mean(template=row, task="xNeed") - mean(template=rival, task="xNeed")
+    counterparts = {"MaskedMapping": "Mapping", "MaskedPrompting": "Prompting"}
+    table = filled(rows=rows, counterparts=counterparts, differences=True)
+    for row, counterpart in counterparts.items():
+        gain = mean(template=row, task="xNeed") - mean(template=counterpart, task="xNeed")
         assert formats.parts(table, (row,), ("xNeed",)).value == f"{gain:+.3f}"
-        assert formats.parts(table, (rival,), ("xNeed",)).value == "baseline"
+        assert formats.parts(table, (counterpart,), ("xNeed",)).value == "baseline"
     assert "MaskedMapping with Mapping; MaskedPrompting with Prompting" in formats.markdown(table)
 
 
-def test_an_entry_without_a_rival_is_no_baseline():
+def test_an_entry_without_a_counterpart_is_no_baseline():
     there = {c: r for c, r in RESULTS.items() if c.template != "Mapping" or c.task != "xNeed"}
     table = filled(there, baseline={"template": "Mapping"}, differences=True)
     shown = formats.parts(table, ("none", "Prompting"), ("xNeed",))
@@ -195,7 +195,10 @@ def test_published_numbers_stand_beside_ours():
         ({"baseline": {"task": "xIntent"}}, "names a task"),
         ({"rows": {"matched": [{"template": "Promptin"}]}}, "Did you mean 'Prompting'"),
         ({"rows": {"a row": [{"seed": 0}]}, "baseline": "a raw"}, "Did you mean 'a row'"),
-        ({"rows": {"a row": [{"seed": 0}]}, "rivals": {"a row": "a raw"}}, "Did you mean 'a row'"),
+        (
+            {"rows": {"a row": [{"seed": 0}]}, "counterparts": {"a row": "a raw"}},
+            "Did you mean 'a row'",
+        ),
         ({"baseline": "Mapping"}, "row .*baseline.* called 'Mapping'"),
         (
             {"rows": {"matched": [{"task": "xNeed"}]}, "where": {"task": "xIntent"}},

@@ -49,16 +49,16 @@ def test_cells_are_compared_with_those_that_differ_in_the_baseline_alone():
     results = Results(CELLS, RESULTS)
     where = {"task": "xNeed", "objective": "denoising"}
     cells = results.where(where | {"template": "Prompting"})
-    rivals = results.where(where | {"template": "Mapping"})
+    counterparts = results.where(where | {"template": "Mapping"})
     versus = results.entry(cells, "rougeL", {"template": "Mapping"}).versus
     expected = statistics.compare(
         statistics.mean({"m": scores(cells).mean(axis=0)}),
-        statistics.mean({"m": scores(rivals).mean(axis=0)}),
+        statistics.mean({"m": scores(counterparts).mean(axis=0)}),
     )["m"]
     assert versus.difference == pytest.approx(expected.difference)
     assert (versus.low, versus.high) == pytest.approx((expected.low, expected.high))
     assert versus.p == expected.p
-    assert results.entry(rivals, "rougeL", {"template": "Mapping"}).versus is None
+    assert results.entry(counterparts, "rougeL", {"template": "Mapping"}).versus is None
 
 
 def test_cells_are_compared_with_others_task_by_task():
@@ -87,15 +87,15 @@ def test_others_are_compared_example_by_example_whatever_their_order():
     assert versus == results.compare(cells, {"template": "Mapping"}, "rougeL")
 
 
-def test_a_cell_without_its_rival_is_left_out_of_the_comparison():
+def test_a_cell_without_its_counterpart_is_left_out_of_the_comparison():
     (lost,) = Results(CELLS, {}).where(
         {"task": "xNeed", "objective": "none", "template": "Mapping", "seed": 1}
     )
     results = Results(CELLS, {cell: r for cell, r in RESULTS.items() if cell != lost})
     cells = results.where({"task": "xNeed", "objective": "none", "template": "Prompting"})
     versus = results.entry(cells, "rougeL", {"template": "Mapping"}).versus
-    rivals = results.where({"task": "xNeed", "objective": "none", "template": "Mapping"})
-    pairs = [(a, b) for a, b in zip(cells, rivals, strict=True) if b != lost]
+    counterparts = results.where({"task": "xNeed", "objective": "none", "template": "Mapping"})
+    pairs = [(a, b) for a, b in zip(cells, counterparts, strict=True) if b != lost]
     mine, theirs = zip(*pairs, strict=True)
     assert versus.difference == pytest.approx(scores(mine).mean() - scores(theirs).mean())
 

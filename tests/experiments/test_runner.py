@@ -24,7 +24,7 @@ from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.task import tokenise
 from mto_jax.text2text.templates import TEMPLATES
 from mto_jax.training.finetune import Tuning
-from mto_jax.training.multi_adapter import ManyTuning
+from mto_jax.training.multi_adapter import MultiAdapterTuning
 from mto_jax.training.optimizers import Optimizer
 from tests.matching.common import LENGTHS, QUESTIONS, SENTENCES, USES, VOCABULARY, model
 
@@ -65,7 +65,7 @@ def runner(tmp_path, monkeypatch):
         task_feature_lengths=LENGTHS,
         stages_dir=str(tmp_path / "stages"),
         tuning=Tuning(epochs=2, batch_size=4, optimizer=RATE),
-        prompt_tuning=ManyTuning(epochs=2, batch_size=4, optimizer=RATE),
+        prompt_tuning=MultiAdapterTuning(epochs=2, batch_size=4, optimizer=RATE),
         prompt_length=2,
     )
 
@@ -117,7 +117,7 @@ def test_settings_are_what_decides_the_result(runner):
 
 def test_the_optimizer_that_gin_binds_belongs_to_the_settings(runner):
     runner = dataclasses.replace(
-        runner, tuning=Tuning(epochs=2), prompt_tuning=ManyTuning(epochs=2)
+        runner, tuning=Tuning(epochs=2), prompt_tuning=MultiAdapterTuning(epochs=2)
     )
     before = [runner.settings(one) for one in (CELLS[0], PROMPTS[0])]
     gin.bind_parameter("Optimizer.learning_rate", 0.125)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mto_jax.errors import UserError
-from mto_jax.experiments.store import Store
+from mto_jax.experiments.store import CellStore
 from tests.experiments import fake
 
 
@@ -23,7 +23,7 @@ def keyed(grid, rate=0.1):
 
 @pytest.fixture
 def store(tmp_path, grid):
-    store = Store(tmp_path / "out")
+    store = CellStore(tmp_path / "out")
     store.check(grid, keyed(grid))
     store.create(grid)
     for cell in keyed(grid)[:-1]:
@@ -99,10 +99,10 @@ def test_a_grid_may_grow_and_shrink(store):
 def test_a_folder_of_something_else_is_refused(tmp_path, grid):
     (tmp_path / "thesis.txt").write_text("chapter 1")
     with pytest.raises(UserError, match="no results folder"):
-        Store(tmp_path).check(grid, keyed(grid))
+        CellStore(tmp_path).check(grid, keyed(grid))
     (tmp_path / "grid.json").write_text("{")
     with pytest.raises(UserError, match=r"rm .*grid.json"):
-        Store(tmp_path).check(grid, keyed(grid))
+        CellStore(tmp_path).check(grid, keyed(grid))
 
 
 @pytest.mark.parametrize(

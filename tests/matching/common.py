@@ -35,7 +35,8 @@ def _forward():
 
 
 def brute_force(inputs: list[int], targets: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(log-probability [N], rank [N]) of the tail tokens of one example, from its sorted full logits."""
+    """(log-probability [N], rank [N]) of the tail tokens of one example, from its sorted full
+    logits."""
 
     def row(ids, length):
         return np.pad(np.array([ids], np.int32), ((0, 0), (0, length - len(ids))))

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from mto_jax.matching import agreement, depth_rank, length_rule, likelihood, unlabelled, verdict
-from mto_jax.matching.teacher_forcing import Sentence, TailScores
+from mto_jax.matching.teacher_forcing import ScoredSentence, TailScores
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
 
 from .common import QUESTIONS, VOCABULARY, brute_force, model
@@ -19,7 +19,7 @@ def sentence(ranks, headless=None, log_probs=None):
     def scores(of):
         return TailScores(np.array(log_probs or [0.0] * len(of)), np.array(of))
 
-    return Sentence(scores(ranks), scores(headless or ranks))
+    return ScoredSentence(scores(ranks), scores(headless or ranks))
 
 
 def test_the_published_worked_example():

@@ -25,7 +25,8 @@ def cider(references, predictions):
 
 
 def test_cider_equals_every_score_of_comet(data_dir):
-    """On COMET's words (between spaces, case kept) all 5000 scores agree to the 8 decimals that are stored."""
+    """On COMET's words (between spaces, case kept) all 5000 scores agree to the 8 decimals that are
+    stored."""
     targets, predictions, scores = comet(data_dir)
     references = [[text.split() for text in texts] for texts in targets]
     found = cider(references, [text.split() for text in predictions])
@@ -34,11 +35,13 @@ def test_cider_equals_every_score_of_comet(data_dir):
 
 
 def test_cider_by_hand():
-    """Two examples. log(2 / 1) weighs what one of them has, and what both have ("a") weighs nothing.
+    """Two examples. log(2 / 1) weighs what one of them has, and what both have ("a") weighs
+    nothing.
 
-    "a cup" against "a cup": unigrams (0, w) and bigrams (w) equal, no longer n-grams: (1 + 1) / 4 x 10 = 5.
-    Against "a red cup" as well: its unigrams (0, w, w) have the cosine w w / (w sqrt(2) w) with "a cup", its
-    bigrams none in common, one word more: (1 / sqrt(2)) / 4 x exp(-1 / 72); then the mean of both.
+    "a cup" against "a cup": unigrams (0, w) and bigrams (w) equal, no longer n-grams: (1 + 1) / 4 x
+    10 = 5. Against "a red cup" as well: its unigrams (0, w, w) have the cosine w w / (w sqrt(2) w)
+    with "a cup", its bigrams none in common, one word more: (1 / sqrt(2)) / 4 x exp(-1 / 72); then
+    the mean of both.
     """
     references = [["a cup", "a red cup"], ["a dog"]]
     found = captions.cider.statistics(references, ["A cup.", "a horse"]).per_example["cider"]
@@ -47,7 +50,8 @@ def test_cider_by_hand():
 
 
 def test_cider_clips_and_survives_short_texts():
-    """ "cup cup" against "cup": min(2 w, w) w / (2 w w) = 1/2, two words against one; then no n-gram at all."""
+    """ "cup cup" against "cup": min(2 w, w) w / (2 w w) = 1/2, two words against one; then no
+    n-gram at all."""
     scores = cider([[["cup"]], [["dog"], []]], [["cup", "cup"], []])
     np.testing.assert_allclose(scores, [10 / 4 / 2 * math.exp(-1 / 72), 0.0])
     assert captions.cider([["alone"]], ["alone"]) == {"cider": 0.0}
@@ -55,7 +59,8 @@ def test_cider_clips_and_survives_short_texts():
 
 
 def test_meteor_without_synonyms_beside_comet(data_dir):
-    """COMET took NLTK's METEOR with synonyms and four decimals: 87 % of its first 2000 scores need none.
+    """COMET took NLTK's METEOR with synonyms and four decimals: 87 % of its first 2000 scores need
+    none.
 
     Ours is higher in 13 of them, where NLTK cut the text into sentences before its words.
     """
@@ -79,7 +84,7 @@ def test_meteor_by_hand():
 
 
 def test_meteor_takes_synonyms(monkeypatch):
-    """Of one synset, "dog" and "hound" match, and with "house" are one piece: 1 - 0.5 (1/2)^3; not so by stems."""
+    """Members of a synset match: with "house", one chunk of two words, 1 - 0.5 (1/2)^3."""
     import nltk.corpus
 
     synset = SimpleNamespace(lemmas=lambda: [SimpleNamespace(name=lambda: "hound")])

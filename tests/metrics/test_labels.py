@@ -23,7 +23,8 @@ def test_matthews_of_two_classes_by_its_counts():
 
 
 def test_matthews_of_many_classes_is_the_correlation_of_indicators():
-    """R_K = cov(X, Y) / sqrt(cov(X, X) cov(Y, Y)), covariances summed over the classes, "none" one of them."""
+    """R_K = cov(X, Y) / sqrt(cov(X, X) cov(Y, Y)), covariances summed over the classes, "none" one
+    of them."""
     rng = np.random.default_rng(0)
     classes = np.array(["a", "b", "c", "none"])
     truth = rng.choice(classes[:3], 80)
@@ -42,10 +43,12 @@ def test_matthews_is_0_without_any_difference():
 
 
 def test_f1_of_every_label():
-    """a: 2 right of 3 said and 2 true; "b c": 1 of 1 and 2. "ab" is no label: wrong, of no class."""
+    """a: 2 right of 3 said and 2 true; "b c": 1 of 1 and 2. "ab" is no label: wrong, of no
+    class."""
     targets = [["a"], ["A"], ["b c"], ["b c", "d"], ["d", "a"]]
     found = labels.label_f1(targets, ["a", "a ", "B  c", "ab", "a"])
-    # The last prediction equals its second reference, which then is the truth: a is right 3 times of 3.
+    # The last prediction equals its second reference, which then is the truth: a is right 3 times
+    # of 3.
     assert found == {
         "f1_a": pytest.approx(1.0),
         "f1_b_c": pytest.approx(2 / 3),

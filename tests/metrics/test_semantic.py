@@ -49,7 +49,8 @@ def bert(tmp_path_factory):
 
 
 def hidden(bert, text: str, layer: int) -> np.ndarray:
-    """Hidden states [T, D] of one text alone, unit length; the first and last token are the model's own."""
+    """Hidden states [T, D] of one text alone, unit length; the first and last token are the model's
+    own."""
     import torch
 
     _, tokenizer, model = bert
@@ -59,7 +60,8 @@ def hidden(bert, text: str, layer: int) -> np.ndarray:
 
 
 def test_embedding_similarity(bert, monkeypatch):
-    """The cosine of the means over all tokens; the best reference counts; padding changes nothing."""
+    """The cosine of the means over all tokens; the best reference counts; padding changes
+    nothing."""
     gin.bind_parameter("embedding_similarity.model", str(bert[0]))
     expected = []
     for references, prediction in zip(REFERENCES, PREDICTIONS, strict=True):
@@ -78,7 +80,8 @@ def test_embedding_similarity(bert, monkeypatch):
 
 @pytest.mark.parametrize("batch_size", [64, 1])
 def test_bert_score(bert, monkeypatch, batch_size):
-    """Greedy matching written out: start and end tokens may be matched, but are not averaged over."""
+    """Greedy matching written out: start and end tokens may be matched, but are not averaged
+    over."""
     monkeypatch.setattr(semantic, "BATCH_SIZE", batch_size)
     gin.bind_parameter("bert_score.model", str(bert[0]))
     gin.bind_parameter("bert_score.layer", 2)
@@ -182,7 +185,8 @@ def bleurt_folder(tmp_path_factory):
 
 
 def test_bleurt(bleurt_folder):
-    """[CLS] reference [SEP] prediction [SEP], the longer one cut first, the best reference taken."""
+    """[CLS] reference [SEP] prediction [SEP], the longer one cut first, the best reference
+    taken."""
     import sentencepiece
 
     gin.bind_parameter("bleurt.model", str(bleurt_folder))

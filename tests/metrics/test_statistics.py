@@ -51,7 +51,8 @@ def test_resampling_equals_drawing_examples_by_hand(monkeypatch, at_once):
 
 
 def test_metrics_share_their_resamples():
-    """Intervals of several metrics together are those of each alone; sparse values serve as dense ones."""
+    """Intervals of several metrics together are those of each alone; sparse values serve as dense
+    ones."""
     rng = np.random.default_rng(7)
     one = statistics.mean({"x": rng.random(50), "y": rng.random(50)})
     dense = (rng.random((50, 4)) < 0.3).astype(float)

@@ -28,7 +28,8 @@ def test_rouge_by_hand():
 
 
 def test_rouge_equals_the_library():
-    """Random texts of few words, so that they repeat and cross; cases, punctuation and empty ones too."""
+    """Random texts of few words, so that they repeat and cross; cases, punctuation and empty ones
+    too."""
     rng = np.random.default_rng(0)
     words = ["a", "B", "the", "cups", "cup", "of", "tea,", "-", "x2", "don't"]
 
@@ -47,8 +48,8 @@ def test_rouge_equals_the_library():
 def test_rouge_equals_t5s_fixture(data_dir):
     """T5's values are ROUGE F without stemming (with it ROUGE-1 would be 40.5), times 100.
 
-    They are medians of 1000 bootstrap resamples drawn without a seed, hence the tolerance of 0.1. The texts
-    are single lines, where ROUGE-Lsum equals ROUGE-L.
+    They are medians of 1000 bootstrap resamples drawn without a seed, hence the tolerance of 0.1.
+    The texts are single lines, where ROUGE-Lsum equals ROUGE-L.
     """
     folder = data_dir / "metric_fixtures" / "t5_rouge"
     expected = json.loads((folder / "expected_bootstrap_results.json").read_text())
@@ -67,8 +68,8 @@ def comet(data_dir):
 
 
 def test_rouge_l_coco_equals_every_score_of_comet(data_dir):
-    """COMET-ATOMIC 2020 used the COCO caption ROUGE-L: words between spaces, no stemming, beta 1.2, best
-    precision and best recall. All 5000 scores agree to the 8 decimals that are stored.
+    """COMET-ATOMIC 2020 used the COCO caption ROUGE-L: words between spaces, no stemming, beta 1.2,
+    best precision and best recall. All 5000 scores agree to the 8 decimals that are stored.
     """
     targets, predictions, scores = comet(data_dir)
     known = text.rouge_l_coco.statistics(targets, predictions)
@@ -94,7 +95,8 @@ def test_bleu_equals_comet_on_its_words(data_dir):
 
 
 def test_mto_fixture_is_no_reference(data_dir):
-    """The authors' own file holds 0 in every ROUGE and BERTScore cell: the columns were never filled.
+    """The authors' own file holds 0 in every ROUGE and BERTScore cell: the columns were never
+    filled.
 
     The predictions are those of an untrained model, so ours are 0 too, but for one row that
     repeats "PersonY" (1 common word of 32 and 4: F = 2 / 36).
@@ -131,7 +133,8 @@ def test_pooled_metrics_equal_sacrebleu_on_random_texts(name):
 
 
 def sacrebleu_score(name, targets, predictions) -> float:
-    """sacrebleu wants the k-th references of all examples together; None fills where one has fewer."""
+    """sacrebleu wants the k-th references of all examples together; None fills where one has
+    fewer."""
     padded = [
         [t[k] if k < len(t) else None for t in targets] for k in range(max(map(len, targets)))
     ]
@@ -141,7 +144,8 @@ def sacrebleu_score(name, targets, predictions) -> float:
 
 @pytest.mark.parametrize("name", ["bleu", "chrf"])
 def test_pooled_metrics_equal_sacrebleu(name):
-    """Unequal numbers of references: each example is scored against its own, no empty ones added."""
+    """Unequal numbers of references: each example is scored against its own, no empty ones
+    added."""
     expected = sacrebleu_score(name, REFERENCES, PREDICTIONS)
     function = getattr(text, name)
     assert function(REFERENCES, PREDICTIONS)[name] == pytest.approx(expected / 100)

@@ -104,7 +104,8 @@ def test_a_frozen_head_costs_no_gradient(inputs):
 
 
 def test_memory_is_a_slice_of_the_logits(monkeypatch):
-    """Loss and gradients need less scratch memory than one copy of the logits; the plain loss needs two."""
+    """Loss and gradients need less scratch memory than one copy of the logits; the plain loss needs
+    two."""
     shape, vocabulary = (4, 64, 16), 8192
     hidden = jax.ShapeDtypeStruct(shape, jnp.float32)
     head = jax.ShapeDtypeStruct((16, vocabulary), jnp.float32)
@@ -127,7 +128,8 @@ def test_memory_is_a_slice_of_the_logits(monkeypatch):
 
 
 def test_devices_add_up_their_gradients_once():
-    """On a mesh the slices are summed on each device first: no collective inside the loop over slices."""
+    """On a mesh the slices are summed on each device first: no collective inside the loop over
+    slices."""
     if len(jax.devices()) < 8:
         pytest.skip("needs 8 devices")
     auto = (jax.sharding.AxisType.Auto,)

@@ -244,7 +244,7 @@ def test_beams_share_their_source_and_their_past(per_layer):
     logits, beams = step(first, beams)
     expected, copies = step(first, copies)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
-    # The copies begin anew, each with the tokens of the row that it goes on from.
+    # The copies start again, each with the tokens of the row that it continues.
     columns = [first]
     for way, tokens in zip(ways, (second, third), strict=True):
         ancestors = np.take_along_axis(np.asarray(beams.ancestors), way[..., None], axis=1)
@@ -258,7 +258,8 @@ def test_beams_share_their_source_and_their_past(per_layer):
 
 
 def test_a_row_can_begin_at_any_step():
-    """The past is a ring: after more steps than it has places a new row gives what it gives alone."""
+    """The past is a ring: after more steps than it has places a new row gives what it gives
+    alone."""
     model = fresh(TINY)
     source = model.read(
         jax.random.normal(jax.random.key(0), (2, 9, TINY.d_model)),

@@ -43,7 +43,8 @@ def torch_model(config: T5Config, seed: int = 0) -> transformers.T5ForConditiona
 
 
 def _layer_names(config: T5Config) -> dict[str, tuple[str, bool]]:
-    """{path inside our stack: (name inside torch's block, transposed)}, "encoder" and "decoder" alike."""
+    """{path inside our stack: (name inside torch's block, transposed)}, "encoder" and "decoder"
+    alike."""
     attention = {"query": "q", "key": "k", "value": "v", "out": "o"}
     wi = ("wi_0", "wi_1") if config.mlp.startswith("gated") else ("wi",)
     names = {}

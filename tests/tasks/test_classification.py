@@ -118,7 +118,8 @@ def test_every_label_has_a_related_word_and_is_distinct():
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("name", classification.SETS)
 def test_tfds_has_the_fields_that_are_read(name, monkeypatch):
-    """TFDS knows the fields and classes of its sets without their data: random texts in real fields."""
+    """TFDS knows the fields and classes of its sets without their data: random texts in real
+    fields."""
     tfds = pytest.importorskip("tensorflow_datasets")
     monkeypatch.delenv("MTO_DATA_DIR", raising=False)
     with tfds.testing.mock_data(num_examples=4):

@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     return path
 
 
-def test_every_relation_wears_every_template_in_its_words(folder):
+def test_every_relation_has_every_template_in_its_words(folder):
     (folder / "test.txt").write_text("UsedFor\tknife\tcut bread\n")
     known = set(seqio.TaskRegistry.names())
     assert len(phrases.CONCEPTNET) == 34

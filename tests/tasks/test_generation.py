@@ -32,8 +32,8 @@ def first(task: str, lengths: dict[str, int]) -> dict:
 @pytest.mark.parametrize("name", ["commongen", "dialogsum"])
 def test_every_template(name):
     known = set(seqio.TaskRegistry.names())
-    wearable = templates.templates_for("generation")
-    assert {f"{name}_{template.snake_name}" for template in wearable} <= known
+    applicable = templates.templates_for("generation")
+    assert {f"{name}_{template.snake_name}" for template in applicable} <= known
 
 
 def test_small_files(tmp_path, monkeypatch):

@@ -132,12 +132,12 @@ def test_bad_rows(build, row, message):
 
 
 @pytest.mark.parametrize("name", qa.SETS)
-def test_every_set_wears_every_template(name):
+def test_every_set_has_every_template(name):
     gin.parse_config("vocabulary.name = 'demo'")
     qa.register()
     known = set(seqio.TaskRegistry.names())
-    wearable = templates.templates_for("multiple_choice")
-    assert {f"{name}_{template.snake_name}" for template in wearable} <= known
+    applicable = templates.templates_for("multiple_choice")
+    assert {f"{name}_{template.snake_name}" for template in applicable} <= known
 
 
 # A row of each set as TFDS has it, in the types of its features, and the record that it gives.

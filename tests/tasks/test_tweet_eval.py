@@ -30,8 +30,8 @@ def test_words_of_every_set():
     for name, tweets in tweet_eval.SETS.items():
         assert len(set(tweets.labels)) == len(tweets.labels)
         related = dict(zip(tweets.labels, tweets.related, strict=False))
-        wearable = templates.templates_for("labelled_text", templates.Wording(related=related))
-        assert {f"tweet_eval_{name}_{template.snake_name}" for template in wearable} <= known
+        applicable = templates.templates_for("labelled_text", templates.Wording(related=related))
+        assert {f"tweet_eval_{name}_{template.snake_name}" for template in applicable} <= known
         assert f"tweet_eval_{name}_masked_prompting" in known
 
 

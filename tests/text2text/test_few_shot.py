@@ -168,7 +168,8 @@ def test_tenths_are_even_and_ignore_case():
 
 
 def test_forms_of_a_character_hide_no_head():
-    """T5 reads NFKC: a head that differs in the form of its letters alone is the same to a model."""
+    """T5 reads NFKC: a head that differs in the form of its letters alone is the same to a
+    model."""
     train = [
         Triple("use", "use", head, ("x",)) for head in ("Ｃafé au lait", "ﬁne cafe\u0301", "tea")
     ]

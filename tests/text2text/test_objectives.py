@@ -40,7 +40,8 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def text(length: int, seed: int = 0) -> np.ndarray:
-    """Ordinary tokens, all different for as long as there are enough, so that places can be told apart."""
+    """Ordinary tokens, all different for as long as there are enough, so that places can be told
+    apart."""
     return rng(seed).permutation(np.resize(np.arange(3, VOCAB.num_pieces, dtype=np.int32), length))
 
 
@@ -133,7 +134,8 @@ def test_t5_lengths():
 
 
 def test_more_spans_than_sentinels():
-    """3000 tokens want 150 spans of 3; there are 100 sentinels, so 100 spans hold the 450 noise tokens."""
+    """3000 tokens want 150 spans of 3; there are 100 sentinels, so 100 spans hold the 450 noise
+    tokens."""
     inputs, targets = objectives.span_corruption(text(3000), rng(), VOCAB, LENGTHS)
     assert len(inputs) == 2550 + 100
     assert len(targets) == 450 + 100
@@ -252,7 +254,8 @@ def test_ul2_proportions_and_denoisers():
             assert filled(body, targets) == tokens.tolist()
         spans = is_sentinel(targets).sum()
         noise_of[mode][(len(targets) - spans, spans)] += 1
-    # (noise tokens, spans) of the rows in UL2's table for a text of 100 tokens; each of 7 rows ~ 500.
+    # (noise tokens, spans) of the rows in UL2's table for a text of 100 tokens; each of 7 rows ~
+    # 500.
     assert set(noise_of["[NLU]"]) == {(15, 5), (15, 2)}
     assert set(noise_of["[NLG]"]) == {(50, 17), (50, 6), (50, 1), (15, 1)}
     for rows in noise_of.values():

@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Records and the files that they are read from: round trips and errors that name file, line, field."""
+"""Records and the files that they are read from: round trips and errors that name file, line,
+field."""
 
 import gzip
 import json

@@ -419,8 +419,8 @@ def test_table_in_the_docs_is_up_to_date():
 
 def test_module_prints_the_table_and_needs_no_tensorflow():
     code = (
-        "import sys, mto_jax.text2text.templates, mto_jax.text2text.few_shot, mto_jax.text2text.readers; "
-        "assert 'tensorflow' not in sys.modules"
+        "import sys, mto_jax.text2text.templates, mto_jax.text2text.few_shot, "
+        "mto_jax.text2text.readers; assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     command = [sys.executable, "-m", "mto_jax.text2text.templates"]

@@ -221,7 +221,8 @@ def test_wrong_files(vocab, tmp_path):
 def test_no_tensorflow():
     """Training, evaluation and inference import these modules and must run without TensorFlow."""
     code = (
-        "import sys, mto_jax.text2text.vocabulary as v, mto_jax.text2text.objectives, mto_jax.text2text.text_files; "
-        "v.vocabulary('demo').encode('a'); assert not {'tensorflow', 'seqio'} & set(sys.modules)"
+        "import sys, mto_jax.text2text.vocabulary as v, mto_jax.text2text.objectives, "
+        "mto_jax.text2text.text_files; v.vocabulary('demo').encode('a'); assert not {'tensorflow', "
+        "'seqio'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

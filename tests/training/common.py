@@ -66,13 +66,13 @@ class Setup:
         train_steps=10,
     ):
         self.mesh = sharding.mesh(*mesh, devices=jax.devices()[: int(np.prod(mesh))])
-        self.plan = state.blueprint(functools.partial(T5, config))
-        self.names = state.trainable_names(list(self.plan.abstract), trainable)
+        self.spec = state.abstract_model(functools.partial(T5, config))
+        self.names = state.trainable_names(list(self.spec.shapes), trainable)
         optimizer = optimizer or Optimizer("adamw", learning_rate=1e-2)
         self.optimizer = optimizer.build(train_steps)
-        self.target = state.abstract_state(self.plan, self.names, self.optimizer, self.mesh)
-        self.loss = step.t5_loss(self.plan, self.mesh)
-        parameters = self.plan.initialise(jax.random.key(seed), self.mesh)
+        self.target = state.abstract_state(self.spec, self.names, self.optimizer, self.mesh)
+        self.loss = step.t5_loss(self.spec, self.mesh)
+        parameters = self.spec.initialise(jax.random.key(seed), self.mesh)
         self.initial = jax.device_get(state.start(self.target, parameters, self.optimizer, seed))
         self.reset()
         self.zeros = step.zero_totals(self.loss, self.target, batch(0))

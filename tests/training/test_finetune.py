@@ -30,7 +30,7 @@ def leaves(model):
 
 
 def mean_loss(graphdef, parameters, examples):
-    """Of all target tokens, an example at a time."""
+    """Returns the mean over all target tokens, computed an example at a time."""
     losses = []
     for inputs, targets in examples:
         batch = {

@@ -1,6 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What TensorBoard reads of a run: numbers, also of a resumed one, and tables of texts as they are."""
+"""What TensorBoard reads of a run: numbers, also of a resumed one, and tables of texts as they
+are."""
 
 import html
 import re
@@ -25,7 +26,8 @@ TEXTS = [
 
 @pytest.fixture
 def read(tmp_path):
-    """Returns a function that reads what a run wrote, after a run of 3 steps that was resumed at step 1."""
+    """Returns a function that reads what a run wrote, after a run of 3 steps that was resumed at
+    step 1."""
     for start, losses in ((0, {1: 3.0, 2: 2.0, 3: 9.0}), (1, {2: 2.5})):
         writer = MetricsWriter(tmp_path, start, 3)
         for step, loss in losses.items():

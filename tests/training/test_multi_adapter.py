@@ -16,7 +16,7 @@ from mto_jax.errors import UserError
 from mto_jax.models.adapters import IA3, Adapters, LoRA, PrefixTuning, PromptTuning
 from mto_jax.models.t5 import T5
 from mto_jax.training import multi_adapter, state
-from mto_jax.training.multi_adapter import Candidate, ManyTuning, tune_many
+from mto_jax.training.multi_adapter import Candidate, MultiAdapterTuning, tune_adapters
 from mto_jax.training.optimizers import Optimizer
 
 from .common import TINY
@@ -67,12 +67,12 @@ def candidates(dev: bool = False) -> list[Candidate]:
 )
 def test_each_trains_as_if_it_were_alone(model, adapters, optimizer):
     # Some finish between two evaluations.
-    tuning = ManyTuning(epochs=3, batch_size=3, optimizer=optimizer, evaluations=2)
+    tuning = MultiAdapterTuning(epochs=3, batch_size=3, optimizer=optimizer, evaluations=2)
     # High rates would blow differences of rounding up.
     chosen = [dataclasses.replace(c, learning_rate=c.learning_rate / 10) for c in candidates()]
-    together = tune_many(model, adapters, chosen, tuning, lengths=LENGTHS)
+    together = tune_adapters(model, adapters, chosen, tuning, lengths=LENGTHS)
     for candidate, found in zip(chosen, together, strict=True):
-        (alone,) = tune_many(model, adapters, [candidate], tuning, lengths=LENGTHS)
+        (alone,) = tune_adapters(model, adapters, [candidate], tuning, lengths=LENGTHS)
         assert found.step == alone.step == tuning.steps(candidate)
         for name, value in alone.parameters.items():
             np.testing.assert_allclose(found.parameters[name], value, atol=1e-5, err_msg=name)
@@ -83,13 +83,13 @@ def test_groups_of_candidates_give_the_same(model, monkeypatch):
         Candidate(str(seed), examples(seed, 2), examples(seed + 50, 1), 0.01 * seed, seed=seed)
         for seed in range(32)
     ]
-    tuning = ManyTuning(epochs=2, batch_size=2, optimizer=Optimizer("adafactor"))
+    tuning = MultiAdapterTuning(epochs=2, batch_size=2, optimizer=Optimizer("adafactor"))
     monkeypatch.setattr(cores, "count", lambda: 1)
     shapes = []
     for tokens in (2 * 2 * (16 + 8), 10**6):  # two candidates of each device at a time, and all
         monkeypatch.setattr(multi_adapter.multi_adapter_step, "CORE_TOKENS", tokens)
         multi_adapter.multi_adapter_step.program.cache_clear()
-        shapes.append(tune_many(model, PROMPT, chosen, tuning, lengths=LENGTHS))
+        shapes.append(tune_adapters(model, PROMPT, chosen, tuning, lengths=LENGTHS))
     for one, other in zip(*shapes, strict=True):
         np.testing.assert_allclose(one.dev_losses, other.dev_losses, rtol=1e-5)
         table, other_table = (tuned.parameters["prompt.table"] for tuned in (one, other))
@@ -98,12 +98,12 @@ def test_groups_of_candidates_give_the_same(model, monkeypatch):
 
 def test_devices_that_are_left_over_share_the_examples(model, monkeypatch):
     (candidate, *_), everything = candidates(dev=True), jax.local_devices()
-    tuning = ManyTuning(epochs=2, batch_size=4, optimizer=Optimizer("adafactor", 0.01))
+    tuning = MultiAdapterTuning(epochs=2, batch_size=4, optimizer=Optimizer("adafactor", 0.01))
     found = []
     for devices in (everything, everything[:1]):
         monkeypatch.setattr(cores, "for_rows", lambda size, devices=devices: devices)
         multi_adapter.multi_adapter_step.program.cache_clear()
-        found += tune_many(model, PROMPT, [candidate], tuning, lengths=LENGTHS)
+        found += tune_adapters(model, PROMPT, [candidate], tuning, lengths=LENGTHS)
         shape = multi_adapter.multi_adapter_step.Shape(TINY, PROMPT, 1, 4, 16, 8, tuning.optimizer)
         assert multi_adapter.multi_adapter_step.program(shape).tokens.mesh.size == min(
             4, len(devices)
@@ -117,8 +117,8 @@ def test_two_steps_are_those_of_plain_gradients(model):
     (candidate,) = candidates()[:1]
     candidate = dataclasses.replace(candidate, examples=candidate.examples[:2], learning_rate=0.2)
     sgd = Optimizer("sgd", clip_norm=None)
-    tuning = ManyTuning(epochs=2, batch_size=2, optimizer=sgd)
-    (found,) = tune_many(model, PROMPT, [candidate], tuning)
+    tuning = MultiAdapterTuning(epochs=2, batch_size=2, optimizer=sgd)
+    (found,) = tune_adapters(model, PROMPT, [candidate], tuning)
 
     embedding = np.asarray(model.embedding[...])
 
@@ -139,8 +139,8 @@ def test_two_steps_are_those_of_plain_gradients(model):
             )
         return jnp.mean(jnp.concatenate(losses))
 
-    plan = state.blueprint(lambda rngs: T5(TINY, rngs, PROMPT))
-    table = plan.split(plan.build(nnx.Rngs(jax.random.key(candidate.seed))))["prompt.table"]
+    spec = state.abstract_model(lambda rngs: T5(TINY, rngs, PROMPT))
+    table = spec.split(spec.build(nnx.Rngs(jax.random.key(candidate.seed))))["prompt.table"]
     gradient = jax.jit(jax.grad(loss))
     for _ in range(2):
         table = table - 0.2 * gradient(table)
@@ -150,8 +150,8 @@ def test_two_steps_are_those_of_plain_gradients(model):
 def test_the_model_itself_stays_and_attach_gives_the_tuned_one(model):
     before = jax.device_get(state.by_name(model))
     adapters = Adapters.of(PromptTuning(3, encoder="lstm", width=4))
-    tuning = ManyTuning(epochs=4, batch_size=4, optimizer=Optimizer("adamw", 0.05))
-    found = tune_many(model, adapters, candidates(dev=True), tuning)
+    tuning = MultiAdapterTuning(epochs=4, batch_size=4, optimizer=Optimizer("adamw", 0.05))
+    found = tune_adapters(model, adapters, candidates(dev=True), tuning)
     for name, value in state.by_name(model).items():
         np.testing.assert_array_equal(value, before[name])
     for candidate, one in zip(candidates(dev=True)[:2], found, strict=False):
@@ -174,8 +174,10 @@ def test_the_model_itself_stays_and_attach_gives_the_tuned_one(model):
 
 
 def test_goes_on_bit_for_bit_where_it_was_interrupted(model, tmp_path):
-    tuning = ManyTuning(epochs=4, batch_size=3, optimizer=Optimizer("adamw", 0.05), evaluations=4)
-    whole = tune_many(model, PROMPT, candidates(dev=True), tuning)
+    tuning = MultiAdapterTuning(
+        epochs=4, batch_size=3, optimizer=Optimizer("adamw", 0.05), evaluations=4
+    )
+    whole = tune_adapters(model, PROMPT, candidates(dev=True), tuning)
     count = 0
 
     def interrupt(steps, loss):
@@ -186,9 +188,11 @@ def test_goes_on_bit_for_bit_where_it_was_interrupted(model, tmp_path):
 
     path = tmp_path / "state.npz"
     with pytest.raises(KeyboardInterrupt):
-        tune_many(model, PROMPT, candidates(dev=True), tuning, state_file=path, progress=interrupt)
+        tune_adapters(
+            model, PROMPT, candidates(dev=True), tuning, state_file=path, progress=interrupt
+        )
     steps = []
-    again = tune_many(
+    again = tune_adapters(
         model,
         PROMPT,
         candidates(dev=True),
@@ -204,20 +208,22 @@ def test_goes_on_bit_for_bit_where_it_was_interrupted(model, tmp_path):
             one.parameters["prompt.table"], other.parameters["prompt.table"]
         )
     # Finished: nothing is computed again.
-    tune_many(
+    tune_adapters(
         model, PROMPT, candidates(dev=True), tuning, state_file=path, progress=lambda n, loss: 1 / 0
     )
     with pytest.raises(UserError, match="state of another run"):
-        tune_many(model, PROMPT, candidates(), tuning, state_file=path)
+        tune_adapters(model, PROMPT, candidates(), tuning, state_file=path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match="damaged"):
-        tune_many(model, PROMPT, candidates(dev=True), tuning, state_file=path)
+        tune_adapters(model, PROMPT, candidates(dev=True), tuning, state_file=path)
 
 
 def test_the_last_steps_of_a_short_training_count(model):
     """Candidate b ends between two evaluations; alone in the end, it is judged then."""
-    tuning = ManyTuning(epochs=5, batch_size=3, optimizer=Optimizer("sgd", 0.1), evaluations=1)
-    found = tune_many(model, PROMPT, candidates(dev=True), tuning)
+    tuning = MultiAdapterTuning(
+        epochs=5, batch_size=3, optimizer=Optimizer("sgd", 0.1), evaluations=1
+    )
+    found = tune_adapters(model, PROMPT, candidates(dev=True), tuning)
     steps = [tuning.steps(candidate) for candidate in candidates()]
     assert len(set(steps)) > 1
     assert [one.step for one in found] == steps
@@ -227,8 +233,8 @@ def test_the_last_steps_of_a_short_training_count(model):
 
 @pytest.mark.parametrize("field", ["epochs", "batch_size", "evaluations"])
 def test_settings_out_of_range(field):
-    with pytest.raises(UserError, match=rf"ManyTuning\.{field} is 0"):
-        ManyTuning(**{field: 0})
+    with pytest.raises(UserError, match=rf"MultiAdapterTuning\.{field} is 0"):
+        MultiAdapterTuning(**{field: 0})
 
 
 def test_patience_stops_one_and_a_rate_that_is_too_high_ends_another(model):
@@ -238,8 +244,8 @@ def test_patience_stops_one_and_a_rate_that_is_too_high_ends_another(model):
         dataclasses.replace(candidates(dev=True)[2], learning_rate=float("inf")),
     ]
     sgd = Optimizer("sgd", clip_norm=None)
-    tuning = ManyTuning(epochs=6, batch_size=3, optimizer=sgd, evaluations=9, patience=2)
-    idle, learning, lost = tune_many(model, PROMPT, chosen, tuning)
+    tuning = MultiAdapterTuning(epochs=6, batch_size=3, optimizer=sgd, evaluations=9, patience=2)
+    idle, learning, lost = tune_adapters(model, PROMPT, chosen, tuning)
     assert len(idle.dev_losses) == 3  # the first is the best, two are not better
     assert learning.dev_losses[-1][1] < learning.dev_losses[0][1]
     assert (lost.diverged, lost.step) == (2, 0)
@@ -258,13 +264,15 @@ def test_patience_stops_one_and_a_rate_that_is_too_high_ends_another(model):
 def test_bad_candidates_are_told_before_anything_is_trained(model, changed, message):
     first, *rest = candidates()
     with pytest.raises(UserError, match=message):
-        tune_many(model, PROMPT, [dataclasses.replace(first, **changed), *rest], ManyTuning())
+        tune_adapters(
+            model, PROMPT, [dataclasses.replace(first, **changed), *rest], MultiAdapterTuning()
+        )
 
 
 def test_too_many_for_the_memory_says_how_many_fit(model, monkeypatch):
     monkeypatch.setattr(
         multi_adapter.multi_adapter_step.performance, "available_memory", lambda device: 400_000
     )
-    tuning = ManyTuning(batch_size=5, optimizer=Optimizer("adamw"))
+    tuning = MultiAdapterTuning(batch_size=5, optimizer=Optimizer("adamw"))
     with pytest.raises(UserError, match="3 adapters at once need .* about [0-2] fit"):
-        tune_many(model, PROMPT, candidates(), tuning)
+        tune_adapters(model, PROMPT, candidates(), tuning)

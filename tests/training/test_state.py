@@ -18,32 +18,32 @@ from .common import TINY, setup
 
 
 @pytest.fixture(scope="module")
-def plan():
-    return state.blueprint(functools.partial(T5, TINY))
+def spec():
+    return state.abstract_model(functools.partial(T5, TINY))
 
 
-def test_merge_and_split_are_inverses(plan):
+def test_merge_and_split_are_inverses(spec):
     model = T5(TINY, nnx.Rngs(0))
-    parameters = plan.split(model)
+    parameters = spec.split(model)
     np.testing.assert_array_equal(parameters["embedding"], model.embedding[...])
     np.testing.assert_array_equal(
         parameters["decoder.layers.mlp.wo"], model.decoder.layers.mlp.wo[...]
     )
     changed = {name: value + 1 for name, value in parameters.items()}
-    for name, value in plan.split(plan.merge(changed)).items():
+    for name, value in spec.split(spec.merge(changed)).items():
         np.testing.assert_array_equal(value, parameters[name] + 1)
 
 
-def test_initialising_on_a_mesh_gives_the_same_values_in_pieces(plan):
-    one = plan.initialise(jax.random.key(3), sharding.mesh(1, 1, 1, jax.devices()[:1]))
-    many = plan.initialise(jax.random.key(3), sharding.mesh(2, 2, 2))
+def test_initialising_on_a_mesh_gives_the_same_values_in_pieces(spec):
+    one = spec.initialise(jax.random.key(3), sharding.mesh(1, 1, 1, jax.devices()[:1]))
+    many = spec.initialise(jax.random.key(3), sharding.mesh(2, 2, 2))
     for name in one:
         np.testing.assert_allclose(one[name], many[name], rtol=1e-6, atol=1e-6)
     assert many["embedding"].addressable_shards[0].data.shape == (32, 8)
 
 
-def test_patterns_choose_what_trains(plan):
-    names = list(plan.abstract)
+def test_patterns_choose_what_trains(spec):
+    names = list(spec.shapes)
     assert state.trainable_names(names, "all") == names
     chosen = state.trainable_names(names, ["*.scale", "encoder.relative_bias"])
     assert "encoder.relative_bias" in chosen
@@ -67,9 +67,9 @@ def test_frozen_parameters_have_no_optimizer_state():
         assert (np.asarray(some.state.trainable[name]) != value).all()
 
 
-def test_optimizer_arrays_live_where_their_parameters_do(plan):
+def test_optimizer_arrays_live_where_their_parameters_do(spec):
     mesh = sharding.mesh(2, 2, 2)
-    target = state.abstract_state(plan, ["embedding"], Optimizer("adamw").build(5), mesh)
+    target = state.abstract_state(spec, ["embedding"], Optimizer("adamw").build(5), mesh)
     leaves = jax.tree.leaves(target.optimizer)
     assert [leaf.sharding for leaf in leaves if leaf.ndim] == [
         target.trainable["embedding"].sharding
@@ -77,11 +77,11 @@ def test_optimizer_arrays_live_where_their_parameters_do(plan):
     assert all(leaf.sharding.is_fully_replicated for leaf in leaves if not leaf.ndim)
 
 
-def test_the_table_lists_every_parameter(plan):
-    table = state.parameter_table(plan, ["embedding"], sharding.mesh(2, 2, 2))
-    for name in plan.abstract:
+def test_the_table_lists_every_parameter(spec):
+    table = state.parameter_table(spec, ["embedding"], sharding.mesh(2, 2, 2))
+    for name in spec.shapes:
         assert name in table
-    total = sum(value.size for value in plan.abstract.values())
+    total = sum(value.size for value in spec.shapes.values())
     assert f"{total:,} parameters, 1,024 of them train" in table
     [line] = [line for line in table.splitlines() if line.startswith("embedding")]
     assert line.split("  ")[1:] != []

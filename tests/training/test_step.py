@@ -51,7 +51,7 @@ def test_the_gradient_is_that_of_the_mean_over_all_target_tokens():
     rows["decoder_loss_weights"][1::2] *= 0.25
 
     def mean_loss(parameters):
-        logits_BxTxV = plain.plan.merge(parameters)(rows)
+        logits_BxTxV = plain.spec.merge(parameters)(rows)
         losses_BxT = optax.softmax_cross_entropy_with_integer_labels(
             logits_BxTxV, rows["decoder_target_tokens"]
         )
@@ -132,10 +132,10 @@ def test_the_state_is_donated():
 def test_the_loss_counts_the_penalties_of_adapters():
     """An anchor weighs the distance of the rows, per target token as the rest of the loss."""
     adapters = Adapters.of(PromptTuning(2, anchor=0.5))
-    plan = state.blueprint(functools.partial(T5, TINY, adapters=adapters))
+    spec = state.abstract_model(functools.partial(T5, TINY, adapters=adapters))
     mesh = sharding.mesh(1, 1, 1, devices=jax.devices()[:1])
-    parameters = plan.split(plan.build(nnx.Rngs(0)))
-    loss = step.t5_loss(plan, mesh)
+    parameters = spec.split(spec.build(nnx.Rngs(0)))
+    loss = step.t5_loss(spec, mesh)
     before, sums = loss(parameters, batch(0), None)
     np.testing.assert_allclose(before, sums["loss"], rtol=1e-6)
     # No token of the batch is soft, so the rows move the penalty alone.

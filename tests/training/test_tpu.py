@@ -23,17 +23,17 @@ devices = topologies.get_topology_desc(platform="tpu", topology_name="v5e:4x4").
 mesh = sharding.mesh(2, 4, 2, devices=devices)
 config = T5Config(num_heads=8, num_encoder_layers=2, num_decoder_layers=2, dtype="bfloat16",
                   remat="minimal", dropout_rate=0.1)
-plan = state.blueprint(functools.partial(T5, config))
+spec = state.abstract_model(functools.partial(T5, config))
 optimizer = Optimizer("adafactor")
 transformation = optimizer.build(100)
-target = state.abstract_state(plan, list(plan.abstract), transformation, mesh)
-loss = step.t5_loss(plan, mesh, z_loss=1e-4)
+target = state.abstract_state(spec, list(spec.shapes), transformation, mesh)
+loss = step.t5_loss(spec, mesh, z_loss=1e-4)
 batch = step.abstract_batch(64, {"inputs": 256, "targets": 128}, mesh)
 zeros = step.zero_totals(loss, target, batch)
 function = step.train_step(loss, transformation, optimizer.rate(100), microbatches=2)
 compiled = step.compile_step(function, target, zeros, batch, mesh)
 memory = compiled.memory_analysis()
-parameters = 4 * sum(value.size for value in plan.abstract.values())
+parameters = 4 * sum(value.size for value in spec.shapes.values())
 print(json.dumps({"parameters": parameters, "arguments": memory.argument_size_in_bytes,
                   "alias": memory.alias_size_in_bytes, "devices": mesh.size}))
 """

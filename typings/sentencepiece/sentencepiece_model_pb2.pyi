@@ -4,4 +4,3 @@
 from typing import Any
 
 class ModelProto(Any): ...
-

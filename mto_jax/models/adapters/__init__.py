@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What can be added to a frozen model and trained in its place; each method is one file.
+"""Adapters: parameters added to a frozen model and trained in its place; a file per method.
 
 Parameters of an adapter are ordinary parameters of the model, with the method's name in theirs:
 `prompt.*`, `*.lora.*`, `*.ia3.*`, `*.prefix.*`. A model without adapters has none of them.

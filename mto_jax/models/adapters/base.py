@@ -280,7 +280,7 @@ class Adapters:
         return sum(method.rows for method in self.methods)
 
     def with_prompt_rows(self, rows: int) -> "Adapters":
-        """The same with `rows` rows in each method that has soft tokens."""
+        """Returns the adapters with `rows` rows in each method that has soft tokens."""
         changes = {"rows": rows}
         return Adapters(
             tuple(dataclasses.replace(m, **changes) if m.rows else m for m in self.methods)
@@ -319,7 +319,7 @@ def example() -> str:
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a parameter belongs to an adapter and not to the base model.
+    """Returns whether a parameter belongs to an adapter and not to the base model.
 
     >>> is_adapter("encoder.layers.attention.lora.query_a"), is_adapter("encoder.layers.mlp.wo")
     (True, False)
@@ -328,7 +328,7 @@ def is_adapter(name: str) -> bool:
 
 
 def trains(name: str) -> bool:
-    """Whether a parameter can train at all."""
+    """Returns whether a parameter can train at all."""
     parts = name.split(".")
     return not any(parts[-1] in METHODS[part].fixed for part in parts if part in METHODS)
 

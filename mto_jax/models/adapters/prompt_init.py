@@ -16,7 +16,7 @@ from mto_jax.files import digest
 from mto_jax.models.adapters.base import Adapters
 from mto_jax.models.adapters.prompt import PromptTuning
 
-KINDS = ("uniform", "vocabulary", "phrase", "labels", "text", "file")
+INITIALISATIONS = ("uniform", "vocabulary", "phrase", "labels", "text", "file")
 # Encoders whose rows are their table before they have trained.
 _PLAIN_AT_FIRST = ("table", "residual")
 ReadRows = Callable[[str], np.ndarray]  # path of an adapter or a .npy file -> rows [P, D]
@@ -25,7 +25,7 @@ ReadRows = Callable[[str], np.ndarray]  # path of an adapter or a .npy file -> r
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class PromptInit:
-    """Where prompts start.
+    """Initialisation of soft prompts.
 
     Attributes:
       kind: "uniform": random numbers, as `PromptTuning` has them. "vocabulary": the embeddings of
@@ -45,8 +45,10 @@ class PromptInit:
     top_k: int = 5000
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise unknown("kind of initialisation (PromptInit.kind) called", self.kind, KINDS)
+        if self.kind not in INITIALISATIONS:
+            raise unknown(
+                "kind of initialisation (PromptInit.kind) called", self.kind, INITIALISATIONS
+            )
         for kind, field in {"text": "text", "file": "path"}.items():
             if bool(getattr(self, field)) != (self.kind == kind):
                 raise UserError(

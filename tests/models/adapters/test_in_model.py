@@ -24,7 +24,7 @@ from mto_jax.models.attention import Attention
 from mto_jax.models.layers import Dropout
 from mto_jax.models.losses import cross_entropy
 from mto_jax.models.t5 import T5, T5Config
-from mto_jax.training.state import blueprint, by_name
+from mto_jax.training.state import abstract_model, by_name
 
 TINY = T5Config(
     vocab_size=64,
@@ -67,14 +67,14 @@ def batch(rows: int = P) -> dict[str, np.ndarray]:
 @functools.cache
 def random_model(adapters: Adapters, config: T5Config = TINY) -> T5:
     """A model with values in its adapters that are not those they start with."""
-    plan = blueprint(lambda rngs: T5(config, rngs, adapters))
+    spec = abstract_model(lambda rngs: T5(config, rngs, adapters))
     parameters = by_name(T5(config, nnx.Rngs(0)))
     rng = np.random.default_rng(1)
-    for name, value in plan.abstract.items():
+    for name, value in spec.shapes.items():
         if name not in parameters:
             mean = 1.0 if ".ia3." in name else 0.1
             parameters[name] = jnp.asarray(rng.normal(mean, 0.3, value.shape), jnp.float32)
-    return plan.merge(parameters)
+    return spec.merge(parameters)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -88,8 +88,8 @@ def logits(model: T5, arrays) -> np.ndarray:
 
 def test_folding_changes_no_logit():
     model = random_model(ALL)
-    plan = blueprint(lambda rngs: T5(TINY, rngs, ALL.folded))
-    folded = plan.merge(fold(by_name(model), ALL))
+    spec = abstract_model(lambda rngs: T5(TINY, rngs, ALL.folded))
+    folded = spec.merge(fold(by_name(model), ALL))
     np.testing.assert_allclose(logits(folded, batch()), logits(model, batch()), atol=1e-5)
 
 
@@ -118,12 +118,12 @@ def test_soft_tokens_without_a_row_are_nan():
     ids=["lora", "ia3"],
 )
 def test_starts_as_the_base(adapters):
-    plan = blueprint(lambda rngs: T5(TINY, rngs, adapters))
+    spec = abstract_model(lambda rngs: T5(TINY, rngs, adapters))
     base = by_name(T5(TINY, nnx.Rngs(0)))
     fresh = by_name(T5(TINY, nnx.Rngs(7), adapters))
     own = {name: value for name, value in fresh.items() if is_adapter(name)}
     assert fresh.keys() == base.keys() | own.keys()
-    found = logits(plan.merge({**base, **own}), batch(0))
+    found = logits(spec.merge({**base, **own}), batch(0))
     np.testing.assert_array_equal(found, logits(T5(TINY, nnx.Rngs(0)), batch(0)))
 
 
@@ -136,7 +136,7 @@ def test_lora_adds_the_product_of_thin_matrices():
     for stack in ("encoder", "decoder"):
         a, b = (values[f"{stack}.layers.mlp.lora.wi_1_{side}"] for side in "ab")
         base[f"{stack}.layers.mlp.wi_1"] += 3.0 * jnp.einsum("LDr,LrE->LDE", a, b)
-    plain = blueprint(lambda rngs: T5(TINY, rngs)).merge(base)
+    plain = abstract_model(lambda rngs: T5(TINY, rngs)).merge(base)
     np.testing.assert_allclose(logits(model, batch(0)), logits(plain, batch(0)), atol=1e-5)
     names = {name for name in values if is_adapter(name)}
     assert all(".mlp.lora.wi_1_" in name for name in names)
@@ -193,14 +193,14 @@ def test_token_by_token_equals_teacher_forced():
 
 def gradients(config: T5Config) -> tuple[float, dict[str, jax.Array]]:
     """Loss and gradients of the adapters alone."""
-    plan = blueprint(lambda rngs: T5(config, rngs, ALL))
+    spec = abstract_model(lambda rngs: T5(config, rngs, ALL))
     values = by_name(random_model(ALL))
     own = {name: value for name, value in values.items() if is_adapter(name)}
     arrays = batch()
     targets = np.roll(arrays["decoder_input_tokens"], -1, axis=1) % 60
 
     def loss(own):
-        model = plan.merge({**values, **own})
+        model = spec.merge({**values, **own})
         hidden, ones = model.hidden(arrays), np.ones_like(targets)
         return cross_entropy(hidden, model.unembedding, targets, ones, num_chunks=1)[0]
 

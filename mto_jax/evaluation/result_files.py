@@ -18,22 +18,24 @@ from mto_jax.data.manifest import Prepared
 from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import Result, metric_function, metric_names
-from mto_jax.files import digest, write_atomically
+from mto_jax.files import digest, write_atomically, write_json
 from mto_jax.metrics.statistics import Interval
 
-METRICS = "metrics.json"
+METRICS_FILE = "metrics.json"
 # The packages whose code counts.
-PACKAGES = tuple(f"mto_jax.{room}" for room in ("evaluation", "decoding", "models", "metrics"))
+DECIDING_PACKAGES = tuple(
+    f"mto_jax.{room}" for room in ("evaluation", "decoding", "models", "metrics")
+)
 
 
 def origin(checkpoint_digest: str, prepared: Prepared, decoding: Decoding) -> dict[str, Any]:
-    """What a result of a task depends on, as JSON."""
+    """Returns all that a result of a task depends on, as JSON."""
     metrics = {}
     for metric in metric_names(prepared):  # a user's own may lie elsewhere
         metrics[metric] = getattr(metric_function(metric), "ready", str)()  # the model that it uses
     code = sources.definitions(
         ["mto_jax.evaluation.evaluator", "mto_jax.models.t5", *metrics],
-        [*PACKAGES, *(metric.partition(":")[0] for metric in metrics)],
+        [*DECIDING_PACKAGES, *(metric.partition(":")[0] for metric in metrics)],
     )
     parts = {
         "checkpoint": checkpoint_digest,
@@ -75,12 +77,12 @@ def write(
         "origin": dict(origin),
     }
     summary = {"checkpoint": checkpoint, "step": step, "results": [*entries.values()]}
-    write_atomically(folder / METRICS, json.dumps(summary, indent=1) + "\n")
+    write_json(folder / METRICS_FILE, summary)
 
 
 def _entries(folder: pathlib.Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """What `metrics.json` says of each (task, split)."""
-    path = folder / METRICS
+    """Returns the entries of `metrics.json` by (task, split)."""
+    path = folder / METRICS_FILE
     try:
         known = json.loads(path.read_text())["results"] if path.exists() else []
     except ValueError as error:

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What became of the sentences of a corpus: how many were kept, and why the others were dropped."""
+"""Counts of the sentences of a corpus: those kept, and those dropped, by reason."""
 
 import collections
 import dataclasses
@@ -10,7 +10,7 @@ import rich.table
 
 
 @dataclasses.dataclass
-class Report:
+class Counts:
     """Counts of sentences; `read` is the sum of all others.
 
     Attributes:
@@ -35,7 +35,7 @@ class Report:
         self.examples.setdefault(reason, sentence)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain dicts."""
+        """Returns the counts as plain dicts."""
         return {
             "read": self.read,
             "kept": self.kept,
@@ -45,7 +45,7 @@ class Report:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Report":
+    def from_json(cls, values: dict[str, Any]) -> "Counts":
         """The inverse of `to_json`."""
         return cls(
             values["read"],

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What `mto match` shows and writes: tables, a figure, the mapping as gin."""
+"""The outputs of `mto match`: tables, a figure, the mapping as gin."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ def verdict_rows(verdicts: Sequence[Verdict], decisions: Mapping[str, Decision])
     cells = {(verdict.task, verdict.score): _cell(verdict) for verdict in verdicts}
     rows = [["task", *scores, "objective, template"]]
     for task, decision in decisions.items():
-        found = [cells.get((task, score), "") for score in scores]
-        rows.append([task, *found, ", ".join(decision.choice)])
+        shown = [cells.get((task, score), "") for score in scores]
+        rows.append([task, *shown, ", ".join(decision.choice)])
     return rows
 
 
@@ -42,23 +42,17 @@ def _cell(verdict: Verdict) -> str:
 def agreement_rows(agreements: Sequence[Agreement]) -> Rows:
     """A row a score: how often it says what the probe says."""
     rows = [["score", "same winner where both are clear", "same sign", "rank correlation"]]
-    for one in agreements:
-        correlation = "" if one.correlation is None else f"{one.correlation:+.2f}"
+    for agreement in agreements:
+        correlation = "" if agreement.correlation is None else f"{agreement.correlation:+.2f}"
         rows.append(
             [
-                one.score,
-                f"{one.same} of {one.clear}",
-                f"{one.same_leaning} of {one.tasks}",
+                agreement.score,
+                f"{agreement.same} of {agreement.clear}",
+                f"{agreement.same_leaning} of {agreement.tasks}",
                 correlation,
             ]
         )
     return rows
-
-
-def markdown(rows: Rows) -> str:
-    """The rows as a Markdown table."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def table(title: str, rows: Rows) -> rich.table.Table:
@@ -112,7 +106,8 @@ def mapping_gin(decisions: Mapping[str, Decision], model: str) -> str:
     lines = [
         f"# Written by `mto match` with the model {model}: task -> (objective, template).",
         "#",
-        "# Use: add --gin_file=THIS_FILE to a command and name a bare task, e.g. MIXTURE_OR_TASK_NAME =",
+        "# Use: add --gin_file=THIS_FILE to a command and name a bare task, e.g. "
+        "MIXTURE_OR_TASK_NAME =",
         f'# "{next(iter(decisions))}". Nothing here is REQUIRED.',
         "",
         "mapping.tasks = {",
