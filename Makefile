@@ -11,7 +11,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addpre
 # Large memory pages (glibc, Linux) make steps of the quickstart's size faster; larger models gained nothing.
 QUICKSTART_ENV ?= GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
-.PHONY: quickstart test test-latest lint format lock clean
+# `make mutants MUTANTS='--count 50 --seed 1 metrics'` samples fewer, others, or of one room.
+MUTANTS ?= --count 200
+
+.PHONY: quickstart test test-latest mutants lint format lock clean
 
 quickstart: $(VENV)/.installed  ## pre-train, fine-tune and evaluate a tiny T5, then print the table
 	$(QUICKSTART_ENV) $(BIN)/mto quickstart
@@ -21,6 +24,10 @@ test: $(VENV)/.installed-test  ## run the tests
 
 test-latest:  ## run the tests with the newest versions that setup.py allows: drift is seen as drift
 	$(MAKE) test VENV=.venv-latest LOCK=
+
+mutants: $(VENV)/.installed-test  ## how many of a random sample of small faults the tests notice (hours)
+	$(PIP) --editable '.[mutants]'
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

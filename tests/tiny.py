@@ -1,7 +1,8 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny T5 that can read the demo's vocabulary, random, also as a run directory."""
+"""The tiny configurations of the tests, and a random model as a run directory."""
 
+import dataclasses
 import pathlib
 
 from flax import nnx
@@ -11,6 +12,7 @@ from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.text2text.vocabulary import vocabulary
 
+# The vocabulary of the demo.
 CONFIG = T5Config(
     vocab_size=2048,
     d_model=16,
@@ -20,8 +22,23 @@ CONFIG = T5Config(
     num_encoder_layers=1,
     num_decoder_layers=1,
 )
+# Two layers a stack, for ids without a vocabulary.
+TWO_LAYERS = dataclasses.replace(CONFIG, vocab_size=64, num_encoder_layers=2, num_decoder_layers=2)
+# No two axes of a parameter are alike, H * K != D as in T5 v1.1 small, and distances of a few
+# tokens reach the last bucket.
+UNEVEN = T5Config(
+    vocab_size=96,
+    d_model=32,
+    d_kv=8,
+    num_heads=3,
+    d_ff=48,
+    num_encoder_layers=2,
+    num_decoder_layers=3,
+    num_buckets=8,
+    max_distance=12,
+)
 
 
 def write(folder: pathlib.Path) -> None:
-    """Write the model as a run directory."""
+    """Write a random model of `CONFIG` as a run directory."""
     classifier.save(T5(CONFIG, nnx.Rngs(0)), folder, vocabulary("demo"))

@@ -22,7 +22,8 @@ class Statistics:
 
     Attributes:
       values_NxK: K numbers per example, a NumPy array, whose sums over the examples decide the
-        metric: the scores themselves for a mean, match counts for BLEU. A SciPy sparse array if most are 0.
+        metric: the scores themselves for a mean, match counts for BLEU. A SciPy sparse array if
+        most are 0.
       finish: `finish(sums_..xK, num_examples)` -> metric values of shape `...` by name.
       per_example: scores of single examples [N] by name, where the metric has them.
     """

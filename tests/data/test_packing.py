@@ -79,6 +79,21 @@ def test_other_seeds_give_other_orders():
     assert (windows[0] != windows[1]).mean() > 0.9
 
 
+def test_tasks_and_passes_of_a_stream_are_shuffled_differently():
+    """The same order of every task would pair their records; the same in every epoch, batches."""
+    task, record = packing.Stream(((50,), (50, 50)), (1.0, 1.0), seed=4).window(0)
+    orders = np.concatenate(
+        [record[task == number][:1000].reshape(20, 50) % 50 for number in range(2)]
+    )
+    assert len(np.unique(orders, axis=0)) == 40
+
+
+def test_tasks_are_mixed_by_the_seed_and_the_window():
+    streams = [packing.Stream(((9,), (9,)), (1.0, 1.0), seed) for seed in (0, 1)]
+    mixes = [tuple(stream.window(number)[0]) for stream in streams for number in range(2)]
+    assert len(set(mixes)) == 4
+
+
 LENGTHS = st.lists(st.tuples(st.integers(0, 16), st.integers(1, 8)), min_size=1, max_size=200)
 
 

@@ -182,6 +182,22 @@ def test_batching_and_order_do_not_matter(options):
     assert [o[0].tokens for o in by_three[:7]] != [o[0].tokens for o in by_three[7:]]
 
 
+def test_every_seed_input_sample_and_token_has_a_draw_of_its_own():
+    """At this temperature all tokens are about equally likely: equal ones come of one draw."""
+    model, _ = tiny.models(0)
+    how = Decoding(method="sample", max_length=8, min_length=7, num_outputs=3, temperature=1e6)
+    drawn = [
+        tuple(output.tokens)
+        for seed in (0, 1)
+        for outputs in decode(
+            model, INPUTS[:1] * 2, dataclasses.replace(how, seed=seed), VOCABULARY
+        )
+        for output in outputs
+    ]
+    assert len(set(drawn)) == len(drawn) == 2 * 2 * 3
+    assert min(len(set(tokens)) for tokens in drawn) > 4
+
+
 @pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_soft_tokens_of_the_decoder(method):
     """The decoder reads them before the forced text; they are in no output, length or

@@ -20,16 +20,9 @@ from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training import state
 from mto_jax.training.multi_adapter import attach
+from tests import tiny
 
-CONFIG = T5Config(
-    vocab_size=48,
-    d_model=16,
-    d_kv=8,
-    num_heads=2,
-    d_ff=32,
-    num_encoder_layers=2,
-    num_decoder_layers=2,
-)
+CONFIG = dataclasses.replace(tiny.TWO_LAYERS, vocab_size=48)
 
 
 class Numbers:

@@ -19,19 +19,9 @@ from mto_jax.models.attention import Attention
 from mto_jax.models.layers import Dropout
 from mto_jax.models.losses import cross_entropy
 from mto_jax.models.t5 import T5, T5Config, abstract, initialise
+from tests import tiny
 
-TINY = T5Config(
-    vocab_size=96,
-    d_model=32,
-    d_kv=8,
-    num_heads=3,  # H * K != D, as in T5 v1.1 small
-    d_ff=48,
-    num_encoder_layers=2,
-    num_decoder_layers=3,
-    num_buckets=8,
-    max_distance=12,  # short, so that distances reach the last bucket
-    scan_unroll=1,  # compiles faster
-)
+TINY = dataclasses.replace(tiny.UNEVEN, scan_unroll=1)  # compiles faster
 V1_0 = dataclasses.replace(TINY, mlp="relu", tie_embeddings=True)
 FAMILIES = pytest.mark.parametrize("config", [V1_0, TINY], ids=["v1.0-tied", "v1.1-gated"])
 
@@ -319,6 +309,22 @@ class TestDropout:
         np.testing.assert_array_equal(a, b)
         assert not np.allclose(a, without)
         assert not np.allclose(a, apply(jax.random.key(2)))
+
+    def test_no_two_masks_of_a_pass_have_the_same_key(self, monkeypatch):
+        """Neither those of a layer, nor of two layers, nor of encoder and decoder."""
+        draw, keys = jax.random.bernoulli, []
+
+        def recorded(key, *arguments):
+            jax.debug.callback(lambda data: keys.append(data.tobytes()), jax.random.key_data(key))
+            return draw(key, *arguments)
+
+        monkeypatch.setattr(jax.random, "bernoulli", recorded)
+        model = fresh(dataclasses.replace(TINY, dropout_rate=0.3))
+        jax.block_until_ready(jax.jit(model.hidden)(PACKED, dropout_key=jax.random.key(0)))
+        jax.effects_barrier()
+        # Of a stack: before and after its layers. Of attention: weights and output. Of an MLP: two.
+        encoder, decoder = TINY.num_encoder_layers, TINY.num_decoder_layers
+        assert len(set(keys)) == len(keys) == 2 * 2 + 4 * encoder + 6 * decoder
 
     def test_masks_keep_the_mean_and_are_shared_along_the_length(self):
         dropout = Dropout(0.25, jax.random.key(0))

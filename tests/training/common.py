@@ -7,20 +7,12 @@ import functools
 import jax
 import numpy as np
 
-from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
 from mto_jax.training import sharding, state, step
 from mto_jax.training.optimizers import Optimizer
+from tests import tiny
 
-TINY = T5Config(
-    vocab_size=64,
-    d_model=16,
-    d_kv=8,
-    num_heads=2,
-    d_ff=32,
-    num_encoder_layers=2,
-    num_decoder_layers=2,
-)
+TINY = tiny.TWO_LAYERS
 
 
 def batch(seed: int, rows: int = 8, source: int = 12, target: int = 10) -> dict[str, np.ndarray]:

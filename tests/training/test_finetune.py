@@ -91,6 +91,16 @@ def test_epochs_take_every_example_once():
         assert sorted(np.concatenate(epoch).tolist()) == [0, 5, 10, 13]
 
 
+def test_every_seed_and_epoch_has_an_order_of_its_own():
+    several = [([number, 1], [5, 1]) for number in range(2, 10)]
+    orders = [
+        tuple(batch["encoder_input_tokens"][:, 0])
+        for seed in (0, 1)
+        for batch in fits._batches(several, 8, (8, 8), steps=3, seed=seed)
+    ]
+    assert len(set(orders)) == 6
+
+
 def test_no_steps_give_the_model_back(model):
     assert fits.fit(model, EXAMPLES, steps=0) is model
 

@@ -147,6 +147,33 @@ def test_two_steps_are_those_of_plain_gradients(model):
     np.testing.assert_allclose(found.parameters["prompt.table"], table, atol=1e-5)
 
 
+def test_dropout_depends_on_the_seed_of_the_candidate_and_on_the_step(model):
+    initial = {"prompt.table": np.ones((3, TINY.d_model), np.float32)}
+    same = examples(0, 1)
+    chosen = [Candidate(f"{s}{n}", same, (), 0.0, s, initial) for n, s in enumerate((0, 1, 0))]
+    options = {"batch_size": 1, "optimizer": Optimizer("sgd"), "dropout_rate": 0.5}
+    losses = []
+    tune_adapters(
+        model,
+        PROMPT,
+        chosen,
+        MultiAdapterTuning(epochs=2, **options),
+        progress=lambda n, loss: losses.append(loss.args[0]["loss"].tolist()),
+    )
+    first, second = losses
+    assert first[0] == first[2] != first[1]
+    assert second[0] == second[2] != second[1]
+    assert not set(first) & set(second)
+
+
+def test_every_seed_and_epoch_has_an_order_of_its_own():
+    chosen = [Candidate(str(s), examples(0, 8), seed=s) for s in (0, 1)]
+    orders = multi_adapter._orders(chosen, np.array([6, 6]), 4)
+    epochs = orders.transpose(1, 0, 2).reshape(6, 8)  # three of each candidate
+    assert (np.sort(epochs) == np.arange(8)).all()
+    assert len(np.unique(epochs, axis=0)) == 6
+
+
 def test_the_model_itself_stays_and_attach_gives_the_tuned_one(model):
     before = jax.device_get(state.by_name(model))
     adapters = Adapters.of(PromptTuning(3, encoder="lstm", width=4))

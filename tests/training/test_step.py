@@ -116,6 +116,35 @@ def test_dropout_depends_on_step_and_seed_alone():
     assert sums["weight"] == batch(0)["decoder_loss_weights"].sum()
 
 
+def test_every_seed_step_and_microbatch_has_a_dropout_key_of_its_own():
+    M = 3
+    rows = {
+        "encoder_segment_ids": np.ones((M, 1), np.int32),
+        "decoder_segment_ids": np.ones((M, 1), np.int32),
+        "number": np.arange(M)[:, None],
+    }
+
+    def loss(parameters, batch, key):
+        draw = jax.random.uniform(key)
+        sums = {"loss": draw, "weight": 1.0, "draws": draw * jax.nn.one_hot(batch["number"][0], M)}
+        return parameters["w"] * draw, sums
+
+    optimizer = optax.sgd(0.1)
+    program = jax.jit(step.train_step(loss, optimizer, lambda _: 0.1, microbatches=M))
+
+    def draws(seed):
+        w = {"w": jnp.ones(())}
+        key = jax.random.key_data(jax.random.key(seed))
+        now = state.TrainState(jnp.int32(0), w, {}, optimizer.init(w), key)
+        for _ in range(2):
+            now, totals = program(now, step.zero_totals(loss, now, rows), rows)
+            yield from np.ravel(totals["draws"]).tolist()
+
+    found = [*draws(0), *draws(1)]
+    assert len(set(found)) == len(found) == 2 * 2 * M
+    assert found == [*draws(0), *draws(1)]
+
+
 def test_other_shapes_raise_instead_of_compiling():
     one = setup()
     with pytest.raises(TypeError):
