@@ -12,6 +12,7 @@ import gin
 import numpy as np
 import pytest
 import sentencepiece
+import seqio
 from flax import nnx
 
 import mto_jax as mto
@@ -21,10 +22,22 @@ from mto_jax.decoding import scoring
 from mto_jax.errors import UserError
 from mto_jax.metrics import text
 from mto_jax.models.t5 import T5
+from mto_jax.text2text import registration, registry
 from mto_jax.text2text.vocabulary import Vocabulary
 from tests import tiny
 
 TOOLS = ("saw", "cup", "pen", "knife", "boat", "bed", "spoon", "lamp", "oven", "rope", "net", "axe")
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch):
+    """What a test registers does not reach other tests."""
+    monkeypatch.setattr(registration, "DATA_SETS", dict(registration.DATA_SETS))
+    monkeypatch.setattr(registry, "_waiting", dict(registry._waiting))
+    known = set(seqio.TaskRegistry.names())
+    yield
+    for task in set(seqio.TaskRegistry.names()) - known:
+        seqio.TaskRegistry.remove(task)
 
 
 @pytest.fixture(scope="module")

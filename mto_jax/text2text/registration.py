@@ -194,8 +194,8 @@ def register_records(
             f"There is already a data set '{name}' with other data, words or metrics. Give this "
             "one another name."
         )
+    data = DATA_SETS.setdefault(name, data)  # the same again: what it has read serves
     registry.with_seqio(f"records of {name}", functools.partial(_add_to_seqio, data))
-    DATA_SETS[name] = data
     return [*data.tasks]
 
 

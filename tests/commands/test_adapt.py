@@ -70,7 +70,7 @@ def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
         "classifier/Tuning.epochs": 1,
     }
     metrics = adapt(**settings)
-    assert {"dev/adaptation_mixed/loss", "dev/demo_span_corruption/loss"} <= set(metrics)
+    assert {"dev/adaptation_in_place_mixed/loss", "dev/demo_span_corruption/loss"} <= set(metrics)
     run = tmp_path / "run"
     rows = list(pairs.read(tmp_path / "shared" / "pairs.jsonl"))
     report = json.loads((tmp_path / "shared" / "report.json").read_text())["report"]
@@ -80,7 +80,7 @@ def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
     model = checkpoints.open(run).model(vocabulary.vocabulary())
     assert model.config.d_model == tiny.CONFIG.d_model
     assert model.config.dropout_rate == 0.1
-    assert "in_place_denoising" in (run / "config.gin").read_text()
+    assert "adaptation_in_place_mixed_replay" in (run / "config.gin").read_text()
     capsys.readouterr()
 
     assert adapt(**settings).items() <= metrics.items()
