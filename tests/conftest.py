@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strict modes and shared fixtures."""
 
+import contextlib
 import os
 import pathlib
 
@@ -21,6 +22,10 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+# Triton, which PyTorch's CUDA build brings, crashes where it is loaded after TensorFlow.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 import gin
 import hypothesis
