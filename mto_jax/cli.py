@@ -75,6 +75,8 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         errors.fail(error)
     except ModuleNotFoundError as error:
         errors.fail(errors.missing_package(error))
+    except TypeError as error:
+        errors.fail(config.missing_value(error))
     except OSError as error:
         if error.filename is None and error.strerror is None:
             raise

@@ -126,3 +126,19 @@ def _explain(error: Exception) -> errors.UserError:
     if match := re.search(r"Unable to open file: (.+)\. Searched", text):
         return errors.unknown("gin file", match[1].removeprefix(f"{gin_directory()}/"), bundled())
     return errors.UserError(f"The gin configuration does not parse: {text}")
+
+
+def missing_value(error: TypeError) -> errors.UserError:
+    """Returns the error in words where a configurable was called without a required parameter.
+
+    Raises:
+      TypeError: the error itself, if it is another.
+    """
+    missing = re.search(r"No values supplied by Gin or caller for arguments: \['(\w+)'", str(error))
+    name = re.search(r"In call to configurable '(\w+)'", str(error))
+    if not missing or not name:
+        raise error
+    parameter = f"{name[1]}.{missing[1]}"
+    return errors.UserError(
+        f"{parameter} has no value: bind it in a gin file, or pass --gin.{parameter}=..."
+    )

@@ -46,6 +46,10 @@ def test_help_of_a_verb_lists_flags_and_parameters(verb, capsys):
         (["infer", "--gin.MODEL_DIR=runs/a"], "a value for model_dir"),
         (["infer", "--gin.MODEL_DIR=runs/a"], "--gin_file=runs/infer.gin"),
         (["tables"], "tables/demo.gin"),
+        (
+            ["tables", "--gin_file=tables/grid.gin", "--gin.OUTPUT_DIR=a", "--gin.MODELS={}"],
+            "Grid.metric has no value",
+        ),
     ],
 )
 def test_a_mistake_ends_with_one_paragraph_and_status_2(argv, message, capsys):
