@@ -4,13 +4,14 @@
 work."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import filelock
@@ -105,6 +106,39 @@ def lock(path: str | os.PathLike) -> filelock.BaseFileLock:
     The kernel drops it when its holder dies; the file stays.
     """
     return filelock.FileLock(path)
+
+
+@contextlib.contextmanager
+def only_writer(path: str | os.PathLike) -> Iterator[None]:
+    """A context in which this process alone writes `path`; it does not wait.
+
+    The kernel drops the lock when its holder dies, however that happens. Two hidden files hold it
+    and the holder's name: `.lock` and `.lock.holder` in a folder, `.NAME.lock` and
+    `.NAME.lock.holder` beside a file NAME.
+
+    Args:
+      path: a folder, which exists, or a file, which need not.
+
+    Raises:
+      UserError: another process writes it; names its number and its host.
+    """
+    place = pathlib.Path(path).resolve()  # a link stands for what it leads to
+    file = place / ".lock" if place.is_dir() else place.with_name(f".{place.name}.lock")
+    holder = file.with_name(f"{file.name}.holder")
+    try:
+        held = filelock.FileLock(file).acquire(timeout=0)
+    except filelock.Timeout:
+        name = holder.read_text() if holder.exists() else "another process"
+        raise UserError(
+            f"{path} is being written by {name}. Wait until it has ended or stop it, or choose "
+            "another place to write to."
+        ) from None
+    with held:
+        write_atomically(holder, f"process {os.getpid()} on host {socket.gethostname()}")
+        try:
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
 
 
 class Leases:

@@ -4,13 +4,24 @@
 
 import hashlib
 import json
+import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from mto_jax.errors import UserError
-from mto_jax.files import Leases, Store, digest, file_digest, lock, read_record, write_record
+from mto_jax.files import (
+    Leases,
+    Store,
+    digest,
+    file_digest,
+    lock,
+    only_writer,
+    read_record,
+    write_record,
+)
 
 HOLD = """
 import sys, time
@@ -108,6 +119,48 @@ def test_a_lock_has_one_holder(tmp_path):
             [sys.executable, "-c", code, tmp_path / ".lock"], capture_output=True
         )
         assert b"Timeout" in child.stderr
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path, kind):
+    path, link = tmp_path / "run", tmp_path / "link"
+    if kind == "folder":
+        path.mkdir()
+    link.symlink_to(path)
+    code = """
+import sys
+from mto_jax.errors import UserError
+from mto_jax.files import only_writer
+try:
+    with only_writer(sys.argv[1]):
+        print("written")
+except UserError as error:
+    print(error)
+"""
+
+    def second(place):
+        command = [sys.executable, "-c", code, str(place)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    with only_writer(path):
+        for place in (path, link):
+            refusal = f"{place} is being written by process {os.getpid()} on host"
+            assert second(place).startswith(f"{refusal} {socket.gethostname()}. ")
+    assert second(path) == "written\n"
+
+
+def test_the_lock_of_a_killed_writer_is_free(tmp_path):
+    code = """
+import os, sys
+from mto_jax.files import only_writer
+with only_writer(sys.argv[1]):
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert (tmp_path / ".lock.holder").exists()
+    with only_writer(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".lock.holder").read_text()
+    assert names(tmp_path) == [".lock"]
 
 
 def test_a_value_is_computed_once_for_each_identity(tmp_path):
