@@ -3,11 +3,13 @@
 """Uncertainty of scores: bootstrap intervals and the paired bootstrap comparison of two systems.
 
 Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7, 1979; for the
-comparison, Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004.
+comparison, Koehn, "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004;
+for several levels, Owen and Eckles, "Bootstrapping data arrays of arbitrary order", Annals of
+Applied Statistics 6, 2012.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,6 +131,85 @@ def compare(
     return result
 
 
+def hierarchical_interval(
+    values: np.ndarray,
+    levels: Sequence[str],
+    *,
+    nested: Mapping[str, str | Sequence[str]] | None = None,
+    finish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Returns a mean over several levels and the interval that comes of resampling each of them.
+
+    A resample draws the members of every level with replacement; a value counts as often as all its
+    members together were drawn. Means are taken from the last level to the first, so every relation
+    counts the same however many heads it has. With two or three members a level's part of the
+    interval is somewhat too narrow; a level of a single member adds nothing.
+
+        hierarchical_interval(
+            gain_RxPxSxN,  # of relations, pre-training seeds, tuning seeds, heads
+            ("relation", "pre-training", "seed", "head"),
+            nested={"head": "relation"},
+        )
+
+    Args:
+      values: floats, an axis a level; NaN where there is no value, such as behind the last head of
+        a relation that has fewer. For a contrast, the differences of paired values.
+      levels: the name of each axis, the outermost first.
+      nested: level -> the earlier level, or levels, that its members belong to: they are drawn
+        apart for each member of those. A level that is not named is crossed with all others: they
+        share its draw, as when each tuning seed was used with every relation.
+      finish: for metrics that are no means of examples: `finish(sums, count)` makes the value from
+        the sums over the last level [..., K] and the number of its members [...]; then `values` has
+        one more axis, [..., N, K], and no NaN.
+
+    Raises:
+      ValueError: names and axes do not fit, a level is nested in one that is not before it, or
+        there is no value at all.
+    """
+    parents = {
+        level: {outer} if isinstance(outer, str) else {*outer}
+        for level, outer in (nested or {}).items()
+    }
+    if values.ndim != len(levels) + (finish is not None) or len({*levels}) < len(levels):
+        raise ValueError(f"The levels {tuple(levels)} do not name the axes of {values.shape}.")
+    for level, outer in parents.items():
+        if level not in levels or not outer <= {*levels[: levels.index(level)]}:
+            raise ValueError(f"{level!r} is nested in {outer}, not all before it in {levels}.")
+    known = np.ones(values.shape[:-1], bool) if finish else ~np.isnan(values)
+    if not known.any():
+        raise ValueError("There are no values to take the mean of.")
+    filled = values if finish else np.where(known, values, 0.0)
+    random = np.random.default_rng(seed)
+    counts = [
+        _counts_of_level(
+            known, axis, [levels.index(outer) for outer in parents.get(level, ())], samples, random
+        )
+        for axis, level in enumerate(levels)
+    ]
+
+    def means(counts: Sequence[np.ndarray]) -> np.ndarray:
+        mean, weight = filled, known
+        for axis in reversed(range(len(levels))):
+            weight = counts[axis] * weight
+            count = weight.sum(axis=-1)
+            if finish and axis == len(levels) - 1:
+                mean = finish(np.einsum("...nk,...n->...k", mean, weight), count)
+            else:
+                mean = (weight * mean).sum(axis=-1) / np.maximum(count, 1)
+            weight = count > 0
+        return np.where(weight, mean, np.nan)
+
+    whole = means([np.ones((1,) * (axis + 2)) for axis in range(len(levels))])
+    rows = max(1, _COUNTS_AT_ONCE // values.size)
+    resampled = np.concatenate(
+        [means([c[start : start + rows] for c in counts]) for start in range(0, samples, rows)]
+    )
+    return Interval(float(whole[0]), *_bounds(resampled[~np.isnan(resampled)], confidence))
+
+
 def _resampled(metrics: Sequence[Statistics], samples: int, seed: int) -> dict[str, np.ndarray]:
     """Returns the metric values [samples] by name."""
     num_examples = metrics[0].values_NxK.shape[0]
@@ -150,6 +231,28 @@ def _counts(num_examples: int, samples: int, seed: int) -> Iterator[np.ndarray]:
         drawn += num_examples * np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * num_examples)
         yield counts.reshape(size, num_examples)
+
+
+def _counts_of_level(
+    known: np.ndarray, axis: int, outer: Sequence[int], samples: int, random: np.random.Generator
+) -> np.ndarray:
+    """Returns how often each member of a level is drawn, float [samples, ..., its members].
+
+    The axes before the last are those of the earlier levels, of length 1 where it is crossed.
+
+    Args:
+      known: where there are values, by all levels.
+      axis: the level.
+      outer: the levels that it is nested in.
+    """
+    others = tuple(i for i in range(known.ndim) if i != axis and i not in outer)
+    there = known.any(axis=others, keepdims=True)
+    there = there.reshape(there.shape[: axis + 1])
+    counts = np.zeros((samples, *there.shape))
+    for place in np.ndindex(there.shape[:-1]):
+        if size := there[place].sum():
+            counts[(slice(None), *place)] = random.multinomial(size, there[place] / size, samples)
+    return counts
 
 
 def _bounds(values: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -119,3 +119,88 @@ def test_different_examples_cannot_be_paired():
     a, b = (statistics.mean({"x": np.zeros(n)}) for n in (3, 4))
     with pytest.raises(ValueError, match="same examples"):
         statistics.compare(a, b)
+
+
+# ---- Several levels ----------------------------------------------------------------------------
+
+
+def test_interval_over_crossed_levels_covers_the_spread_of_both():
+    """Seeds and heads with effects of their own: the variance of the mean is the sum of both
+    levels' (and the noise's), whereas resampling heads alone sees theirs only."""
+    rng = np.random.default_rng(0)
+    S, N = 20, 60
+    values = rng.normal(0, 1.0, (S, 1)) + rng.normal(0, 1.0, (1, N)) + rng.normal(0, 0.1, (S, N))
+    interval = statistics.hierarchical_interval(values, ("seed", "head"), samples=4000)
+    variance = values.mean(axis=1).var() / S + values.mean(axis=0).var() / N
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.08)
+    heads_only = statistics.bootstrap(statistics.mean({"x": values.mean(axis=0)}))["x"]
+    assert heads_only.high - heads_only.low < 0.7 * (interval.high - interval.low)
+
+
+def test_one_level_is_the_plain_bootstrap():
+    values = np.random.default_rng(1).exponential(size=200)
+    plain = statistics.bootstrap(statistics.mean({"x": values}), samples=4000)["x"]
+    several = statistics.hierarchical_interval(values, ["head"], samples=4000)
+    assert several.value == pytest.approx(plain.value)
+    width = plain.high - plain.low
+    assert (several.low, several.high) == pytest.approx((plain.low, plain.high), abs=0.06 * width)
+
+
+def test_members_of_an_outer_level_count_the_same_whatever_they_hold():
+    values = np.full((2, 1, 4), np.nan)
+    values[0, 0] = 1.0
+    values[1, 0, :1] = 3.0  # a relation with a single head
+    interval = statistics.hierarchical_interval(
+        values, ("relation", "seed", "head"), nested={"head": "relation"}
+    )
+    assert (interval.value, interval.low, interval.high) == (2.0, 1.0, 3.0)
+
+
+def test_nested_members_are_drawn_apart_and_crossed_ones_together():
+    """Each of 40 relations has the same 25 values: draws of their own average out over relations,
+    a shared draw does not."""
+    head_N = np.random.default_rng(2).normal(size=25)
+    values = np.tile(head_N, (40, 1))
+    half = 1.96 * head_N.std() / np.sqrt(25)
+    levels = ("relation", "head")
+    crossed = statistics.hierarchical_interval(values, levels)
+    assert (crossed.high - crossed.low) / 2 == pytest.approx(half, rel=0.1)
+    nested = statistics.hierarchical_interval(values, levels, nested={"head": "relation"})
+    # A relation that is drawn twice comes with the same heads.
+    assert (nested.high - nested.low) / 2 == pytest.approx(half * np.sqrt(2 / 40), rel=0.1)
+
+
+def test_metric_that_is_no_mean_is_finished_per_member_of_the_outer_levels():
+    rng = np.random.default_rng(3)
+    parts_SxNx2 = rng.random((3, 30, 2))
+
+    def finish(sums, count):
+        assert sums.shape[:-1] == np.shape(count)
+        return sums[..., 0] / sums[..., 1]
+
+    interval = statistics.hierarchical_interval(
+        parts_SxNx2, ("seed", "head"), finish=finish, samples=200
+    )
+    sums_Sx2 = parts_SxNx2.sum(axis=1)
+    assert interval.value == pytest.approx((sums_Sx2[:, 0] / sums_Sx2[:, 1]).mean())
+    assert interval.low < interval.value < interval.high
+
+
+@pytest.mark.parametrize(
+    "shape, levels, nested",
+    [
+        ((2, 3), ("seed",), {}),
+        ((2, 3), ("head", "head"), {}),
+        ((2, 3), ("head", "relation"), {"head": "relation"}),
+        ((2, 3), ("relation", "head"), {"heads": "relation"}),
+    ],
+)
+def test_levels_that_do_not_fit(shape, levels, nested):
+    with pytest.raises(ValueError, match="levels|nested"):
+        statistics.hierarchical_interval(np.zeros(shape), levels, nested=nested)
+
+
+def test_no_values_have_no_mean():
+    with pytest.raises(ValueError, match="no values"):
+        statistics.hierarchical_interval(np.full((2, 2), np.nan), ("seed", "head"))
