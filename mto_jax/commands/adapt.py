@@ -5,8 +5,11 @@
     mto adapt --gin_file=runs/adapt.gin --gin.CORPUS=wordnet_glosses --gin.OBJECTIVE=mixed \\
       --gin.INITIAL_CHECKPOINT_PATH=runs/base --gin.MODEL_DIR=runs/mixed
 
-The pairs and a report of what was kept and dropped are in MODEL_DIR/adaptation; the training is
-that of `mto train`. The same command, run again, resumes where it stopped.
+    mto adapt --gin_file=runs/adapt.gin --gin_file=mappings/expert.gin --gin.TASK=atomic_xIntent ...
+
+adapts under the objective that the mapping has for a task; an OBJECTIVE beside it wins. The pairs
+and a report of what was kept and dropped are in MODEL_DIR/adaptation; the training is that of
+`mto train`. The same command, run again, resumes where it stopped.
 """
 
 import dataclasses
@@ -28,7 +31,7 @@ from mto_jax.checkpoints import Checkpoint
 from mto_jax.commands import train as training
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import digest, write_json
-from mto_jax.text2text.objectives import pair_objectives
+from mto_jax.text2text import mapping
 from mto_jax.training.performance import use_compilation_cache
 
 NAME = "adaptation"  # of the tasks: adaptation_lm, adaptation_mixed, ...
@@ -39,8 +42,9 @@ def adapt(
     *,
     model_dir: str,
     initial_checkpoint_path: str,
-    objective: str,
     pairs: PairConfig,
+    objective: str | None = None,
+    task: str | None = None,
     batch_size: int = 16,
     epochs: int = 3,
     train_steps: int | None = None,
@@ -57,9 +61,10 @@ def adapt(
       model_dir: the run directory.
       initial_checkpoint_path: run directory or step folder of the model to adapt, or any other
         checkpoint (`checkpoints.open`); splitter and classifier start from it too.
-      objective: one of `objectives.pair_objectives`, or "none": nothing is trained, the base
-        checkpoint is the result.
       pairs: how sentences become pairs.
+      objective: one of `objectives.pair_objectives`, or "none": nothing is trained, the base
+        checkpoint is the result. None takes that of `task`.
+      task: a task of the mapping (`mapping.tasks`), for its objective.
       batch_size: pairs (and replayed examples) of a batch; every example has a row of its own.
       epochs: times that every pair is seen.
       train_steps: steps instead of epochs.
@@ -69,12 +74,10 @@ def adapt(
         objective alone may share one.
 
     Raises:
-      UserError: an unknown objective, replay with the objective "none", a MODEL_DIR of another
-        adaptation, or what `make.ensure` and `train` find wrong.
+      UserError: no objective or an unknown one, replay with the objective "none", a MODEL_DIR of
+        another adaptation, or what `make.ensure` and `train` find wrong.
     """
-    objective = objective.lower()
-    if objective not in ("none", *pair_objectives()):
-        raise unknown("adaptation objective", objective, ["none", *pair_objectives()])
+    objective = _objective(objective, task)
     if objective == "none" and replay is not None:
         raise UserError(
             f"The objective 'none' trains nothing, so there is nothing to mix with {replay!r}: "
@@ -115,6 +118,25 @@ def adapt(
             gin.bind_parameter(name, value)
     print(f"{count} pairs to train on: {steps} steps of {batch_size} examples", flush=True)
     return gin.get_configurable(training.train)()  # with what is bound now
+
+
+def _objective(given: str | None, task: str | None) -> str:
+    """The objective that is given, else the mapping's for the task.
+
+    Raises:
+      UserError: neither is given, or one is unknown.
+    """
+    if given is None and task is None:
+        raise UserError(
+            "Nothing says which objective to adapt under: pass --gin.OBJECTIVE=..., one of "
+            f"{', '.join(mapping.objectives())}, or --gin.TASK=... and the --gin_file of a mapping."
+        )
+    objective = mapping.choice_of(task).objective if given is None else given.lower()
+    if objective not in mapping.objectives():
+        raise unknown("adaptation objective", objective, mapping.objectives())
+    if given is None:
+        print(f"objective {objective}, of {task} in the mapping")
+    return objective
 
 
 def _pairs(config: PairConfig, folder: pathlib.Path, base: Checkpoint) -> pathlib.Path:

@@ -29,7 +29,7 @@ from mto_jax.text2text.templates import TEMPLATES, Template
 # What the tuning starts from -> the cells of gin/tables/quickstart.gin.
 STARTS: Mapping[str, Where] = {
     "pre-trained": {"method": "fine_tune", "objective": "none"},
-    "adapted": {"method": "fine_tune", "objective": "mixed"},
+    "adapted": {"method": "fine_tune", "objective": "matched"},
     "frozen": {"method": "frozen"},
     "prompt-tuned, frozen": {"method": "prompt_tune"},
 }
@@ -54,8 +54,9 @@ def quickstart(output_dir: str = "runs/quickstart") -> Results:
     start = {"INITIAL_CHECKPOINT_PATH": model, "OUTPUT_DIR": str(folder / "match")}
     matched = {**start, "TASKS": TASKS, "match.scores": ["expert", "ranks", "probe"]}
     stage("match", "runs/demo_match.gin", matched, match.match)
+    decided = str(folder / "match" / "mapping.gin")
     gin.clear_config()
-    config.load([str(folder / "match" / "mapping.gin")])
+    config.load([decided])
     aligned = {task: TEMPLATES[mapping.choice_of(task).template] for task in TASKS}
 
     out, shown = folder / "grid", tables(aligned)
@@ -66,7 +67,7 @@ def quickstart(output_dir: str = "runs/quickstart") -> Results:
         grid, runner = (gin.get_configurable(name)() for name in ("Grid", "FewShot"))
         return run_grid(grid, runner, str(out), tables=shown, figures=[bars])
 
-    results = stage("tables", "tables/quickstart.gin", places, run)
+    results = stage("tables", "tables/quickstart.gin", places, run, decided)
     texts = [(out / "tables" / f"{table.name}.md").read_text() for table in shown]
     write_atomically(folder / "table.md", "\n".join(texts))
     write_atomically(folder / "figure.png", (out / "figures" / "bars.png").read_bytes())
@@ -74,12 +75,14 @@ def quickstart(output_dir: str = "runs/quickstart") -> Results:
     return results
 
 
-def stage(verb: str, gin_file: str, macros: Mapping, run: Callable):
+def stage(verb: str, gin_file: str, macros: Mapping, run: Callable, *more: str):
     """Print `mto VERB --gin_file=... --gin.MACRO=...` and run it in this process."""
-    flags = [f"--gin_file={gin_file}", *(f"--gin.{name}={v}" for name, v in macros.items())]
+    files = [gin_file, *more]
+    flags = [f"--gin_file={file}" for file in files]
+    flags += [f"--gin.{name}={value}" for name, value in macros.items()]
     print(f"\n$ mto {verb} {shlex.join(flags)}", flush=True)
     gin.clear_config()
-    config.load([gin_file], [f"{name} = {value!r}" for name, value in macros.items()])
+    config.load(files, [f"{name} = {value!r}" for name, value in macros.items()])
     return run()
 
 

@@ -31,7 +31,7 @@ class Cell:
 
     Attributes:
       model: a name that the runner knows.
-      objective: of the adaptation; "none" for the model as it is.
+      objective: of the adaptation; "none" for the model as it is, "matched" for the mapping's.
       template: the paper's name.
       task: name of the data set, without a template.
       shots: training heads; None takes all.

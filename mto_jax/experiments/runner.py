@@ -43,8 +43,7 @@ from mto_jax.models import flops, t5
 from mto_jax.models.adapters import NONE, Adapters, Method, PromptTuning
 from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.models.t5 import T5
-from mto_jax.text2text import few_shot, records
-from mto_jax.text2text.objectives import pair_objectives
+from mto_jax.text2text import few_shot, mapping, records
 from mto_jax.text2text.task import Example, tokenise
 from mto_jax.text2text.templates import TEMPLATES, reference_texts
 from mto_jax.text2text.vocabulary import Vocabulary
@@ -57,6 +56,7 @@ from mto_jax.training.performance import measured_flops, use_compilation_cache
 ADAPTER_METHODS = ("prompt_tune", "adapter_tune")
 UNTRAINED = ("constant", "frozen")  # "constant": the best answer that is the same for all heads
 CELL_METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
+MATCHED = "matched"  # an objective: what the mapping (`mapping.tasks`) has for the cell's task
 DEV_LOSS = "dev_loss"  # the metric; per target token
 
 
@@ -94,7 +94,7 @@ class FewShot:
       references: most references of a dev or test head.
       test_split: "test" for what is published, "validation" for choices.
       adaptation: gin files of `mto adapt` that make the adapted models; needed where an objective
-        is not "none".
+        is not "none". The objective "matched" is that of the mapping for each task.
       module: user module(s) that register tasks, comma-separated.
       adapters_dir: a folder in which each adapter gets a folder called after its cell; None means
         one in `stages_dir`, with a digest behind the names.
@@ -130,7 +130,7 @@ class FewShot:
         """The names that exist, by axis."""
         return {
             "model": tuple(self.models),
-            "objective": ("none", *pair_objectives()),
+            "objective": (MATCHED, *mapping.objectives()),
             "template": tuple(TEMPLATES),
             "method": CELL_METHODS,
             "adapter": ("none", *self.adapters),
@@ -183,8 +183,10 @@ class FewShot:
             "lengths": dict(self.task_feature_lengths),
             "metrics": metric_names(self._of(cell).task),
         }
-        if cell.objective != "none":
+        if self._objective(cell) != "none":
             settings["adaptation"] = self._adaptation_digest()
+        if cell.objective == MATCHED:
+            settings["matched"] = self._objective(cell)
         if cell.method not in UNTRAINED:
             settings["tails"] = self.tails
         if cell.method == "fine_tune":
@@ -199,13 +201,14 @@ class FewShot:
     def groups(self, cells: Sequence[Cell]) -> Sequence[Sequence[Cell]]:
         """Cells of one model and shape follow each other; adapters that still have to train on one
         model are together."""
-        cells = sorted(cells, key=lambda c: (c.model, c.objective, c.method, c.task, c.template))
+        objective = self._objective
+        cells = sorted(cells, key=lambda c: (c.model, objective(c), c.method, c.task, c.template))
         alone, cohorts = [], {}
         for cell in cells:
             if cell.method not in ADAPTER_METHODS or peft.is_adapter(self._folder(cell)):
                 alone.append([cell])
             else:
-                shared = (cell.model, cell.objective, repr(self._adapters(cell)))
+                shared = (cell.model, objective(cell), repr(self._adapters(cell)))
                 cohorts.setdefault(shared, []).append(cell)
         return [
             *alone,
@@ -222,7 +225,7 @@ class FewShot:
         if first.method == "constant":
             yield first, self._constant(first)
             return
-        model = self._model(first.model, first.objective)
+        model = self._model(first.model, self._objective(first))
         if first.method in ADAPTER_METHODS:
             self._train_adapters(model, group, progress)
             for cell in group:
@@ -238,7 +241,7 @@ class FewShot:
         """The work that the cells need, by FLOPs and the device's speed, a rough guess."""
         rate = measured_flops()
         stages = []
-        for name, objective in sorted({(c.model, c.objective) for c in cells}):
+        for name, objective in sorted({(c.model, self._objective(c)) for c in cells}):
             if objective != "none" and not self._adapted_folder(name, objective).exists():
                 _, parameters = t5.abstract(self._base(name).checkpoint.config)
                 size = sum(4 * leaf.size for leaf in jax.tree.leaves(parameters))
@@ -366,8 +369,8 @@ class FewShot:
         base = self._base(cells[0].model)
         fingerprint = peft.one_fingerprint(state.fingerprints(by_name))
         path = self.models[cells[0].model]
-        if cells[0].objective != "none":
-            path = str(self._adapted_folder(cells[0].model, cells[0].objective))
+        if (objective := self._objective(cells[0])) != "none":
+            path = str(self._adapted_folder(cells[0].model, objective))
         about = {
             "vocabulary": base.vocabulary.digest,
             "base": {"path": path, "fingerprint": fingerprint},
@@ -472,6 +475,13 @@ class FewShot:
             )
             self._data.update(data)
 
+    @staticmethod
+    def _objective(cell: Cell) -> str:
+        """The objective under which the cell's model is adapted."""
+        return (
+            mapping.choice_of(cell.task).objective if cell.objective == MATCHED else cell.objective
+        )
+
     def _model(self, name: str, objective: str) -> T5:
         """The model that cells start from; the last one is kept."""
         if (name, objective) not in self._loaded:
@@ -556,9 +566,9 @@ class FewShot:
                 f"The method {cell.method!r} trains on the heads of the axis 'shots', which is 0: "
                 'only the methods "frozen" and "constant" go without.'
             )
-        if cell.objective != "none" and not self.adaptation:
+        if (objective := self._objective(cell)) != "none" and not self.adaptation:
             raise UserError(
-                f"The objective {cell.objective!r} needs a model adapted under it: bind "
+                f"The objective {objective!r} needs a model adapted under it: bind "
                 "FewShot.adaptation to the gin files of `mto adapt` that make one, such as "
                 "['runs/adapt.gin']."
             )

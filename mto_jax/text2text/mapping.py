@@ -7,7 +7,7 @@
 
 A person writes it (gin/mappings/expert.gin), or `mto match` does. Whatever takes the name of a task
 then takes the bare name too: MIXTURE_OR_TASK_NAME = "atomic_xIntent" means
-"atomic_xIntent_prompting".
+"atomic_xIntent_prompting", and `mto adapt` with TASK = "atomic_xIntent" adapts under "lm".
 """
 
 import collections.abc
@@ -16,15 +16,20 @@ from typing import NamedTuple
 import gin
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.text2text.objectives import OBJECTIVES
+from mto_jax.text2text.objectives import pair_objectives
 from mto_jax.text2text.templates import TEMPLATES
 
 
 class Choice(NamedTuple):
-    """The objective and the template of a task."""
+    """The objective of the adaptation ("none" for none) and the template of a task."""
 
     objective: str
     template: str
+
+
+def objectives() -> list[str]:
+    """The objectives that a model can be adapted under, and "none"."""
+    return ["none", *pair_objectives()]
 
 
 @gin.configurable
@@ -44,8 +49,8 @@ def mapping(
                 'such as ("denoising", "MaskedPrompting").'
             )
         objective, template = choice
-        if objective not in OBJECTIVES:
-            raise unknown(f"objective (mapping.tasks[{task!r}])", str(objective), OBJECTIVES)
+        if objective not in objectives():
+            raise unknown(f"objective (mapping.tasks[{task!r}])", str(objective), objectives())
         if template not in TEMPLATES:
             raise unknown(f"template (mapping.tasks[{task!r}])", str(template), TEMPLATES)
         choices[task] = Choice(objective, template)
@@ -56,9 +61,14 @@ def choice_of(task: str) -> Choice:
     """Objective and template of a task.
 
     Raises:
-      UserError: the mapping does not name the task.
+      UserError: there is no mapping, or it does not name the task.
     """
     choices = mapping()
+    if not choices:
+        raise UserError(
+            f"What {task!r} wants is not known: there is no mapping (mapping.tasks). Give "
+            "--gin_file=mappings/expert.gin, or the mapping.gin that `mto match` wrote."
+        )
     if task not in choices:
         raise unknown("task in the mapping (mapping.tasks) called", task, choices)
     return choices[task]

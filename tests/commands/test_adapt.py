@@ -13,7 +13,11 @@ from mto_jax.checkpoints import runs
 from mto_jax.commands import adapt as adapting
 from mto_jax.commands.convert import convert
 from mto_jax.errors import UserError
+from mto_jax.matching import outputs
+from mto_jax.matching.decide import Decision
+from mto_jax.matching.verdict import MASK_FILLING, Verdict
 from mto_jax.text2text import vocabulary
+from mto_jax.text2text.mapping import Choice
 from tests import tiny
 
 MACROS = {
@@ -40,7 +44,7 @@ def base(tmp_path_factory):
 def adapt(base, tmp_path):
     """Runs `mto adapt --gin_file=runs/adapt.gin` with macros and bindings changed."""
 
-    def run(**changes):
+    def run(files=(), **changes):
         values = {
             **MACROS,
             "INITIAL_CHECKPOINT_PATH": str(base),
@@ -52,7 +56,7 @@ def adapt(base, tmp_path):
         }
         gin_lines = [f"{name} = {value!r}" for name, value in values.items()]
         adapting.gin.clear_config()
-        config.load(["runs/adapt.gin"], gin_lines)
+        config.load(["runs/adapt.gin", *files], gin_lines)
         return adapting.adapt()
 
     return run
@@ -106,9 +110,34 @@ def test_none_is_the_base_itself(adapt, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_mapping_says_the_objective_unless_one_is_given(adapt, tmp_path, capsys):
+    """A mapping that `mto match` writes decides what `mto adapt` trains."""
+    by = Verdict("demo_xIntent", "probe", 0.1, 0.05, 0.2, 0.0, MASK_FILLING)
+    for objective, given, trained in (
+        ("lm", None, "lm"),
+        ("denoising", None, "denoising"),
+        ("denoising", "lm", "lm"),
+    ):
+        decision = Decision(Choice(objective, "Prompting"), by)
+        written = tmp_path / "mapping.gin"
+        written.write_text(outputs.mapping_gin({"demo_xIntent": decision}, "a model"))
+        run = str(tmp_path / f"run-{objective}-{given}")
+        changes = {"TASK": "demo_xIntent", "OBJECTIVE": given, "MODEL_DIR": run, "TRAIN_STEPS": 1}
+        metrics = adapt(**changes, files=[str(written)])
+        assert f"dev/adaptation_{trained}/loss" in metrics
+    assert "objective denoising, of demo_xIntent in the mapping" in capsys.readouterr().out
+    (tmp_path / "mapping.gin").write_text('mapping.tasks = {"demo_xIntent": ("lmm", "Prompting")}')
+    with pytest.raises(UserError, match=r"objective \(mapping.tasks\['demo_xIntent'\]\)"):
+        adapt(OBJECTIVE=None, TASK="demo_xIntent", files=[str(written)])
+    with pytest.raises(UserError, match="Did you mean 'demo_xIntent'"):
+        adapt(OBJECTIVE=None, TASK="demo_xIntnt", files=["mappings/expert.gin"])
+
+
 @pytest.mark.parametrize(
     "changes, told",
     [
+        ({"OBJECTIVE": None}, "pass --gin.OBJECTIVE=..., one of none, "),
+        ({"OBJECTIVE": None, "TASK": "demo_xIntent"}, "there is no mapping"),
         ({"OBJECTIVE": "denoissing"}, "Did you mean 'denoising'"),
         ({"OBJECTIVE": "none", "REPLAY": "demo_span_corruption"}, "nothing to mix"),
         ({"METHOD": "phrase"}, "Did you mean 'phrases'"),

@@ -184,6 +184,23 @@ def test_a_failed_adaptation_says_why(runner):
         results(runner, [lost])
 
 
+def test_matched_is_the_objective_of_the_mapping(runner):
+    matched = cell("Mapping", objective="matched")
+    with pytest.raises(UserError, match="there is no mapping"):
+        runner.check([matched])
+    runner = dataclasses.replace(runner, adaptation=["runs/adapt.gin"])
+    settings = []
+    for objective in ("lm", "denoising", "none"):
+        gin.bind_parameter("mapping.tasks", {"uses": (objective, "Mapping")})
+        runner.check([matched])
+        settings.append(runner.settings(matched))
+        adapted = [stage.name for stage in runner.stages([matched]) if "adapt" in stage.name]
+        assert adapted == [f"adapt tiny, {objective} (time not known)"] * (objective != "none")
+    assert len({*map(str, settings)}) == 3
+    ((_, result),) = runner.run([matched], lambda *report: None)
+    assert result["values"] == results(runner, [cell("Mapping")])[cell("Mapping")]["values"]
+
+
 def test_metrics_are_those_of_the_task(runner):
     judged = cell("Prompting", "frozen", task="sentences", shots=0)
     runner.check([judged])
