@@ -35,6 +35,12 @@ def check_vocabulary(model: T5Config, adapters: Adapters, vocabulary: Vocabulary
             f"is {model.vocab_size}. Set T5Config.vocab_size = {vocabulary.padded_size}, or "
             "VOCABULARY to the one that belongs to the model."
         )
+    if model.eos_id != vocabulary.eos_id:
+        raise UserError(
+            f"The model ends its outputs with token {model.eos_id} (T5Config.eos_id), but the "
+            f"vocabulary {vocabulary.path} ends texts with {vocabulary.eos_id}: trained on them, "
+            "the model would not stop. Set T5Config.eos_id to the vocabulary's to teach it that."
+        )
 
 
 def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
@@ -54,6 +60,8 @@ def check_identity(folder: pathlib.Path, identity: Mapping[str, Any]) -> None:
         recorded["adapters"] = json.loads(
             json.dumps(Adapters.from_dict(recorded["adapters"]).as_dict())
         )
+    # Fields that were added since have their default in older records.
+    recorded["model"] = dataclasses.asdict(T5Config.from_dict(recorded.get("model", {})))
     here = json.loads(json.dumps(identity))
     different = [
         f"{part}.{field} is {recorded.get(part, {}).get(field)!r} there and {value!r} now"

@@ -21,7 +21,7 @@ from mto_jax.models.config import T5Config
 _IDENTITY = (
     *("d_model", "d_kv", "num_heads", "d_ff", "num_encoder_layers", "num_decoder_layers"),
     *("num_buckets", "max_distance", "relative_bias_per_layer", "mlp", "tie_embeddings"),
-    "norm_epsilon",
+    *("norm_epsilon", "decoder_start_id", "pad_id", "eos_id"),
 )
 
 # (pattern, replacement) as in T5X: see `Contents.assign`.

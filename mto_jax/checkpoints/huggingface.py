@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of Hugging Face: config.json with safetensors (or PyTorch's pickles), in and out."""
 
-import json
 import math
 import os
 import pathlib
@@ -15,6 +14,7 @@ import numpy as np
 
 from mto_jax.checkpoints import parameter_names, safetensors
 from mto_jax.checkpoints.contents import File
+from mto_jax.checkpoints.foreign_fields import Fields, read_object
 from mto_jax.checkpoints.lazy import Tensor
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import write_json
@@ -37,6 +37,48 @@ _FIELDS = {
     "feed_forward_proj": "mlp",
     "dropout_rate": "dropout_rate",
     "layer_norm_epsilon": "norm_epsilon",
+}
+_IDS = {
+    "decoder_start_token_id": "decoder_start_id",
+    "pad_token_id": "pad_id",
+    "eos_token_id": "eos_id",
+}
+_ACTIVATIONS = {"relu": "relu", "gated-gelu": "gelu_new", "gated-silu": "silu"}
+_CONFIG = Fields(
+    understood=(
+        *(*_FIELDS, *_IDS, "model_type", "architectures", "transformers_version", "vocab_size"),
+        *("tie_word_embeddings", "scale_decoder_outputs", "is_gated_act", "dense_act_fn"),
+    ),
+    ignored=(
+        *("_name_or_path", "_commit_hash", "_attn_implementation", "_attn_implementation_internal"),
+        *("attn_implementation", "bos_token_id", "classifier_dropout", "dtype", "torch_dtype"),
+        *("id2label", "label2id", "initializer_factor", "model_max_length", "n_positions"),
+        *("num_labels", "output_past", "problem_type", "return_dict", "task_specific_params"),
+        *("tokenizer_class", "unk_token_id", "use_cache", "_from_model_config", "gradient_scale"),
+        *("gradient_checkpointing", "num_hidden_layers", "hidden_size", "head_dim"),
+        *("num_attention_heads",),
+    ),
+    only={
+        "is_encoder_decoder": (True, None),
+        "is_decoder": (False, None),
+        "tie_encoder_decoder": (False, None),
+        "add_cross_attention": (False, True, None),
+        "pruned_heads": ({}, None),
+        "quantization_config": (None,),
+        "auto_map": (None, {}),
+    },
+)
+_GENERATION = Fields(
+    understood=tuple(_IDS),
+    ignored=("_from_model_config", "bos_token_id", "transformers_version", "use_cache"),
+    only={},
+)
+# Classes of Transformers that are not an encoder-decoder with a language model's head.
+_OTHER_MODELS = {
+    "EncoderModel": "an encoder without a decoder",
+    "ForSequenceClassification": "a classifier of texts",
+    "ForTokenClassification": "a classifier of tokens",
+    "ForQuestionAnswering": "a reader that marks answers in a text",
 }
 _EMBEDDING = "shared.weight"
 _HEAD = "lm_head.weight"
@@ -67,9 +109,13 @@ def read(path: str | os.PathLike, *, allow_pickle: bool = False) -> tuple[File, 
       UserError: no T5, files missing or damaged, or only pickles and these are not allowed.
     """
     folder = pathlib.Path(path)
-    settings = _read_json(folder / "config.json")
+    settings = read_object(folder / "config.json")
+    notes = _CONFIG.check(settings, str(folder / "config.json"))
+    _check_kind(folder, settings)
+    ids = _ids(folder, settings, notes)
     tensors, kind = _tensors(folder, allow_pickle)
-    left, notes = {}, []
+    tensors = {name: t.finite(f"{folder}: the tensor {name}") for name, t in tensors.items()}
+    left = {}
     if _EMBEDDING not in tensors:
         spare = next((name for name in (*_COPIES, _HEAD) if name in tensors), None)
         if spare is not None and (spare != _HEAD or _ties(settings)):
@@ -77,26 +123,82 @@ def read(path: str | os.PathLike, *, allow_pickle: bool = False) -> tuple[File, 
             notes.append(f"{spare} is the embedding")
     for name in list(tensors):
         if name in _COPIES:
+            if not _equal(tensors[name], tensors[_EMBEDDING]):
+                raise UserError(
+                    f"{folder}: the tensor {name} has other values than {_EMBEDDING}. A model "
+                    "here has a single embedding, of the encoder's and of the decoder's tokens."
+                )
             left[name] = "copy of the embedding"
             del tensors[name]
         elif _UNUSED.fullmatch(name):
             left[name] = "never used by the model"
             del tensors[name]
     tied = _settle_head(settings, tensors, left, notes)
-    config = _config(folder, settings, tensors, tied)
+    config = _config(folder, settings, tensors, {**ids, "tie_embeddings": tied})
     file = File(str(folder), kind, "hf", tensors, left, notes)
     return file, config
 
 
-def _config(
-    folder: pathlib.Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor], tied: bool
-) -> T5Config:
-    model_type = settings.get("model_type", "t5")
+def _check_kind(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
+    """Raises a UserError that says what the model is, unless it is a T5 as this program has it."""
+    path, model_type = folder / "config.json", settings.get("model_type", "t5")
     if model_type not in MODEL_TYPES:
         raise UserError(
-            f"{folder / 'config.json'} is of a model of type {model_type!r}; this program reads "
+            f"{path}: model_type is {model_type!r}; this program reads "
             f"{', '.join(MODEL_TYPES)} (T5 1.0 and 1.1, LM-adapted, Flan-T5, mT5, umT5, ByT5, UL2)."
         )
+    for name in map(str, settings.get("architectures") or ()):
+        for ending, what in _OTHER_MODELS.items():
+            if name.endswith(ending):
+                raise UserError(
+                    f"{path}: architectures is {name}, {what}; this program reads encoder-decoders "
+                    "(T5ForConditionalGeneration)."
+                )
+    mlp = settings.get("feed_forward_proj", "relu")
+    if mlp not in _ACTIVATIONS:
+        raise unknown(f"feed_forward_proj (in {path}) here called", str(mlp), _ACTIVATIONS)
+    activation = settings.get("dense_act_fn", _ACTIVATIONS[mlp])
+    if "feed_forward_proj" in settings and activation != _ACTIVATIONS[mlp]:
+        raise UserError(
+            f"{path}: dense_act_fn is {activation!r}, which does not fit feed_forward_proj = "
+            f"{mlp!r}; expected {_ACTIVATIONS[mlp]!r}."
+        )
+
+
+def _ids(folder: pathlib.Path, settings: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The ids of start, padding and end, by our names; `notes` gets what is not used."""
+    path, generation = folder / "generation_config.json", {}
+    if path.is_file():
+        generation = read_object(path)
+        notes += _GENERATION.check(generation, str(path))
+    ids = {}
+    for theirs, ours in _IDS.items():
+        values = {
+            place: config[theirs][0] if _single(config[theirs]) else config[theirs]
+            for place, config in (("config.json", settings), (path.name, generation))
+            if config.get(theirs) is not None
+        }
+        if any(value != next(iter(values.values())) for value in values.values()):
+            said = " and ".join(f"{value!r} in {place}" for place, value in values.items())
+            raise UserError(
+                f"{folder}: {theirs} is {said}. Training would follow the first and decoding the "
+                "second: give both files the value that the model was trained with."
+            )
+        if values:
+            ids[ours] = next(iter(values.values()))
+    return {"decoder_start_id": ids.get("pad_id", 0), **ids}
+
+
+def _single(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 1
+
+
+def _config(
+    folder: pathlib.Path,
+    settings: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    given: Mapping[str, Any],
+) -> T5Config:
     fields = {ours: settings[theirs] for theirs, ours in _FIELDS.items() if theirs in settings}
     absent = [
         theirs
@@ -104,19 +206,22 @@ def _config(
         if theirs not in settings
     ]
     if absent:
-        raise UserError(f"{folder / 'config.json'} does not tell {', '.join(absent)}.")
+        raise UserError(f"{folder / 'config.json'} does not say {', '.join(absent)}.")
     if fields.get("num_decoder_layers") is None:
         fields["num_decoder_layers"] = fields["num_encoder_layers"]
     fields.setdefault("mlp", "gated-gelu" if settings.get("is_gated_act") else "relu")
     rows = (
         tensors[_EMBEDDING].shape[0] if _EMBEDDING in tensors else settings.get("vocab_size", 32128)
     )
-    fields |= {
-        "vocab_size": rows,
-        "tie_embeddings": tied,
-        "relative_bias_per_layer": model_type == "umt5",
-    }
-    return T5Config.from_dict(fields)
+    per_layer = settings.get("model_type") == "umt5"
+    fields |= {**given, "vocab_size": rows, "relative_bias_per_layer": per_layer}
+    try:
+        return T5Config.from_dict(fields)
+    except UserError as error:
+        text = str(error)
+        for theirs, ours in (_FIELDS | _IDS).items():
+            text = text.replace(f"T5Config.{ours} ", f"{theirs} ")
+        raise UserError(f"{folder / 'config.json'}: {text}") from error
 
 
 def _ties(settings: Mapping[str, Any]) -> bool:
@@ -187,7 +292,7 @@ def _tensors(folder: pathlib.Path, allow_pickle: bool) -> tuple[dict[str, Tensor
 
 
 def _read_shards(folder: pathlib.Path, index: pathlib.Path, reader) -> dict[str, Tensor]:
-    weight_map = _read_json(index).get("weight_map", {})
+    weight_map = read_object(index).get("weight_map", {})
     files = sorted(set(weight_map.values()))
     absent = [name for name in files if not (folder / name).is_file()]
     if absent or any(pathlib.PurePath(name).name != name for name in files):
@@ -230,16 +335,6 @@ def _is_zip(path: pathlib.Path) -> bool:
         return file.read(2) == b"PK"
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {error}") from error
-    if not isinstance(settings, dict):
-        raise UserError(f"{path} does not hold a JSON object.")
-    return settings
-
-
 # -------------------------------------------------------------------------------------- writing
 
 
@@ -270,7 +365,7 @@ def write(
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
         write_json(folder / "model.safetensors.index.json", index)
     write_json(folder / "config.json", settings(config, dtype))
-    generation = {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
+    generation = {theirs: getattr(config, ours) for theirs, ours in _IDS.items()}
     write_json(folder / "generation_config.json", generation)
 
 
@@ -280,14 +375,11 @@ def settings(config: T5Config, dtype: str = "float32") -> dict[str, Any]:
     return {
         "architectures": [f"{kind.upper()}ForConditionalGeneration"],
         "model_type": kind,
-        **{theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()},
+        **{theirs: getattr(config, ours) for theirs, ours in (_FIELDS | _IDS).items()},
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tie_embeddings,
         "scale_decoder_outputs": config.tie_embeddings,
         "is_encoder_decoder": True,
-        "decoder_start_token_id": 0,
-        "eos_token_id": 1,
-        "pad_token_id": 0,
         "dtype": dtype,
         "torch_dtype": dtype,
     }

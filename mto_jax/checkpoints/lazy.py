@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from mto_jax.errors import UserError
+
 # For each dimension one slice, with start and stop.
 Index = tuple[slice, ...]
 
@@ -60,6 +62,17 @@ class Tensor:
             return self.read(swap(index)).swapaxes(a, b)
 
         return Tensor(swap(self.shape), self.dtype, read)
+
+    def finite(self, name: str) -> "Tensor":
+        """The same tensor; reading a value that is no finite number raises a UserError."""
+
+        def read(index: Index) -> np.ndarray:
+            array = self.read(index)
+            if not np.isfinite(array).all():
+                raise UserError(f"{name} has values that are not finite numbers.")
+            return array
+
+        return Tensor(self.shape, self.dtype, read)
 
     def reshaped(self, shape: Sequence[int]) -> "Tensor":
         """Returns the array in another shape; axes before the first change are read in slices."""

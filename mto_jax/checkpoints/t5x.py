@@ -21,7 +21,10 @@ from mto_jax.errors import UserError
 from mto_jax.models.config import T5Config
 
 # Of the activation the shapes say only whether it is gated.
-UNRECORDED = ("mlp", "max_distance", "norm_epsilon", "dropout_rate")
+UNRECORDED = (
+    *("mlp", "max_distance", "norm_epsilon", "dropout_rate"),
+    *("decoder_start_id", "pad_id", "eos_id"),
+)
 
 _PLACEHOLDER = "PLACEHOLDER://"  # how Orbax's msgpack file says that an array lies in a folder
 _SCANNED = re.compile(r"^(encoder|decoder)/(?:layers|\1)/")
@@ -80,7 +83,7 @@ def read(path: str | os.PathLike) -> File:
         path=str(path if path.is_file() else folder),
         format=kind,
         side="t5x",
-        tensors=tensors,
+        tensors={name: tensor.finite(f"{path}: {name}") for name, tensor in tensors.items()},
         left=left,
         step=step,
         layers="scanned" if scanned else "unstacked",

@@ -203,7 +203,7 @@ def decode(
         max_length=decoding.max_length + soft,
         min_length=decoding.min_length and decoding.min_length + soft,
     )
-    stops = [vocabulary.eos_id]
+    stops = [model.config.eos_id]
     if decoding.stop_at_sentinel:
         stops += [vocabulary.sentinel_id(i) for i in range(1, vocabulary.extra_ids)]
     replicated, mesh = replicas.replicate(model, min(len(inputs), batch_size), incremental=True)
@@ -222,7 +222,7 @@ def decode(
             vocabulary.size,
             decoding=steps,
             prefix=prefix,
-            pad_id=vocabulary.pad_id,
+            start_id=model.config.decoder_start_id,
             slots=-(-min(batch_size, len(tokens_MxS)) // devices),
             mesh=mesh,
         )
@@ -230,7 +230,9 @@ def decode(
         for row, index in enumerate(chosen):
             outputs[index] = [
                 Output(
-                    _trim(tokens_T, len(prefix), stops)[soft:], float(score), float(log_likelihood)
+                    _trim(tokens_T, len(prefix), stops, vocabulary.eos_id)[soft:],
+                    float(score),
+                    float(log_likelihood),
                 )
                 for tokens_T, score, log_likelihood in zip(
                     *(x[row] for x in hypotheses), strict=True
@@ -281,10 +283,14 @@ def bucketed(
         start += len(chosen)
 
 
-def _trim(tokens_T: np.ndarray, start: int, stops: Sequence[int]) -> list[int]:
-    """Returns the tokens up to and with the first end token from index `start` on."""
+def _trim(tokens_T: np.ndarray, start: int, stops: Sequence[int], eos_id: int) -> list[int]:
+    """Returns the tokens up to and with the first end token from index `start` on.
+
+    The model's own EOS, the first of the `stops`, becomes the vocabulary's.
+    """
     ends = np.flatnonzero(np.isin(tokens_T[start:], stops))
-    return tokens_T[: start + ends[0] + 1 if len(ends) else None].tolist()
+    tokens = tokens_T[: start + ends[0] + 1 if len(ends) else None].tolist()
+    return [*tokens[:-1], eos_id] if len(ends) and tokens[-1] == stops[0] else tokens
 
 
 @jax.jit

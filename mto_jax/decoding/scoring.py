@@ -146,6 +146,7 @@ def score_choices(
             lengths_C = [len(choice) for choice in choices[index]]
             here = row, slice(sum(lengths_C))
             targets_BxT[here] = list(itertools.chain(*choices[index]))
+            targets_BxT[targets_BxT == vocabulary.eos_id] = model.config.eos_id
             segment_ids_BxT[here] = np.repeat(np.arange(1, len(lengths_C) + 1), lengths_C)
         batch = {
             "encoder_input_tokens": tokens_BxS,

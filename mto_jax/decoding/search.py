@@ -75,7 +75,7 @@ class _Rules(NamedTuple):
     prefix: tuple[int, ...]  # forced ids
 
 
-@functools.partial(jax.jit, static_argnames=("decoding", "prefix", "pad_id", "slots", "mesh"))
+@functools.partial(jax.jit, static_argnames=("decoding", "prefix", "start_id", "slots", "mesh"))
 def program(
     replicated,
     tokens_MxS,
@@ -86,7 +86,7 @@ def program(
     *,
     decoding,
     prefix,
-    pad_id,
+    start_id,
     slots,
     mesh=None,
 ) -> Hypotheses:
@@ -99,6 +99,7 @@ def program(
       num_ids: ids from here on (padding of the embedding) are never chosen.
       decoding: a `Decoding`; its prefix and seed are not read.
       prefix: ids that every output starts with.
+      start_id: what the decoder reads before the prefix.
       slots: B, on each device.
       mesh: devices over which the sources are sharded.
     """
@@ -106,8 +107,7 @@ def program(
     def decode(shared, rows):
         replicated, stops, num_ids = shared
         ids_V = jnp.arange(replicated.model().config.vocab_size)
-        # T5 starts its decoder with the padding id.
-        rules = _Rules(stops, jnp.isin(ids_V, stops), ids_V < num_ids, pad_id, prefix)
+        rules = _Rules(stops, jnp.isin(ids_V, stops), ids_V < num_ids, start_id, prefix)
         tokens_MxS, lengths_M, key_M = rows
         return _decode(replicated, tokens_MxS, lengths_M, key_M, rules, decoding, slots)
 
@@ -119,7 +119,7 @@ def program(
 def _decode(replicated, tokens_MxS, lengths_M, key_M, rules, decoding, slots) -> Hypotheses:
     """`program` on a single device."""
     T, W = decoding.max_length, decoding.rows
-    (M, S), B, pad_id = tokens_MxS.shape, slots, rules.start
+    (M, S), B = tokens_MxS.shape, slots
     N = B if M == B else max(1, B // 4)
     count = jnp.sum(lengths_M > 0)
     beams = decoding.method in ("beam", "beam_sample")
@@ -138,7 +138,7 @@ def _decode(replicated, tokens_MxS, lengths_M, key_M, rules, decoding, slots) ->
         alone_W = jnp.where(jnp.arange(W) == 0, 0.0, NEG_INF if beams else 0.0)
         score_BxW = jnp.broadcast_to(alone_W[None], (size, W))
         nothing_BxW = jnp.zeros((size, W))
-        tokens_BxWxT = jnp.full((size, W, T), pad_id, jnp.int32)
+        tokens_BxWxT = jnp.full((size, W, T), rules.start, jnp.int32)
         return {
             "length_B": jnp.zeros(size, jnp.int32),
             "token_BxW": tokens_BxWxT[:, :, 0],

@@ -24,7 +24,10 @@ _SIZES = (
     "d_ff",
     "num_encoder_layers",
     "num_decoder_layers",
+    "num_buckets",
+    "max_distance",
 )
+_IDS = ("decoder_start_id", "pad_id", "eos_id")
 # These change how a model computes, not what it is: a run may go on with other values.
 RUNTIME_FIELDS = ("dropout_rate", "dtype", "remat", "attention", "scan_unroll")
 
@@ -59,6 +62,9 @@ class T5Config:
     remat: str = "none"  # what backward recomputes: "none", "minimal" (all but matmuls), "full"
     attention: str = "xla"  # or "cudnn": fused, NVIDIA GPUs only, needs bfloat16
     scan_unroll: int = 0  # layers per iteration of a stack; 0: all 8 or fewer on CPU, else 1
+    decoder_start_id: int = 0  # the first token that the decoder reads
+    pad_id: int = 0  # for other programs; batches here are padded with 0, which nothing reads
+    eos_id: int = 1  # the token that ends an output
 
     def __post_init__(self) -> None:
         for field, known in _CHOICES.items():
@@ -70,12 +76,24 @@ class T5Config:
                 raise errors.UserError(
                     f"T5Config.{field} is {value!r}; it must be a whole number of 1 or more."
                 )
+        for field in _IDS:
+            value = getattr(self, field)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or not 0 <= value < self.vocab_size:
+                raise errors.UserError(
+                    f"T5Config.{field} is {value!r}; it must be the id of a token, 0 to "
+                    f"{self.vocab_size - 1}."
+                )
         if not isinstance(self.scan_unroll, int) or self.scan_unroll < 0:
             raise errors.UserError(
                 f"T5Config.scan_unroll is {self.scan_unroll!r}; it must be a number of layers, or "
                 "0."
             )
-        if not 0.0 <= self.dropout_rate < 1.0:
+        if not isinstance(self.norm_epsilon, int | float) or self.norm_epsilon < 0:
+            raise errors.UserError(
+                f"T5Config.norm_epsilon is {self.norm_epsilon!r}; it must be a number of 0 or more."
+            )
+        if not isinstance(self.dropout_rate, int | float) or not 0.0 <= self.dropout_rate < 1.0:
             raise errors.UserError(
                 f"T5Config.dropout_rate is {self.dropout_rate!r}; it is the share of activations "
                 "set to zero and must lie in [0, 1). T5 uses 0.0 for pre-training and 0.1 for "

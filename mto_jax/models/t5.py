@@ -310,9 +310,14 @@ class T5(nnx.Module):
     ) -> jax.Array:
         """Decoder inputs (targets shifted right) -> hidden_BxTxD for the head, normed and scaled.
 
+        Whatever token a segment begins with, the decoder reads `T5Config.decoder_start_id` there.
         A token reads the source's segment `sources_BxT`; by default the one with its own number.
         """
         sources_BxT = segment_ids_BxT if sources_BxT is None else sources_BxT
+        if self.config.decoder_start_id:
+            before_BxT = jnp.pad(segment_ids_BxT, ((0, 0), (1, 0)))[:, :-1]
+            start = self.config.decoder_start_id
+            tokens_BxT = jnp.where(before_BxT == segment_ids_BxT, tokens_BxT, start)
         cross_mask_Bx1xTxS = segment_mask(sources_BxT, encoder_segment_ids_BxS)
         hidden_BxTxD = self.decoder(
             self.embed(tokens_BxT),

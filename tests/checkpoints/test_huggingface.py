@@ -336,7 +336,7 @@ def test_no_weights_and_no_sizes(copy):
     folder, tensors, settings = copy
     del settings["d_kv"]
     rewrite(folder, tensors, settings)
-    with pytest.raises(UserError, match=r"does not tell d_kv"):
+    with pytest.raises(UserError, match=r"does not say d_kv"):
         models.load(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="no weights"):
