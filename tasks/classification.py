@@ -13,7 +13,14 @@ from collections.abc import Iterator, Mapping
 from mto_jax.metrics import labels as label_metrics
 from mto_jax.metrics import text as text_metrics
 from mto_jax.text2text import registration as tasks
-from mto_jax.text2text.readers import LabelledTextRow, RecordFile, Row, data_path, lines
+from mto_jax.text2text.readers import (
+    LabelledTextRow,
+    RecordFile,
+    Row,
+    cell,
+    data_path,
+    lines,
+)
 from mto_jax.text2text.records import LabelledText
 from mto_jax.text2text.tfds import LocalOrTfds, TfdsRecords
 
@@ -49,25 +56,26 @@ class TextRow:
         if row.get(label) == self.no_label:
             return None
         if self.word:
-            row = row | {text: f"{row[self.word]}: {row[text]}"}
+            row = row | {text: f"{cell(row, 'word', self.word)}: {cell(row, 'text', text)}"}
         if self.joined:
-            row = row | {text2: f"{row[text2]} {row[self.joined]}"}
+            second = (cell(row, "text2", column) for column in (text2, self.joined))
+            row = row | {text2: " ".join(second)}
         return LabelledTextRow(self.task, self.labels, text, label, text2)(row)
 
 
 def stsb(row: Row) -> LabelledText:
     """A similarity from 0 to 5, rounded to steps of 0.2 as T5 does."""
-    score = float(row["score"] if "score" in row else row["label"])
-    return LabelledText("stsb", row["sentence1"], f"{round(score * 5) / 5:.1f}", row["sentence2"])
+    score = float(cell(row, "label", "score" if "score" in row else "label"))
+    first, second = (cell(row, "text", column) for column in ("sentence1", "sentence2"))
+    return LabelledText("stsb", first, f"{round(score * 5) / 5:.1f}", second)
 
 
 def wsc(row: Row) -> LabelledText:
     """Returns whether the second span, a pronoun, refers to the first."""
     row = row | row.get("target", {})  # the authors' files have the spans there
-    claim = f"{row['span2_text']} refers to {row['span1_text']}"
-    return LabelledText(
-        "wsc", row["text"], {"True": "yes", "False": "no"}[str(row["label"])], claim
-    )
+    first, second = (cell(row, "text2", column) for column in ("span1_text", "span2_text"))
+    row |= {"claim": f"{second} refers to {first}"}
+    return LabelledTextRow("wsc", tuple(TRUE_FALSE.items()), text2="claim")(row)
 
 
 @dataclasses.dataclass(frozen=True)

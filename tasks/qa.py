@@ -13,7 +13,14 @@ set.
 import dataclasses
 
 from mto_jax.text2text import registration as tasks
-from mto_jax.text2text.readers import MultipleChoiceRow, RecordFile, Row, answer_number, cell
+from mto_jax.text2text.readers import (
+    MultipleChoiceRow,
+    RecordFile,
+    Row,
+    answer_number,
+    cell,
+    cells,
+)
 from mto_jax.text2text.records import MultipleChoice
 from mto_jax.text2text.tfds import LocalOrTfds, TfdsRecords
 
@@ -33,27 +40,26 @@ class LabelledChoices:
     with_fact: bool = False
 
     def __call__(self, row: Row) -> MultipleChoice:
-        question = cell(row, "question", "question")
-        nested = question if isinstance(question, dict) else {**row, "stem": question}
-        labelled = cell({"choices": _labelled(nested)}, "choices", "choices")
-        labels, texts = zip(*labelled, strict=True)
+        nested = row["question"] if isinstance(row.get("question"), dict) else row
+        names = ("stem", "question_stem", "question")  # of the authors, the hub, TFDS
+        question = cell(nested, "question", next((n for n in names if n in nested), names[0]))
+        labels, texts = zip(*_labelled(nested), strict=True)
         key = cell(row, "answer", "answerKey")
         answer = labels.index(key) if key in labels else answer_number(key, texts)
         fact = cell(row, "fact", "fact1") if self.with_fact else ""
-        stem = cell(nested, "question", "stem")
-        return MultipleChoice(self.task, stem, texts, answer, fact=fact)
+        return MultipleChoice(self.task, question, texts, answer, fact=fact)
 
 
 def _labelled(row: Row) -> list[tuple[str, str]]:
     """(label, text) of every choice."""
     choices = row.get("choices")
     if choices is None:  # TFDS has choice_A, choice_B, ...
-        pairs = [(key.removeprefix("choice_"), row[key]) for key in row if "choice_" in key]
-    elif isinstance(choices, dict):
-        pairs = list(zip(choices["label"], choices["text"], strict=True))
-    else:
-        pairs = [(choice["label"], choice["text"]) for choice in choices]
-    return [(label, text.strip()) for label, text in pairs]
+        columns = [column for column in row if "choice_" in column]
+        return [(c.removeprefix("choice_"), cell(row, "choices", c)) for c in columns]
+    if isinstance(choices, dict):
+        labels, texts = (cells(choices, "choices", column) for column in ("label", "text"))
+        return list(zip(labels, texts, strict=True))
+    return [(cell(c, "choices", "label"), cell(c, "choices", "text")) for c in choices]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +69,9 @@ class YesNo:
     task: str
 
     def __call__(self, row: Row) -> MultipleChoice:
-        value = cell(row, "answer", "answer")
-        answer = answer_number({True: "yes", False: "no"}.get(value, value), YES_NO)
+        if isinstance(row.get("answer"), bool):
+            row = row | {"answer": "yes" if row["answer"] else "no"}
+        answer = answer_number(cell(row, "answer", "answer"), YES_NO, kinds=("text",))
         return MultipleChoice(self.task, cell(row, "question", "question"), YES_NO, answer)
 
 
@@ -78,55 +85,54 @@ class Arc:
         if "gold" not in row:
             return LabelledChoices(self.task)(row)
         row = row | {"query": cell(row, "question", "query").removeprefix("Question:")}
-        return MultipleChoiceRow(self.task, question="query", answer="gold")(row)
+        return MultipleChoiceRow(self.task, "query", answer="gold", answer_is="number")(row)
 
 
 def hellaswag(row: Row) -> MultipleChoice:
     """The beginning of a text and four ways to go on."""
     column = "ctx" if "ctx" in row else "context"  # TFDS
-    return MultipleChoiceRow("hellaswag", column, choices="endings", answer="label")(row)
+    return MultipleChoiceRow("hellaswag", column, "endings", "label", answer_is="number")(row)
 
 
 def copa(row: Row) -> MultipleChoice | None:
     """A premise and two alternatives, one of which is its cause or its effect."""
     if "label" not in row:  # SuperGLUE's test set
         return None
-    questions = {"cause": "What was the cause?", "effect": "What happened as a result?"}
-    choices = (cell(row, "choices", "choice1"), cell(row, "choices", "choice2"))
+    asked = {"cause": "What was the cause?", "effect": "What happened as a result?"}
     # TFDS names the classes "choice1" and "choice2", the files number them from 0.
-    label = {"choice1": 0, "choice2": 1}.get(row.get("label"), row.get("label"))
-    return MultipleChoice(
-        "copa",
-        questions[cell(row, "question", "question")],
-        choices,
-        answer_number(cell({"label": label}, "answer", "label"), choices),
-        context=cell(row, "context", "premise"),
-    )
+    label = {"choice1": 0, "choice2": 1}.get(row["label"], row["label"])
+    row = row | {"question": asked[cell(row, "question", "question")], "label": label}
+    columns = ("choice1", "choice2")
+    build = MultipleChoiceRow("copa", choices=columns, answer="label", context="premise")
+    return dataclasses.replace(build, answer_is="number")(row)
 
 
 def record(row: Row) -> MultipleChoice | None:
     """ReCoRD: which entity of the passage is @placeholder; the first accepted answer counts."""
-    entities = tuple(dict.fromkeys(cell(row, "choices", "entities")))
-    answers = [answer for answer in row["answers"] if answer in entities]
+    entities = tuple(dict.fromkeys(cells(row, "choices", "entities")))
+    answers = [answer for answer in cells(row, "answer", "answers") if answer in entities]
     if not answers:
         return None
-    passage = row["passage"].replace("\n@highlight\n", " ")
-    number = entities.index(answers[0])
-    return MultipleChoice(
-        "record", cell(row, "question", "query"), entities, number, context=passage
-    )
+    passage = cell(row, "context", "passage").replace("\n@highlight\n", " ")
+    question, number = cell(row, "question", "query"), entities.index(answers[0])
+    return MultipleChoice("record", question, entities, number, context=passage)
 
 
-_PIQA = MultipleChoiceRow("piqa", question="goal", choices=("sol1", "sol2"), answer="label")
+_PIQA = MultipleChoiceRow("piqa", "goal", ("sol1", "sol2"), "label", answer_is="number")
 _SOCIAL = MultipleChoiceRow(
     "socialiqa",
     choices=("answerA", "answerB", "answerC"),
     answer="label",
     first_answer=1,
     context="context",
+    answer_is="number",
 )
 _WINOGRANDE = MultipleChoiceRow(
-    "winogrande", question="sentence", choices=("option1", "option2"), first_answer=1
+    "winogrande",
+    question="sentence",
+    choices=("option1", "option2"),
+    first_answer=1,
+    answer_is="number",
 )
 
 

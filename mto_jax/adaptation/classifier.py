@@ -17,6 +17,7 @@ from mto_jax.checkpoints import runs
 from mto_jax.decoding import scoring
 from mto_jax.models.t5 import T5
 from mto_jax.text2text.records import Record, one_per_reference
+from mto_jax.text2text.vocabulary import literal
 from mto_jax.training import sharding
 from mto_jax.training import state as states
 
@@ -42,7 +43,7 @@ def pairs(records: Sequence[Record]) -> list[Pair]:
 
 def _source(pair: Pair, vocabulary: Any, limit: int) -> list[int]:
     head, tail = pair
-    ids = vocabulary.encode(f"head: {head} tail: {tail}")[: limit - 2]
+    ids = vocabulary.encode(literal(f"head: {head} tail: {tail}"))[: limit - 2]
     return [*ids, vocabulary.sentinel_id(0), vocabulary.eos_id]
 
 

@@ -32,7 +32,7 @@ from mto_jax.errors import UserError, unknown
 from mto_jax.files import damage, digest, write_atomically
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import few_shot, record_sets, templates
-from mto_jax.text2text.vocabulary import Vocabulary
+from mto_jax.text2text.vocabulary import Vocabulary, literal
 from mto_jax.training.finetune import Example, Tuning, epochs, fit
 
 # Relations with a known group, as tasks: those that the paper trains its classifier on. It trains
@@ -124,11 +124,11 @@ def splitter_examples(pairs: Iterable[tuple[str, str]], vocabulary: Vocabulary) 
 
 
 def _source(sentence: str, vocabulary: Vocabulary) -> list[int]:
-    return [*vocabulary.encode(f"{sentence} {GAP}"), vocabulary.eos_id]
+    return [*vocabulary.encode(f"{literal(sentence)} {GAP}"), vocabulary.eos_id]
 
 
 def _target(tail: str, vocabulary: Vocabulary) -> list[int]:
-    return [*vocabulary.encode(f"{GAP} {tail}"), vocabulary.eos_id]
+    return [*vocabulary.encode(f"{GAP} {literal(tail)}"), vocabulary.eos_id]
 
 
 def predict_tails(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:

@@ -4,6 +4,8 @@
 
 import re
 
+from mto_jax.text2text.vocabulary import unmarked
+
 _SENTINEL = re.compile(r"<extra_id_\d+>")
 
 
@@ -12,7 +14,8 @@ def answer(text: str, slots: int = 1) -> str:
 
     A text that starts with `<extra_id_0>` answers in slots: what stands between that sentinel and
     the next is the answer, or, for a template of several slots, the texts after the first `slots`
-    sentinels. Any other text is the answer as it stands.
+    sentinels. Any other text is the answer as it stands. What only looks like a sentinel, as
+    `Vocabulary.decode` marks it, is part of the answer.
 
     >>> answer("<extra_id_0> a cup <extra_id_1> is here"), answer("a cup")
     ('a cup', 'a cup')
@@ -20,9 +23,9 @@ def answer(text: str, slots: int = 1) -> str:
     'bank choice2'
     """
     if not text.startswith("<extra_id_0>"):
-        return text.strip()
+        return unmarked(text.strip())
     pieces = _SENTINEL.split(text)[1 : 1 + slots]
-    return " ".join(piece.strip() for piece in pieces).strip()
+    return unmarked(" ".join(piece.strip() for piece in pieces).strip())
 
 
 def slots(target: str) -> int:

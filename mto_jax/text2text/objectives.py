@@ -6,6 +6,7 @@ Every objective is a plain numpy function, deterministic in its random generator
 
     corrupt(example, rng, vocab, lengths, **parameters) -> (inputs, targets)
 
+(or None, which leaves the example out).
 `example` is the tokens of a text, int32 [n] with n >= 2 and no sentinel among them, or a
 `TextPair`. `lengths` are the feature lengths {"inputs": S, "targets": T}, EOS included. The results
 are int32 without EOS; they fit the lengths whenever the text is no longer than the objective's raw
@@ -30,7 +31,7 @@ import gin
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.text2text.vocabulary import Vocabulary, load
+from mto_jax.text2text.vocabulary import Vocabulary, literal, load
 
 Lengths = Mapping[str, int]
 Corrupted = tuple[np.ndarray, np.ndarray]
@@ -44,13 +45,13 @@ class Objective:
     """A row of `OBJECTIVES`.
 
     Attributes:
-      corrupt: the gin-configurable function.
+      corrupt: the gin-configurable function; None leaves the example out.
       raw_length: (lengths, vocab, **parameters of `corrupt`) -> the longest text whose pair fits
         the lengths. Longer documents are cut into chunks of it.
       fields: string fields that a dataset has to have: a text, or the parts of a `TextPair`.
     """
 
-    corrupt: Callable[..., Corrupted]
+    corrupt: Callable[..., Corrupted | None]
     raw_length: Callable[..., int]
     fields: tuple[str, ...] = ("text",)
 
@@ -469,26 +470,36 @@ def _around(tokens: np.ndarray, place: int, room: int) -> np.ndarray:
     return tokens[start : start + room]
 
 
-def _body(pair: TextPair, vocab: Vocabulary, room: int, mark: str | None) -> np.ndarray:
-    """The body with its sentinel taken out (None), moved to the "end" or left "in_place".
+def _gap(pair: TextPair, vocab: Vocabulary) -> int:
+    """The place in the body that the tail was cut from."""
+    gaps = np.flatnonzero(pair.body == vocab.sentinel_id(0))
+    return int(gaps[0]) if len(gaps) else len(pair.body)
+
+
+def _body(pair: TextPair, vocab: Vocabulary, room: int, in_place: bool) -> np.ndarray:
+    """The body with its sentinel at the gap or at the end.
 
     A body longer than `room` keeps what stands nearest to the gap.
     """
-    sentinel = vocab.sentinel_id(0)
-    gaps = np.flatnonzero(pair.body == sentinel)
-    gap = gaps[0] if len(gaps) else len(pair.body)
+    sentinel, gap = vocab.sentinel_id(0), _gap(pair, vocab)
     text = pair.body[pair.body != sentinel]
-    if mark is None:
-        return _around(text, gap, room)
-    if mark == "end":
-        return np.append(_around(text, gap, room - 1), np.int32(sentinel))
-    return _around(np.insert(text, gap, sentinel), gap, room)
+    if in_place:
+        return _around(np.insert(text, gap, sentinel), gap, room)
+    return np.append(_around(text, gap, room - 1), np.int32(sentinel))
 
 
 @register_objective(fields=PAIR)
-def lm(pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths) -> Corrupted:
-    """`body` -> `tail`."""
-    return _body(pair, vocab, lengths["inputs"] - 1, None), pair.tail[: lengths["targets"] - 1]
+def lm(
+    pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
+) -> Corrupted | None:
+    """`body` -> `tail`; None where words follow the gap, for then the tail does not go on from it.
+
+    A full stop and the like may follow; it is left out.
+    """
+    gap = _gap(pair, vocab)
+    if any(map(str.isalnum, vocab.decode(pair.body[gap + 1 :]))):
+        return None
+    return pair.body[:gap][-(lengths["inputs"] - 1) :], pair.tail[: lengths["targets"] - 1]
 
 
 @register_objective(fields=PAIR)
@@ -496,7 +507,7 @@ def denoising(
     pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
 ) -> Corrupted:
     """`body <extra_id_0>` -> `<extra_id_0> tail`: the authors' form, with the sentinel last."""
-    return _body(pair, vocab, lengths["inputs"] - 1, "end"), _marked_tail(pair, vocab, lengths)
+    return _body(pair, vocab, lengths["inputs"] - 1, False), _marked_tail(pair, vocab, lengths)
 
 
 @register_objective(fields=PAIR)
@@ -504,7 +515,7 @@ def in_place_denoising(
     pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
 ) -> Corrupted:
     """As `denoising`, but the sentinel stands where the tail was cut out."""
-    return _body(pair, vocab, lengths["inputs"] - 1, "in_place"), _marked_tail(pair, vocab, lengths)
+    return _body(pair, vocab, lengths["inputs"] - 1, True), _marked_tail(pair, vocab, lengths)
 
 
 def _marked_tail(pair: TextPair, vocab: Vocabulary, lengths: Lengths) -> np.ndarray:
@@ -523,7 +534,7 @@ def mixed(
     lengths: Lengths,
     *,
     objectives: Mapping[str, str] = MIXED_OBJECTIVES,
-) -> Corrupted:
+) -> Corrupted | None:
     """Each pair under the objective that its label chooses (method.md section 2, "Mixed").
 
     Raises:
@@ -537,7 +548,7 @@ def mixed(
 @register_objective(fields=(*PAIR, "label"))
 def in_place_mixed(
     pair: TextPair, rng: np.random.Generator, vocab: Vocabulary, lengths: Lengths
-) -> Corrupted:
+) -> Corrupted | None:
     """As `mixed`, with `in_place_denoising` in place of `denoising`."""
     return mixed(pair, rng, vocab, lengths, objectives=MIXED_IN_PLACE)
 
@@ -600,10 +611,9 @@ def chunks(tokens: np.ndarray, raw_length: int) -> Iterator[np.ndarray]:
 
 
 def _texts(vocab: Vocabulary, raw_length: int, texts: Sequence[bytes]) -> Iterator[np.ndarray]:
-    for ids in vocab.encode_batch([text.decode() for text in texts]):
-        tokens = np.asarray(ids, np.int32)
-        # Raw text may by chance spell out a sentinel; it must not pass for one of ours.
-        yield from chunks(tokens[tokens < vocab.num_pieces], raw_length)
+    # Raw text may by chance spell out a sentinel; it must not pass for one of ours.
+    for ids in vocab.encode_batch([literal(text.decode()) for text in texts]):
+        yield from chunks(np.asarray(ids, np.int32), raw_length)
 
 
 def _pairs(
@@ -614,12 +624,18 @@ def _pairs(
     labels: Sequence[bytes] | None = None,
 ) -> Iterator[TextPair]:
     """Token pairs; a pair with an empty side has nothing to learn and is left out."""
-    body_ids = vocab.encode_batch([body.decode() for body in bodies])
-    tail_ids = vocab.encode_batch([tail.decode() for tail in tails])
+    body_ids = vocab.encode_batch([_one_gap(body.decode()) for body in bodies])
+    tail_ids = vocab.encode_batch([literal(tail.decode()) for tail in tails])
     labels = [b""] * len(bodies) if labels is None else labels
     for body, tail, label in zip(body_ids, tail_ids, labels, strict=True):
         if body and tail:
             yield TextPair(np.asarray(body, np.int32), np.asarray(tail, np.int32), label.decode())
+
+
+def _one_gap(body: str) -> str:
+    """The body with the first `<extra_id_0>` as its gap, and any other sentinel as text."""
+    before, gap, after = body.partition("<extra_id_0>")
+    return literal(before) + gap + literal(after)
 
 
 def _padded(rows: Sequence[np.ndarray], length: int, eos: int) -> Corrupted:
@@ -675,7 +691,8 @@ def preprocessor(name: str) -> Callable:
 
         def corrupt_batch(seed, *columns):
             rng = np.random.Generator(np.random.Philox(key=seed.astype(np.uint64)))
-            pairs = [corrupt(x, rng) for x in examples(vocab, longest, *columns)]
+            made = (corrupt(x, rng) for x in examples(vocab, longest, *columns))
+            pairs = [pair for pair in made if pair is not None]
             inputs = _padded([i for i, _ in pairs], sequence_length["inputs"], vocab.eos_id)
             targets = _padded([t for _, t in pairs], sequence_length["targets"], vocab.eos_id)
             return *inputs, *targets

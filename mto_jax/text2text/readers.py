@@ -2,19 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of TSV, CSV, JSONL and text files (also .gz), and records; errors name file and line."""
 
+import codecs
 import csv
 import dataclasses
 import gzip
+import io
+import itertools
 import json
+import math
 import os
 import pathlib
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from mto_jax.errors import UserError
-from mto_jax.text2text.records import Generation, LabelledText, MultipleChoice, Record, Triple, tidy
+from mto_jax.text2text.records import (
+    Generation,
+    LabelledText,
+    MultipleChoice,
+    Record,
+    Triple,
+    found,
+    tidy,
+)
 
 Row = dict[str, Any]
 
@@ -40,11 +52,14 @@ def data_path(relative: str) -> pathlib.Path:
 
 
 def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
-    """Yields (line number from 1, line) of a file (.gz too), each checked to be UTF-8.
+    """Yields (line number from 1, line in UTF-8) of a file (.gz too).
+
+    Lines end in LF, CR LF or CR. A file that begins with the byte order mark of UTF-16, as
+    spreadsheets write it, is read as such.
 
     Raises:
         UserError: no such file, a folder, a file without the right to read it, a line that is not
-            UTF-8, a damaged or truncated .gz.
+            UTF-8 or holds a zero byte, a damaged or truncated .gz.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -54,14 +69,26 @@ def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            raw: Iterable[bytes] = file
+            if file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raw = (line.encode() for line in io.TextIOWrapper(file, "utf-16"))
+            ended = (line.splitlines(True) if b"\r" in line else [line] for line in raw)
+            for number, line in enumerate(itertools.chain.from_iterable(ended), 1):
                 line.decode()
+                if b"\0" in line:
+                    raise UserError(
+                        f"{path}, line {number}: a zero byte; this is no text in UTF-8. If it is "
+                        "UTF-16, convert it: iconv -f UTF-16LE -t UTF-8 (or UTF-16BE)."
+                    )
                 yield number, line
     except UnicodeDecodeError as error:
+        if error.encoding.startswith("utf-16"):
+            raise UserError(f"{path} is damaged: it begins as UTF-16, but {error}.") from None
         raise UserError(
             f"{path}, line {number}: byte {error.start + 1} of the line "
-            f"(0x{error.object[error.start]:02x}) is not valid UTF-8. Save the file as UTF-8, for "
-            "example with iconv -t UTF-8, or mend the line."
+            f"(0x{error.object[error.start]:02x}) is not valid UTF-8. Save the file as UTF-8, or "
+            "convert it with iconv -f ENCODING -t UTF-8, where ENCODING is what it was saved in "
+            "(often WINDOWS-1252), or mend the line."
         ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(
@@ -91,8 +118,9 @@ def rows(
     """(line number, fields by name) of every row of a table.
 
     The format follows the suffix (before .gz): .jsonl holds an object per line; .json the same or
-    one list of objects; .csv is comma-separated with quotes; .tsv and .txt are tab-separated and
-    quotes are ordinary text.
+    one list of objects; .csv is comma-separated with quotes; .tsv and .txt are tab-separated, and a
+    quote is ordinary text but in what pandas writes: a field in quotes with quotes inside that are
+    doubled, or a file whose header is in quotes.
 
     Args:
         path: the file.
@@ -109,7 +137,7 @@ def rows(
     if suffix in (".jsonl", ".json"):
         table = _json_rows(path) if suffix == ".jsonl" else _json_list_or_rows(path)
     elif suffix == ".csv":
-        table = _named(path, _csv_cells(path), columns, broken)
+        table = _named(path, _quoted_cells(path, ","), columns, broken)
     elif suffix in (".tsv", ".txt"):
         table = _named(path, _tab_cells(path, columns), columns, broken)
     else:
@@ -130,7 +158,12 @@ def _named(
     for number, cells in table:
         if columns is None:
             columns = cells
-            twice = [name for name in columns if columns.count(name) > 1]
+            twice = [name for name in columns if name and columns.count(name) > 1]
+            if len(columns) == 1 and ";" in columns[0] and path.name.split(".")[1:2] == ["csv"]:
+                raise UserError(
+                    f"{path}, line {number}: the header {columns[0]!r} has semicolons, and a .csv "
+                    "file has commas between its fields. Save it with commas."
+                )
             if twice:
                 raise UserError(
                     f"{path}, line {number}: the header names the column '{twice[0]}' twice. "
@@ -145,19 +178,31 @@ def _named(
             )
 
 
+# A field with a quote inside, as pandas and spreadsheets write it; others keep their quotes.
+_QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
+
+
 def _tab_cells(path: pathlib.Path, columns) -> Iterator[tuple[int, list[str]]]:
     most_tabs = 0 if columns is not None and len(columns) == 1 else -1
     for number, line in lines(path):
-        if line:
-            yield number, line.split("\t", most_tabs)
+        if not line:
+            continue
+        cells = line.split("\t", most_tabs)
+        if number == 1 and most_tabs != 0 and all(re.fullmatch('"[^"]+"', c) for c in cells):
+            yield from _quoted_cells(path, "\t")
+            return
+        if '""' in line and most_tabs:
+            cells = [c[1:-1].replace('""', '"') if _QUOTED.fullmatch(c) else c for c in cells]
+        yield number, cells
 
 
-def _csv_cells(path: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
-    table = csv.reader((line + "\n" for _, line in lines(path)), strict=True)
+def _quoted_cells(path: pathlib.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    text = (line + "\n" for _, line in lines(path))
+    table = csv.reader(text, strict=True, delimiter=delimiter)
     start = 1
     try:
         for cells in table:
-            if cells:
+            if any(cells):
                 yield start, cells
             start = table.line_num + 1
     except csv.Error as error:
@@ -173,7 +218,7 @@ def _json_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
         yield number, _object(row, f"{path}, line {number}")
 
@@ -187,8 +232,9 @@ def _json_list_or_rows(path: pathlib.Path) -> Iterator[tuple[int, Row]]:
     text = "\n".join(line for _, line in lines(path))
     try:
         count = len(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error}).") from None
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise UserError(f"{path}, line {line}: not JSON ({error}).") from None
     decoder, between = json.JSONDecoder(), re.compile(r"[\s,\[]*")
     number, end = 1, 0
     for _ in range(count):  # once more one by one, for the line on which each object begins
@@ -205,6 +251,12 @@ def _object(row: Any, place: str) -> Row:
     return row
 
 
+_RENAME = " Name the right one with fields={FIELD: COLUMN}."
+_OTHER_FORM = (
+    " This data set is read as its authors publish it; register_file reads it in another form."
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class RecordFile:
     """Records of one file: call it to read them.
@@ -217,6 +269,7 @@ class RecordFile:
         beside: (column, paths) of a text file whose lines belong to the rows one by one, such as
             labels; read when it exists.
         broken: rows with another number of fields are left out.
+        own: the user said which columns hold the fields, and may say it otherwise.
     """
 
     names: tuple[str, ...]
@@ -224,6 +277,7 @@ class RecordFile:
     columns: tuple[str, ...] | None = None
     beside: tuple[str, tuple[str, ...]] = ("", ())
     broken: bool = False
+    own: bool = False
 
     def exists(self) -> bool:
         return bool(_existing(self.names))
@@ -258,8 +312,11 @@ class RecordFile:
                 record = self.build(row)
             except UserError as error:
                 column, names = self.beside
-                missing = column and not beside and column not in row
-                hint = f" There is no file {names[0]} with it, either." if missing else ""
+                hint = ""
+                if column and not beside and column not in row:
+                    hint = f" There is no file {names[0]} with it, either."
+                elif isinstance(error, MissingColumn):
+                    hint = _RENAME if self.own else _OTHER_FORM
                 raise UserError(f"{path}, line {number}: {error}{hint}") from None
             except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
                 raise UserError(
@@ -281,25 +338,64 @@ def _existing(names: Sequence[str]) -> list[pathlib.Path]:
     return [path for path in map(data_path, names) if path.is_file()]
 
 
-def cell(row: Row, field: str, column: str) -> Any:
-    """The value of a record's field in a row.
+class MissingColumn(UserError):
+    """A row without the column of a field."""
+
+
+def _cell(row: Row, field: str, column: str) -> Any:
+    if column not in row:
+        raise MissingColumn(
+            f"there is no column '{column}' for the field '{field}'. The row has: {', '.join(row)}."
+        )
+    return row[column]
+
+
+def _text(value: Any, place: str) -> str:
+    """The text of a value: a text, tidied, or a number as JSON writes it."""
+    if isinstance(value, str) and (text := tidy(value).strip()):
+        return text
+    if isinstance(value, int | float) and type(value) is not bool and math.isfinite(value):
+        return json.dumps(value)
+    if isinstance(value, str):
+        raise UserError(f"{place} is empty. Fill it or remove the row.")
+    raise UserError(f"{place} holds {found(value)}; expected a text or a number.")
+
+
+def _place(field: str, column: str) -> str:
+    return f"the field '{field}' (column '{column}')"
+
+
+def cell(row: Row, field: str, column: str) -> str:
+    """Returns the text, or the number as a text, of a record's field in a row.
 
     Raises:
-        UserError: the row has no such column, or its text is empty.
+        UserError: the row has no such column, its text is empty, or it holds null, NaN, a truth
+            value, a list or an object.
     """
-    if column not in row:
-        raise UserError(
-            f"there is no column '{column}' for the field '{field}'. The row has: "
-            f"{', '.join(row)}. Name the right one with fields={{'{field}': ...}}."
-        )
-    value = row[column]
-    if isinstance(value, str):
-        value = tidy(value).strip()
-    if value in ("", [], None):
-        raise UserError(
-            f"the field '{field}' (column '{column}') is empty. Fill it or remove the row."
-        )
-    return value
+    return _text(_cell(row, field, column), _place(field, column))
+
+
+def optional_cell(row: Row, field: str, column: str) -> str:
+    """Returns `cell`, or "" where `column` is "" or the row has null, NaN or an empty text."""
+    value = _cell(row, field, column) if column else ""
+    nothing = (
+        value is None or value != value or (isinstance(value, str) and not tidy(value).strip())
+    )
+    return "" if nothing else _text(value, _place(field, column))
+
+
+def cells(row: Row, field: str, column: str) -> tuple[str, ...]:
+    """Returns the texts of a field that takes several: a list (JSON) of them, or `cell` alone.
+
+    Raises:
+        UserError: as `cell`; an empty list.
+    """
+    value, place = _cell(row, field, column), _place(field, column)
+    if not isinstance(value, list):
+        return (_text(value, place),)
+    if not value:
+        raise UserError(f"{place} holds an empty list. Fill it or remove the row.")
+    return tuple(_text(entry, f"entry {i} of {place}") for i, entry in enumerate(value, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,9 +408,8 @@ class TripleRow:
     tail: str = "tail"
 
     def __call__(self, row: Row) -> Triple:
-        tails = cell(row, "tail", self.tail)
-        tails = tuple(tails) if isinstance(tails, list) else (str(tails),)
-        return Triple(self.task, self.relation, str(cell(row, "head", self.head)), tails)
+        head, tails = cell(row, "head", self.head), cells(row, "tail", self.tail)
+        return Triple(self.task, self.relation, head, tails)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,14 +421,16 @@ class GenerationRow:
     target: str = "target"
 
     def __call__(self, row: Row) -> Generation:
-        targets = cell(row, "target", self.target)
-        targets = tuple(targets) if isinstance(targets, list) else (str(targets),)
-        return Generation(self.task, str(cell(row, "source", self.source)), targets)
+        source, targets = cell(row, "source", self.source), cells(row, "target", self.target)
+        return Generation(self.task, source, targets)
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTextRow:
-    """A row -> a labelled text; `labels` maps what the file says to the label words."""
+    """A row -> a labelled text; `labels` maps what the file says to the label words.
+
+    A truth value (JSON) is looked up as "true" or "false", or else as "True" or "False".
+    """
 
     task: str
     labels: tuple[tuple[str, str], ...]
@@ -342,15 +439,21 @@ class LabelledTextRow:
     text2: str = ""
 
     def __call__(self, row: Row) -> LabelledText:
-        raw = str(cell(row, "label", self.label))
-        words = {tidy(said): word for said, word in self.labels}
+        words = {tidy(said).strip(): word for said, word in self.labels}
+        raw = _cell(row, "label", self.label)
+        if isinstance(raw, bool):
+            raw = json.dumps(raw) if json.dumps(raw) in words else str(raw)
+        raw = _text(raw, _place("label", self.label))
         if raw not in words:
             raise UserError(
                 f"the field 'label' (column '{self.label}') is {raw!r}, which is not in the label "
                 f"set: {', '.join(map(repr, words))}. Correct the row or add it to labels."
             )
-        text2 = str(cell(row, "text2", self.text2)) if self.text2 else ""
-        return LabelledText(self.task, str(cell(row, "text", self.text)), words[raw], text2)
+        text2 = cell(row, "text2", self.text2) if self.text2 else ""
+        return LabelledText(self.task, cell(row, "text", self.text), words[raw], text2)
+
+
+ANSWERS = ("text", "letter", "number")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,6 +464,7 @@ class MultipleChoiceRow:
         choices: the column of a list of choices (JSON), or the columns that hold one choice each.
         answer: the column of the right one: its text, its letter (A, B, ...) or its number.
         first_answer: the number of the first choice in that column, 0 or 1.
+        answer_is: which of `ANSWERS` that column holds; "" for whichever fits alone.
         context, fact: columns of the optional fields; "" where there are none.
     """
 
@@ -371,26 +475,38 @@ class MultipleChoiceRow:
     first_answer: int = 0
     context: str = ""
     fact: str = ""
+    answer_is: str = ""
 
     def __call__(self, row: Row) -> MultipleChoice:
         if isinstance(self.choices, str):
-            listed = cell(row, "choices", self.choices)
+            listed = _cell(row, "choices", self.choices)
             if not isinstance(listed, list):
                 raise UserError(
-                    f"the field 'choices' (column '{self.choices}') is no list. Give one column "
-                    "for each choice: fields={'choices': ('choice1', 'choice2')}."
+                    f"{_place('choices', self.choices)} holds {found(listed)}; expected a list. "
+                    "Or give one column for each choice: "
+                    "fields={'choices': ('choice1', 'choice2')}."
                 )
+            choices = cells(row, "choices", self.choices)
         else:
-            listed = [cell(row, "choices", column) for column in self.choices]
-        choices = tuple(str(choice).strip() for choice in listed)
-        number = answer_number(cell(row, "answer", self.answer), choices, self.first_answer)
-        context = str(row.get(self.context, "")).strip() if self.context else ""
-        fact = str(row.get(self.fact, "")).strip() if self.fact else ""
-        question = str(cell(row, "question", self.question))
-        return MultipleChoice(self.task, question, choices, number, context, fact)
+            listed = [_cell(row, "choices", column) for column in self.choices]
+            choices = tuple(cell(row, "choices", column) for column in self.choices)
+        answer = cell(row, "answer", self.answer)
+        # A number of JSON is the text of a choice only where the choices are numbers, too.
+        is_text = isinstance(row[self.answer], str) or not any(isinstance(c, str) for c in listed)
+        kinds = (self.answer_is,) if self.answer_is else ANSWERS if is_text else ANSWERS[1:]
+        return MultipleChoice(
+            self.task,
+            cell(row, "question", self.question),
+            choices,
+            answer_number(answer, choices, self.first_answer, kinds),
+            optional_cell(row, "context", self.context),
+            optional_cell(row, "fact", self.fact),
+        )
 
 
-def answer_number(answer: Any, choices: Sequence[str], first: int = 0) -> int:
+def answer_number(
+    answer: str, choices: Sequence[str], first: int = 0, kinds: Sequence[str] = ANSWERS
+) -> int:
     """The zero-based number of an answer given as text of a choice, letter or number.
 
     >>> answer_number("B", ["bank", "mall"]), answer_number("mall", ["bank", "mall"])
@@ -398,20 +514,37 @@ def answer_number(answer: Any, choices: Sequence[str], first: int = 0) -> int:
     >>> answer_number("2", ["bank", "mall"], first=1)
     1
 
+    Args:
+        answer: what the row says.
+        choices: their texts.
+        first: the number of the first choice.
+        kinds: what the answer may be, of `ANSWERS`.
+
     Raises:
-        UserError: it names none of the choices.
+        UserError: it names none of the choices, or may mean several.
     """
-    text = tidy(str(answer)).strip()
-    choices = [tidy(choice) for choice in choices]
-    if text in choices and not isinstance(answer, int):  # a number of JSON is never a text
-        return choices.index(text)
-    letters = [chr(ord("A") + i) for i in range(len(choices))]
-    numbers = [str(first + i) for i in range(len(choices))]
-    for names in (letters, numbers):
-        if text in names:
-            return names.index(text)
-    raise UserError(
-        f"the field 'answer' is {text!r}, which is not among the choices: neither one of their "
-        f"texts ({', '.join(map(repr, choices))}) nor {letters[0]} to {letters[-1]} nor "
-        f"{numbers[0]} to {numbers[-1]}."
-    )
+    answer, choices = tidy(answer).strip(), [tidy(choice).strip() for choice in choices]
+    names = {
+        "text": choices,
+        "letter": [chr(ord("A") + i) for i in range(len(choices))],
+        "number": [str(first + i) for i in range(len(choices))],
+    }
+    meant = [(kind, i) for kind in kinds for i, name in enumerate(names[kind]) if name == answer]
+    if len({i for _, i in meant}) > 1:
+        raise UserError(
+            f"the answer {answer!r} is "
+            + " and ".join(f"the {kind} of choice {i + 1}" for kind, i in meant)
+            + ". Say which is meant with answer_is='text', 'letter' or 'number'; texts must differ."
+        )
+    if not meant:
+        shown = [
+            f"one of their texts ({', '.join(map(repr, choices))})"
+            if kind == "text"
+            else f"{names[kind][0]} to {names[kind][-1]}"
+            for kind in kinds
+        ]
+        raise UserError(
+            f"the field 'answer' is {answer!r}, which is not among the choices: neither "
+            f"{' nor '.join(shown)}."
+        )
+    return meant[0][1]

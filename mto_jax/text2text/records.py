@@ -8,6 +8,7 @@ which train and test are kept apart, and its `references`, the gold answers for 
 
 import dataclasses
 import json
+import math
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import TypeGuard
@@ -28,21 +29,42 @@ def tidy(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_INVISIBLE))
 
 
+def found(value: object) -> str:
+    """Returns what a cell holds, in words, for an error that expected a text or a number.
+
+    >>> found(None), found(float("nan")), found([1999]), found(" ")
+    ('null', 'NaN', 'the list [1999]', 'an empty text')
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return f"the truth value {json.dumps(value)}"
+        case float() if not math.isfinite(value):
+            return json.dumps(value)
+        case str():
+            return repr(value) if value.strip() else "an empty text"
+        case list() | tuple():
+            return f"the list {str(list(value))[:60]}" if value else "an empty list"
+        case dict():
+            return f"the object {str(value)[:60]}"
+    return f"{type(value).__name__} {str(value)[:60]}"
+
+
 def _settle(record, *required: str) -> None:
-    """Makes every text of the record tidy, and raises a UserError if a required one is empty."""
+    """Makes every text of the record tidy, and raises a UserError for what is no text or empty."""
     for field, value in vars(record).items():
-        if isinstance(value, str):
-            if not value.isascii():
-                object.__setattr__(record, field, tidy(value))
-        elif isinstance(value, tuple) and all(isinstance(text, str) for text in value):
-            object.__setattr__(record, field, tuple(map(tidy, value)))
-    for field in required:
-        value = getattr(record, field)
+        if isinstance(value, int):  # the number of an answer
+            continue
         texts = value if isinstance(value, tuple) else (value,)
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        if all(isinstance(text, str) for text in texts):
+            texts = tuple(map(tidy, texts))
+            object.__setattr__(record, field, texts if isinstance(value, tuple) else texts[0])
+        bad = [t for t in texts if not isinstance(t, str) or (field in required and not t.strip())]
+        if bad or (field in required and not texts):
             raise UserError(
-                f"The field '{field}' of a {type(record).__name__} is empty ({record!r}). "
-                "Give it a text or remove the row."
+                f"The field '{field}' of a {type(record).__name__} holds "
+                f"{found(bad[0] if bad else texts)} ({record!r}). Give it a text or remove the row."
             )
 
 
@@ -79,7 +101,7 @@ class MultipleChoice:
 
     def __post_init__(self):
         _settle(self, "task", "question", "choices")
-        if not 0 <= self.answer < len(self.choices):
+        if type(self.answer) is not int or not 0 <= self.answer < len(self.choices):
             raise UserError(
                 f"The answer {self.answer} of the question {self.question!r} is not among its "
                 f"{len(self.choices)} choices: it must be a number from 0 to "

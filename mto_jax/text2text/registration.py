@@ -244,6 +244,7 @@ def register_file(
     related: Mapping[str, str] | None = None,
     names: tuple[str, str] = ("", ""),
     first_answer: int = 0,
+    answer_is: str = "",
     metric_fns: Sequence[Callable] | None = None,
     metric: str = "",
 ) -> list[str]:
@@ -268,6 +269,7 @@ def register_file(
         phrase, related, names, metric_fns, metric: see `register_records`.
         labels: the label words, or what the file says -> the label word: {"0": "negative", ...}.
         first_answer: the number of the first choice (0 or 1) where answers are numbers.
+        answer_is: "text", "letter" or "number", where an answer could be taken for several.
 
     Returns:
         The names of the tasks.
@@ -278,6 +280,8 @@ def register_file(
     """
     if kind not in records.KINDS:
         raise unknown("kind of record", kind, records.KINDS)
+    if answer_is and answer_is not in readers.ANSWERS:
+        raise unknown("form of an answer (answer_is)", answer_is, readers.ANSWERS)
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in (fields or {}).items()}
     row_type, known = _ROWS[kind]
     for field in fields:
@@ -292,13 +296,15 @@ def register_file(
     elif kind == "labelled_text":
         extras["labels"] = tuple(label_words.items())
     elif kind == "multiple_choice":
-        extras["first_answer"] = first_answer
+        extras |= {"first_answer": first_answer, "answer_is": answer_is}
     build = row_type(task=name, **extras, **fields)
 
     columns = tuple(columns) if columns else None
     given = path if isinstance(path, Mapping) else {"train": path}
     files = {
-        split: readers.RecordFile((os.path.abspath(os.path.expanduser(file)),), build, columns)
+        split: readers.RecordFile(
+            (os.path.abspath(os.path.expanduser(file)),), build, columns, own=True
+        )
         for split, file in given.items()
     }
     for file in files.values():

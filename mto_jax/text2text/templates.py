@@ -41,6 +41,7 @@ from mto_jax.text2text.records import (
     Record,
     Triple,
 )
+from mto_jax.text2text.vocabulary import literal, unmarked
 
 # ---- Templates --------------------------------------------------------------------------------
 
@@ -249,7 +250,7 @@ def reference_texts(template: Template, record: Record, wording: Wording = Wordi
     frame = _frame(record, template, wording)
     if template.slots == 1:
         return list(record.references)
-    return [join(frame.answers)]
+    return [unmarked(join(frame.answers))]
 
 
 def candidate_texts(template: Template, record: Record, wording: Wording = Wording()) -> list[str]:
@@ -274,7 +275,7 @@ def pairs(records: Iterable[Record], wording: Wording = Wording()) -> Iterator[t
         template = TEMPLATES["MaskedMapping" if question else "MaskedPrompting"]
         body = join(_frame(record, template, wording).body)
         for reference in record.references:
-            yield body, reference
+            yield body, literal(reference)
 
 
 def sentences(records: Iterable[Record], wording: Wording = Wording()) -> Iterator[str]:
@@ -285,12 +286,12 @@ def sentences(records: Iterable[Record], wording: Wording = Wording()) -> Iterat
 
 
 def join(parts: Iterable[Part]) -> str:
-    """Parts as one text."""
+    """Returns the parts as one text; what only looks like a sentinel is marked (`literal`)."""
     text = ""
     for part in parts:
         match part:
             case Words(words, _, glued):
-                pass
+                words = literal(words)
             case Sentinel(number):
                 words, glued = f"<extra_id_{number}>", False
             case Soft(shared):
@@ -334,6 +335,8 @@ def _split_phrase(phrase: str) -> tuple[Literal["H", "T"] | Words, ...]:
 
 def check_phrase(phrase: str) -> None:
     """Raises a UserError if head or gap have more than one place in the phrase."""
+    if "<extra_id_" in phrase:
+        raise UserError(f"The phrase {phrase!r} has a sentinel in it. Mark the gap by the word T.")
     _split_phrase(phrase)
 
 
@@ -502,7 +505,7 @@ def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftP
     for part in parts:
         match part:
             case Words(text, True):
-                free.append(vocab.encode(text))
+                free.append(vocab.encode(literal(text)))
                 fields.append(free[-1])
             case Words(text, _, glued):
                 fields.append(_fixed_ids(vocab, text, glued))
@@ -549,6 +552,7 @@ def encode(text: str, vocab, soft: SoftPrompt = SoftPrompt()) -> list[int]:
 @functools.lru_cache(maxsize=16384)
 def _fixed_ids(vocab, text: str, glued: bool) -> tuple[int, ...]:
     """Ids of fixed words; glued ones without SentencePiece's leading "▁", as inside a text."""
+    text = literal(text)
     return tuple(vocab.encode(f"<extra_id_0>{text}")[1:] if glued and text else vocab.encode(text))
 
 

@@ -30,6 +30,22 @@ DEFAULT = "t5"
 # SentencePiece holds a sentinel as "space + <extra_id_k>", so it finds only those at the start of a
 # word.
 _GLUED_SENTINEL = re.compile(r"(?<=[^ ])(?=<extra_id_\d+>)")
+# A zero-width space, which no record holds (`records.tidy`), marks what only looks like a sentinel.
+_SENTINEL, _LITERAL = "<extra_id_", "<\u200bextra_id_"
+
+
+def literal(text: str) -> str:
+    """Returns the text of a person, marked so that no `<extra_id_k>` in it becomes a sentinel.
+
+    >>> literal("a <extra_id_0> b") == "a <\\u200bextra_id_0> b"
+    True
+    """
+    return text.replace(_SENTINEL, _LITERAL)
+
+
+def unmarked(text: str) -> str:
+    """Returns the inverse of `literal`: the text as the person wrote it."""
+    return text.replace(_LITERAL, _SENTINEL)
 
 
 class Vocabulary:
@@ -160,18 +176,30 @@ class Vocabulary:
 
         Equal to SeqIO's `encode`, but for a sentinel glued to the word before it
         ("jel<extra_id_0>"): there SeqIO spells out the characters, while this method reads "jel
-        <extra_id_0>".
+        <extra_id_0>". What `literal` marked is spelled out, character by character.
         """
-        return self._processor.EncodeAsIds(_GLUED_SENTINEL.sub(" ", text))
+        first, *rest = _GLUED_SENTINEL.sub(" ", text).split(_LITERAL)
+        ids = self._processor.EncodeAsIds(f"{first}<" if rest else first)
+        for i, piece in enumerate(rest, 1):
+            piece = f"extra_id_{piece}{'<' if i < len(rest) else ''}"
+            ids += self._inside(piece)
+        return ids
+
+    def _inside(self, text: str) -> list[int]:
+        """Ids of text that goes on without a space: no "▁" in front."""
+        return self._processor.EncodeAsIds(f"{_SENTINEL}0>{text}")[1:]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts in one call, several times as fast."""
+        if any(_LITERAL in text for text in texts):
+            return [self.encode(text) for text in texts]
         return self._processor.Encode([_GLUED_SENTINEL.sub(" ", text) for text in texts])
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of the ids before the first EOS. Sentinels read `<extra_id_k>`.
 
-        Ids without text (pad, rows of the embedding's padding, soft prompts) are skipped.
+        Ids without text (pad, rows of the embedding's padding, soft prompts) are skipped. Text that
+        only looks like a sentinel is marked as `literal` does.
         """
         text_ids = []
         for i in map(int, ids):
@@ -179,7 +207,26 @@ class Vocabulary:
                 break
             if i != self.pad_id and i < self.size:
                 text_ids.append(i)
-        return self._processor.DecodeIds(text_ids)
+        text = self._processor.DecodeIds(text_ids)
+        if text.count(_SENTINEL) == sum(i >= self.num_pieces for i in text_ids):
+            return text
+        parts = []
+        for is_text, run in itertools.groupby(text_ids, lambda i: i < self.num_pieces):
+            run = list(run)
+            space = " " if parts and self.piece(run[0]).startswith("▁") else ""
+            part = self._processor.DecodeIds(run)
+            parts.append(space + (literal(part) if is_text else part))
+        return "".join(parts)
+
+    def lacks(self, text: str) -> list[str]:
+        """Returns the characters of a text that become the unknown piece, in order.
+
+        >>> vocabulary("demo").lacks("a café")
+        ['é']
+        """
+        if self.unk_id not in self.encode(text):
+            return []
+        return [c for c in dict.fromkeys(text) if self.unk_id in self.encode(c)]
 
 
 @functools.cache

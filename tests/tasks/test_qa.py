@@ -302,3 +302,12 @@ def test_real_sets_without_training_questions(name):
     assert all(
         len(record.choices) == 4 and not record.question.startswith("Q") for record in records[:9]
     )
+
+
+def test_openbookqa_of_the_hub():
+    choices = {"text": ["light", "dark"], "label": ["A", "B"]}
+    row = {"id": "7", "question_stem": "The sun gives", "choices": choices, "answerKey": "A"}
+    record = qa.LabelledChoices("openbookqa")(row)
+    assert record == MultipleChoice("openbookqa", "The sun gives", ("light", "dark"), 0)
+    with pytest.raises(UserError, match=r"entry 2 of the field 'choices' .* holds null"):
+        qa.LabelledChoices("openbookqa")(row | {"choices": choices | {"text": ["light", None]}})

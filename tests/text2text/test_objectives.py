@@ -24,7 +24,7 @@ from mto_jax.text2text.objectives import (
     raw_length,
     register_objective,
 )
-from mto_jax.text2text.vocabulary import features, vocabulary
+from mto_jax.text2text.vocabulary import features, literal, vocabulary
 
 LENGTHS = {"inputs": 64, "targets": 40}
 VOCAB = vocabulary("demo")
@@ -269,7 +269,7 @@ PAIRS = [
     ("lm", "birds fly", "birds fly", "south"),
     ("denoising", "birds fly", "birds fly <extra_id_0>", "<extra_id_0> south"),
     ("in_place_denoising", "birds fly", "birds fly <extra_id_0>", "<extra_id_0> south"),
-    ("lm", "birds fly <extra_id_0> now", "birds fly now", "south"),
+    ("lm", "birds fly <extra_id_0> .", "birds fly", "south"),
     ("denoising", "birds fly <extra_id_0> now", "birds fly now <extra_id_0>", "<extra_id_0> south"),
     (
         "in_place_denoising",
@@ -294,15 +294,28 @@ def test_pairs(name, body, inputs, targets):
 def test_long_pairs_keep_what_is_near_the_gap(left, right, tail):
     sentinel, tokens = VOCAB.sentinel_id(0), text(left + right)
     example = TextPair(np.insert(tokens, left, sentinel), text(tail))
-    for name in ("lm", "denoising", "in_place_denoising"):
+    for name in ("denoising", "in_place_denoising"):
         inputs, targets = OBJECTIVES[name].corrupt(example, rng(), VOCAB, LENGTHS)
-        assert len(inputs) == min(left + right + (name != "lm"), LENGTHS["inputs"] - 1)
-        assert len(targets) == min(tail + (name != "lm"), LENGTHS["targets"] - 1)
-        assert (inputs == sentinel).sum() == (name != "lm")
+        assert len(inputs) == min(left + right + 1, LENGTHS["inputs"] - 1)
+        assert len(targets) == min(tail + 1, LENGTHS["targets"] - 1)
+        assert (inputs == sentinel).sum() == 1
         kept = inputs[inputs != sentinel]
         start = np.flatnonzero(tokens == kept[0])[0] if len(kept) else left
         assert start <= left <= start + len(kept)
         np.testing.assert_array_equal(kept, tokens[start : start + len(kept)])
+
+
+def test_a_language_model_continues_the_end_of_a_sentence_only():
+    for name in ("lm", "mixed"):
+        inside = pair("birds fly <extra_id_0> now", label="Mapping")
+        assert OBJECTIVES[name].corrupt(inside, rng(), VOCAB, LENGTHS) is None
+    long = TextPair(text(80), text(80))
+    inputs, targets = OBJECTIVES["lm"].corrupt(long, rng(), VOCAB, LENGTHS)
+    assert inputs.tolist() == long.body[-(LENGTHS["inputs"] - 1) :].tolist()
+    assert targets.tolist() == long.tail[: LENGTHS["targets"] - 1].tolist()
+    fields = {"body": ["birds fly <extra_id_0> now", "birds fly <extra_id_0> ."]}
+    [example] = run("lm", fields | {"tail": ["south", "north"]})
+    assert example["targets"] == [*VOCAB.encode("north"), VOCAB.eos_id]
 
 
 def test_mixed_chooses_by_label():
@@ -459,9 +472,17 @@ def test_passes_draw_new_noise():
     assert same < half / 4, "only fragments of two or three tokens may come out alike"
 
 
-def test_sentinels_spelled_in_raw_text_are_dropped():
+def test_sentinels_spelled_in_raw_text_are_text():
+    ids = [*VOCAB.encode(literal("a <extra_id_0> b")), VOCAB.eos_id]
+    assert max(ids) < VOCAB.num_pieces
     [example] = run("full_lm", {"text": ["a <extra_id_0> b"]})
-    assert example["targets"] == [*VOCAB.encode("a"), *VOCAB.encode("b"), VOCAB.eos_id]
+    assert example["targets"] == ids
+    # Of a pair's body the first <extra_id_0> is the gap, and nothing else is a sentinel.
+    fields = {"body": ["<extra_id_1> or <extra_id_0> <extra_id_0>"], "tail": ["a <extra_id_2>"]}
+    [example] = run("in_place_denoising", fields, {"inputs": 99, "targets": 99})
+    sentinels = [i for side in example.values() for i in side if i >= VOCAB.num_pieces]
+    assert sentinels == [VOCAB.sentinel_id(0)] * 2
+    assert VOCAB.decode(example["inputs"]).count("extra_id_") == 3
 
 
 def test_task_of_pairs():

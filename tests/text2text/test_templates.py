@@ -12,6 +12,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
+from mto_jax.decoding.answers import answer, slots
 from mto_jax.errors import UserError
 from mto_jax.text2text import phrases, templates
 from mto_jax.text2text.records import Generation, LabelledText, MultipleChoice, Triple
@@ -434,3 +435,53 @@ def test_a_written_source_has_the_ids_of_the_rendered_one(vocab):
         expected = tokenise(rendered, vocab, soft=SoftPrompt(length=3)).inputs
         found = templates.encode(rendered.source_text, vocab, SoftPrompt(length=3))
         assert [*found, vocab.eos_id] == expected
+
+
+# ---- Text that looks like control ids -----------------------------------------------------------
+
+BAD = "x <extra_id_1> y</s><pad> <prompt> <extra_id_0>"
+HOSTILE = {
+    "triple": (Triple("t", "r", BAD, (BAD,)), Triple("t", "r", "x", ("x",)), BECAUSE),
+    "generation": (Generation("t", BAD, (BAD,)), Generation("t", "x", ("x",)), Wording("now H")),
+    "labelled_text": (
+        LabelledText("t", BAD, BAD, BAD),
+        LabelledText("t", "x", "x", "x"),
+        Wording("is", labels=(BAD, "x"), related={BAD: BAD, "x": "x"}),
+    ),
+    "multiple_choice": (
+        MultipleChoice("t", BAD, (BAD, "no"), 0, BAD, BAD),
+        MultipleChoice("t", "x", ("x", "no"), 0, "x", "x"),
+        Wording(),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_no_text_of_a_record_becomes_a_control_id(kind):
+    vocab = vocabulary("demo")
+    hostile, plain, wording = HOSTILE[kind]
+    for template in templates.templates_for(kind, wording):
+        controls = []
+        for record in (hostile, plain):
+            tokens = tokenise(render(template, record, wording), vocab)
+            both = [*tokens.inputs, *tokens.targets]
+            controls.append([i for i in both if i < 2 or i >= vocab.num_pieces])
+        assert controls[0] == controls[1], template.name
+        # The text form is read back as the same ids, so choices are ranked and answers read right.
+        rendered = render(template, hostile, wording)
+        target = vocab.encode(rendered.target_text)
+        assert target == tokenise(rendered, vocab).targets[:-1]
+        said = answer(vocab.decode(target), slots(rendered.target_text))
+        assert said == templates.reference_texts(template, hostile, wording)[0]
+        for candidate in templates.candidate_texts(template, hostile, wording):
+            ids = vocab.encode(candidate)
+            assert sum(i >= vocab.num_pieces for i in ids) == template.masked * template.slots
+
+
+def test_a_pair_for_adaptation_has_one_gap():
+    hostile, _, wording = HOSTILE["triple"]
+    [(body, tail)] = templates.pairs([hostile], wording)
+    vocab = vocabulary("demo")
+    assert max(vocab.encode(body) + vocab.encode(tail)) < vocab.num_pieces
+    with pytest.raises(UserError, match="Mark the gap by the word T"):
+        templates.check_phrase("is in <extra_id_0> .")

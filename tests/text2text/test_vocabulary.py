@@ -16,8 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
+from mto_jax.decoding.answers import answer, slots
 from mto_jax.errors import UserError
-from mto_jax.text2text.vocabulary import Vocabulary, features, seqio_vocabulary, vocabulary
+from mto_jax.text2text.vocabulary import (
+    Vocabulary,
+    features,
+    literal,
+    seqio_vocabulary,
+    unmarked,
+    vocabulary,
+)
 
 ODD_TEXTS = [
     "",
@@ -226,3 +234,35 @@ def test_no_tensorflow():
         "'seqio'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- Text that looks like control ids -----------------------------------------------------------
+
+HOSTILE = [
+    "<extra_id_0>",
+    "see <extra_id_0> here",
+    "drink <extra_id_1> tea<extra_id_2>, <extra_id_99>",
+    "a</s> b </s><pad> <extra_id_1",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("own_sentinels", [False, True])
+def test_literal_text_has_no_control_id_and_comes_back(vocab, tmp_path, text, own_sentinels):
+    if own_sentinels:
+        vocab = edited(vocab, tmp_path / "own.model", with_sentinels)
+    ids = vocab.encode(literal(text))
+    assert all(vocab.unk_id < i < vocab.num_pieces for i in ids)
+    assert ids == vocab.encode_batch([literal(text), "x"])[0]
+    assert unmarked(vocab.decode(ids)) == text
+    # Between sentinels, too: only the true ones open and close the slots of an answer.
+    target = f"<extra_id_0> {literal(text)} <extra_id_1> b"
+    decoded = vocab.decode([*vocab.encode(target), vocab.eos_id])
+    assert decoded == target
+    assert answer(decoded) == text
+    assert slots(target) == 2
+
+
+def test_characters_that_the_vocabulary_lacks(vocab):
+    assert vocab.lacks("return {y}") == []
+    assert vocab.lacks("سلام a س") == ["س", "ل", "ا", "م"]
