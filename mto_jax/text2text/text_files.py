@@ -16,14 +16,17 @@ import gin
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.text2text import demo
+from mto_jax.text2text import demo, lab
 from mto_jax.text2text.readers import raw_lines
 
 FORMATS = ("lines", "paragraphs")
 SPLITS = ("train", "validation")
 SUFFIXES = (".txt", ".txt.gz")
 # Corpora without a file: name -> function that returns their documents.
-GENERATED: dict[str, Callable[[], Iterable[str]]] = {"demo": demo.documents}
+GENERATED: dict[str, Callable[[], Iterable[str]]] = {
+    "demo": demo.documents,
+    "lab": lab.documents,
+}
 READ_BATCH = 256  # documents per hand-over to TensorFlow, which costs more than reading one
 
 

@@ -27,6 +27,7 @@ from mto_jax.files import digest
 
 MODEL_FILE = "spiece.model"  # its name in a Hugging Face repository, and in a run directory
 DEFAULT = "t5"
+BUNDLED = ("demo", "lab")
 # SentencePiece holds a sentinel as "space + <extra_id_k>", so it finds only those at the start of a
 # word.
 _GLUED_SENTINEL = re.compile(r"(?<=[^ ])(?=<extra_id_\d+>)")
@@ -242,7 +243,7 @@ def vocabulary(name: str | None = None) -> Vocabulary:
     Args:
       name: "t5" (from `$MTO_DATA_DIR/vocab/t5_sentencepiece.model`, else from the Hugging Face hub
         or, with HF_HUB_OFFLINE=1, from its cache alone);
-        "demo", the small one in this package; "hf://org/model[@revision]"; the path of a
+        "demo" or "lab", small ones in this package; "hf://org/model[@revision]"; the path of a
         SentencePiece `.model` file, or of a folder that holds `spiece.model`. None means "t5", but
         verbs that read a model take that of the model (`Checkpoint.adopt_vocabulary`).
 
@@ -258,8 +259,8 @@ def bound_name() -> str:
 
 
 def _find(name: str) -> str:
-    if name == "demo":
-        return str(importlib.resources.files("mto_jax") / "assets" / "demo_vocab.model")
+    if name in BUNDLED:
+        return str(importlib.resources.files("mto_jax") / "assets" / f"{name}_vocab.model")
     if name == "t5":
         local = pathlib.Path(os.environ.get("MTO_DATA_DIR", "")) / "vocab/t5_sentencepiece.model"
         if "MTO_DATA_DIR" in os.environ and local.is_file():
@@ -273,7 +274,7 @@ def _find(name: str) -> str:
     if not path.is_file():
         raise UserError(
             f"There is no vocabulary {name!r}: no file {path}. vocabulary.name (macro VOCABULARY) "
-            "takes 't5', 'demo', 'hf://org/model', the path of a SentencePiece .model file, or of "
+            "takes 't5', 'demo', 'lab', 'hf://org/model', the path of a SentencePiece .model file, or of "
             f"a folder with {MODEL_FILE}."
         )
     return str(path)
