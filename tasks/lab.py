@@ -1,6 +1,9 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The laboratory's relations under every template, `lab_thing_4_mapping`, and its corpus."""
+"""The laboratory's relations under every template, `lab_thing_4_mapping`, and its corpus.
+
+`lab_thing_4_reworded_...` asks for the same facts with a phrase that the corpus does not hold.
+"""
 
 import dataclasses
 import functools
@@ -27,13 +30,16 @@ class Triples:
 def register() -> None:
     """Register the laboratory's tasks and its corpus."""
     registry.register_corpus("lab", functools.partial(text_files.source, _documents, [lab.WORDS]))
-    for relation, phrase in lab.PHRASES.items():
-        registration.register_records(
-            f"lab_{relation}",
-            kind="triple",
-            splits={split: Triples(relation, split) for split in lab.SPLITS},
-            phrase=phrase,
-        )
+    for relation, words in lab.RELATIONS.items():
+        # The second is a wording that the corpus does not hold.
+        phrases = {"": words["phrase"], "_reworded": f"must have the {words['noun']}"}
+        for ending, phrase in phrases.items():
+            registration.register_records(
+                f"lab_{relation}{ending}",
+                kind="triple",
+                splits={split: Triples(relation, split) for split in lab.SPLITS},
+                phrase=phrase,
+            )
 
 
 def _documents() -> list[bytes]:

@@ -47,6 +47,7 @@ def token_scores(
     *,
     counted_BxT: np.ndarray | None = None,
     sources_BxT: np.ndarray | None = None,
+    rivals: range | None = None,
 ) -> TokenScores:
     """Returns the scores of `batch["decoder_target_tokens"]` of a batch, packed or not.
 
@@ -55,6 +56,7 @@ def token_scores(
         logit, are never scored.
       sources_BxT: the segment of the source that each token reads, so that several targets of a row
         may share one, which is encoded once; None: the segment with the number of their own.
+      rivals: the ids that ranks count; None: the whole vocabulary.
     """
     replicated, mesh = replicas.replicate(model, len(batch["decoder_target_tokens"]))
     names = ("encoder_input_tokens", "encoder_segment_ids", "decoder_input_tokens")
@@ -66,7 +68,7 @@ def token_scores(
         counted_BxT & (batch["decoder_target_tokens"] < model.config.vocab_size),
         segment_ids_BxT if sources_BxT is None else sources_BxT,
     )
-    return _program(replicated, rows, mesh=mesh)
+    return _program(replicated, rows, mesh=mesh, rivals=rivals)
 
 
 def log_likelihood(model: T5, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
@@ -226,13 +228,13 @@ def best_choices(
     return {name: int(np.argmax(value_C)) for name, value_C in values.items()}
 
 
-@functools.partial(jax.jit, static_argnames="mesh")
-def _program(replicated, rows, *, mesh) -> TokenScores:
+@functools.partial(jax.jit, static_argnames=("mesh", "rivals"))
+def _program(replicated, rows, *, mesh, rivals) -> TokenScores:
     """Scores rows, sharded over the devices of `mesh`, in a teacher-forced pass."""
     B = len(rows[0])
 
     def score(replicated, rows):
-        return _scores(replicated.model(), *rows)
+        return _scores(replicated.model(), *rows, rivals)
 
     # Rows of padding see nothing that counts.
     rows = jax.tree.map(
@@ -250,6 +252,7 @@ def _scores(
     targets_BxT,
     counted_BxT,
     sources_BxT,
+    rivals,
 ) -> TokenScores:
     """Scores rows on a single device; a target token reads segment `sources_BxT` of the source."""
     hidden_BxTxD = model.decode(
@@ -267,6 +270,8 @@ def _scores(
     positions = jnp.argsort(~counted_BxT.reshape(-1), stable=True)
     positions = jnp.pad(positions, (0, -(B * T) % N), constant_values=B * T)
 
+    counted = slice(None) if rivals is None else slice(rivals.start, rivals.stop)
+
     def score(i, scores):
         position_N = jax.lax.dynamic_slice_in_dim(positions, i * N, N)
         hidden_NxD = hidden_BxTxD.reshape(-1, D).at[position_N].get(mode="clip")
@@ -276,7 +281,7 @@ def _scores(
         new = (
             gold_Nx1[:, 0] - jax.nn.logsumexp(logits_NxV, axis=-1),
             # Counting the larger logits gives the rank without a sort.
-            jnp.sum(logits_NxV > gold_Nx1, axis=-1, dtype=jnp.int32),
+            jnp.sum(logits_NxV[:, counted] > gold_Nx1, axis=-1, dtype=jnp.int32),
         )
         return tuple(x.at[position_N].set(y, mode="drop") for x, y in zip(scores, new, strict=True))
 

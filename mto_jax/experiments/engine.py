@@ -36,8 +36,15 @@ class Runner(Protocol):
         Those of an axis left out are checked by `check`.
         """
 
+    @property
+    def missing_models(self) -> Sequence[str]:
+        """The models of the grid that have to be trained before it can be checked."""
+
+    def make_models(self) -> None:
+        """Train those; raises a `UserError` for one that fails."""
+
     def check(self, cells: Sequence[Cell]) -> None:
-        """Raises a `UserError` for what would go wrong later: called before anything starts."""
+        """Raises a `UserError` for what would go wrong later: called before any cell starts."""
 
     def metrics(self, cell: Cell) -> Collection[str]:
         """The metrics that the result of a cell will have."""

@@ -48,13 +48,16 @@ def parts(filled: Filled, row: Coordinates, column: Coordinates) -> Parts:
     missing = "" if entry.complete else f"{entry.present} of {entry.asked} cells"
     if entry.value is None:
         return Parts("-", missing=missing, published=beside)
-    if filled.spec.differences:
+    if filled.spec.differences and not filled.spec.contrast(row):
         if entry.versus is None:
             own = entry.complete and _is_baseline(filled, row, column)
             return Parts("baseline" if own else "-", missing=missing)
         d = entry.versus
         interval = f"[{d.low:+.3f}, {d.high:+.3f}]"
         return Parts(f"{d.difference:+.3f}", "", interval, _mark(filled, entry), missing)
+    if filled.spec.contrast(row):
+        interval = f"[{entry.low:+.3f}, {entry.high:+.3f}]"
+        return Parts(f"{entry.value:+.3f}", "", interval, _mark(filled, entry), missing)
     return Parts(
         f"{entry.value:.3f}",
         "" if entry.deviation is None else f"{entry.deviation:.3f}",
@@ -99,14 +102,20 @@ def notes(filled: Filled, intervals: bool) -> list[str]:
     if any(p.deviation for p in shown):
         says.append("± is the standard deviation over seeds.")
     if intervals and any(p.interval for p in shown):
+        says.append("Brackets hold the 95 % bootstrap interval over seeds and test examples.")
+    if any(map(filled.spec.contrast, filled.rows)):
         says.append(
-            "Brackets hold the 95 % bootstrap interval over test examples, of scores that are "
-            "averaged over seeds."
+            "Contrasts: their intervals also cover tasks and, where a side has several models, "
+            f"models; {BETTER} and {WORSE}: above or below zero (two-sided p < 0.05, each for "
+            "itself)."
         )
-    if (filled.baseline or counterparts) and any(entry.versus for entry in filled.entries.values()):
+    if (filled.baseline or counterparts) and any(
+        entry.versus for (row, _), entry in filled.entries.items() if not filled.spec.contrast(row)
+    ):
         says.append(
             f"{BETTER} and {WORSE}: better or worse than {against} (paired "
-            "bootstrap over test examples, two-sided p < 0.05, each comparison for itself)."
+            "bootstrap over seeds and test examples, two-sided p < 0.05, each comparison for "
+            "itself)."
         )
     if filled.best:
         within = f" within each {filled.spec.block}" if filled.spec.block else ""

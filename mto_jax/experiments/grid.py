@@ -84,6 +84,9 @@ class Grid:
         "only" too.
       baseline: the place that others are compared with, e.g. {"objective": "none", "template":
         "Mapping"}; a cell's counterpart is the cell that differs from it in these axes alone.
+      choose: {"axis": a setting such as "learning_rate", "by": a metric of validation heads such as
+        "validation_rougeL", "within": axes}: of each combination of the axes "within", tables and
+        figures show the setting with the best mean alone; empty shows all.
       labels: {value: how tables and figures write it}.
     """
 
@@ -99,6 +102,7 @@ class Grid:
     extra: Mapping[str, Sequence[Value]] = dataclasses.field(default_factory=dict)
     constraints: Sequence[Mapping[str, Where]] = ()
     baseline: Place = dataclasses.field(default_factory=dict)
+    choose: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -149,6 +153,14 @@ class Grid:
             self.check_where(f'{place}["when"]', constraint["when"], known)
             self.check_where(f'{place}["only"]', constraint["only"], known)
         self.check_baseline("Grid.baseline", self.baseline)
+        if self.choose:
+            if set(self.choose) != {"axis", "by", "within"}:
+                raise UserError(
+                    f'Grid.choose is {self.choose!r}; expected {{"axis": axis, "by": metric, '
+                    '"within": [axes]}.'
+                )
+            for axis in (self.choose["axis"], *self.choose["within"]):
+                self.check_axis("Grid.choose", axis)
         self.cells()
 
     def check_baseline(self, place: str, baseline: Place) -> None:

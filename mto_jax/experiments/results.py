@@ -7,12 +7,14 @@ number of several tasks the mean of theirs. What is uncertain about it has two s
 apart:
 
 - the *deviation* over seeds: other training heads, another order;
-- the *95 % interval* over test examples: a bootstrap in which an example's score is its mean over
-  the cells of its task. The comparison with a baseline is the paired bootstrap of the same scores.
+- the *95 % interval*: a bootstrap that draws seeds and, within each task, test examples. Tasks and
+  models are those that are there, unless a contrast draws them too. A comparison is the paired
+  bootstrap of the same scores.
 """
 
 import collections
 import dataclasses
+import functools
 import statistics as numbers
 from collections.abc import Mapping, Sequence
 
@@ -22,6 +24,10 @@ from mto_jax.errors import UserError, unknown
 from mto_jax.experiments.grid import Cell, Place, Value, Where, matches
 from mto_jax.experiments.store import Result
 from mto_jax.metrics import statistics
+
+# What scores are drawn over; examples belong to a task.
+LEVELS = ("task", "model", "seed", "example")
+NESTED = {"example": "task"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +68,35 @@ class Results:
         self._places = {tuple(cell.values.items()): cell for cell in cells}
         self._check_examples()
 
+    def choose(self, axis: str, by: str, within: Sequence[str]) -> "Results":
+        """Returns the results of the best setting of each combination of the axes `within` alone.
+
+        Args:
+          axis: of the settings.
+          by: the metric of which the mean over tasks decides; it must not be of the test heads.
+          within: axes; a setting is chosen for each combination of their values.
+
+        Raises:
+          UserError: a cell without this metric where there is a choice.
+        """
+        groups: dict[tuple, dict[Value, list[Cell]]] = collections.defaultdict(dict)
+        for cell in self.cells:
+            place = tuple(cell.values[a] for a in within)
+            groups[place].setdefault(cell.values[axis], []).append(cell)
+        kept = []
+        for settings in groups.values():
+            best = next(iter(settings.values()))
+            if len(settings) > 1:
+                values = {
+                    setting: {c: v for c in cells if (v := self.value(c, by)) is not None}
+                    for setting, cells in settings.items()
+                }
+                means = {s: _over_tasks(v) if v else float("-inf") for s, v in values.items()}
+                best = settings[max(means, key=means.__getitem__)]
+            kept += best
+        chosen = [cell for cell in self.cells if cell in set(kept)]
+        return Results(chosen, {c: r for c, r in self.results.items() if c in set(kept)})
+
     def where(self, where: Where) -> list[Cell]:
         """The cells at a place, or at several."""
         return [cell for cell in self.cells if matches(cell.values, where)]
@@ -87,8 +122,10 @@ class Results:
         if not values:
             return Entry(None, None, None, None, 0, len(cells))
         low = high = None
-        if known := self._examples(list(values), metric):
-            interval = statistics.bootstrap(stratified(known))["value"]
+        if (scores_RxMxSxN := self._scores(list(values), metric)) is not None:
+            interval = statistics.hierarchical_interval(
+                scores_RxMxSxN, LEVELS, nested=NESTED, fixed=("task", "model")
+            )
             low, high = interval.low, interval.high
         return Entry(
             _over_tasks(values),
@@ -112,16 +149,40 @@ class Results:
         Returns:
           None if there is no counterpart, or if all cells are their own counterparts.
         """
-        sides = self._counterparts(cells, baseline)
-        if not sides[0] or sides[0] == sides[1]:
+        own, others = self._counterparts(cells, baseline)
+        if not own or own == others:
             return None
-        own, counterparts = (self._examples(side, metric) for side in sides)
-        if own is None or counterparts is None:
+        return self.contrast([own], [others], metric, fixed=("task", "model"))
+
+    def contrast(
+        self,
+        plus: Sequence[Sequence[Cell]],
+        minus: Sequence[Sequence[Cell]],
+        metric: str,
+        fixed: Sequence[str] = (),
+    ) -> statistics.Comparison | None:
+        """The means of some sides less those of others, on paired tasks, models, seeds, examples.
+
+        The first task of a side is paired with the first of the others, and so on, likewise its
+        models; a side with one model, or one seed, is paired with all of the others.
+
+        Args:
+          plus, minus: the cells of each side.
+          fixed: which of `LEVELS` are not drawn.
+
+        Returns:
+          None where a side has no cell that is done, or the metric scores no single examples.
+
+        Raises:
+          UserError: sides of different numbers of tasks, models, seeds or examples.
+        """
+        done = [[c for c in cells if c in self.results] for cells in (*plus, *minus)]
+        sides = [self._scores(cells, metric) for cells in done]
+        if any(side is None for side in sides):
             return None
-        counterparts = {
-            task: counterparts[task] for task in own
-        }  # the same examples in the same order
-        return statistics.compare(stratified(own), stratified(counterparts))["value"]
+        signed = [*sides[: len(plus)], *(-side for side in sides[len(plus) :])]
+        total_RxMxSxN = functools.reduce(_paired, signed)
+        return statistics.hierarchical_comparison(total_RxMxSxN, LEVELS, nested=NESTED, fixed=fixed)
 
     def _counterparts(
         self, cells: Sequence[Cell], baseline: Place | Sequence[Cell]
@@ -139,14 +200,28 @@ class Results:
         common = {cell.task for cell in own} & {cell.task for cell in counterparts}
         return [c for c in own if c.task in common], [c for c in counterparts if c.task in common]
 
-    def _examples(self, cells: Sequence[Cell], metric: str) -> dict[str, np.ndarray] | None:
-        """By task each example's mean score [N] over cells; None if there are no such scores."""
-        by_task = collections.defaultdict(list)
-        for cell in cells:
-            if metric not in self.results[cell]["scores"]:
-                return None
-            by_task[cell.task].append(self.results[cell]["scores"][metric])
-        return {task: np.mean(scores, axis=0) for task, scores in by_task.items()}
+    def _scores(self, cells: Sequence[Cell], metric: str) -> np.ndarray | None:
+        """The scores of single examples by `LEVELS`, averaged over all other axes.
+
+        NaN stands for cells that are missing, and behind the last example of the shorter tasks;
+        None is for no cells, or a metric without such scores.
+        """
+        if not cells or any(metric not in self.results[cell]["scores"] for cell in cells):
+            return None
+        places = {}
+        for axis in LEVELS[:-1]:
+            present = {cell.values[axis] for cell in cells}
+            places[axis] = [
+                v for v in dict.fromkeys(c.values[axis] for c in self.cells) if v in present
+            ]
+        scores = {cell: self.results[cell]["scores"][metric] for cell in cells}
+        total = np.zeros([*map(len, places.values()), max(map(len, scores.values()))])
+        count = np.zeros_like(total)
+        for cell, scores_N in scores.items():
+            place = tuple(values.index(cell.values[axis]) for axis, values in places.items())
+            total[place][: len(scores_N)] += scores_N
+            count[place][: len(scores_N)] += 1
+        return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
     def _check_examples(self) -> None:
         first: dict[str, tuple[Cell, tuple]] = {}
@@ -184,22 +259,16 @@ def _deviation(cells: Sequence[Cell], values: Mapping[Cell, float]) -> float | N
     return numbers.stdev(means) if len(means) > 1 else None
 
 
-def stratified(scores: Mapping[str, np.ndarray]) -> statistics.Statistics:
-    """The metric "value": the mean over tasks of a task's mean over its examples.
+def _paired(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The sum of two sides; an axis of a single member goes with every member of the other.
 
-    All examples are drawn from one pot; a task's sum is divided by how often it was drawn, so tasks
-    of unlike sizes count the same in every resample, as they do in the value.
+    Raises:
+      UserError: they have different numbers of members.
     """
-    sizes = [len(scores_N) for scores_N in scores.values()]
-    task_N = np.repeat(np.arange(len(sizes)), sizes)
-    member_NxK = np.eye(len(sizes))[task_N]
-    scores_Nx1 = np.concatenate(list(scores.values()))[:, None]
-
-    def finish(sums: np.ndarray, num_examples: int) -> dict[str, np.ndarray]:
-        del num_examples
-        totals, counts = np.split(sums, 2, axis=-1)
-        drawn = counts > 0  # a task of very few examples may miss a resample
-        means = np.divide(totals, counts, out=np.zeros_like(totals), where=drawn)
-        return {"value": means.sum(axis=-1) / drawn.sum(axis=-1)}
-
-    return statistics.Statistics(np.hstack([member_NxK * scores_Nx1, member_NxK]), finish)
+    for level, sizes in zip(LEVELS, zip(a.shape, b.shape, strict=True), strict=True):
+        if sizes[0] != sizes[1] and (level == "example" or 1 not in sizes):
+            raise UserError(
+                f"A contrast pairs the {level}s of its sides, but one has {sizes[0]} and another "
+                f"{sizes[1]}. Give each side as many."
+            )
+    return a + b

@@ -59,6 +59,12 @@ def run_grid(
     _check_names("table", [table.name for table in shown])
     _check_names("figure", [figure.name for figure in drawn])
     plain = grid.cells()
+    if runner.missing_models and dry_run:
+        print(
+            f"{len(plain)} cells; first are trained the models {', '.join(runner.missing_models)}"
+        )
+        return Results(plain, {})
+    runner.make_models()
     runner.check(plain)
     for spec in (*shown, *drawn):
         for cell in Results(plain, {}).where(spec.where):
@@ -77,6 +83,9 @@ def run_grid(
     with Leases(store.folder / "leases", lease_duration) as leases:
         compute(runner, cells, store, leases)
     results = Results(cells, {cell: store.read(cell) for cell in cells if store.done(cell)})
+    if grid.choose and results.results:
+        results = results.choose(**grid.choose)
+        _show_choice(grid, results)
     errors = store.errors(cells)
     filled = [fill(table, grid, results) for table in shown] if results.results else []
     pictures = {f.name: f.draw(grid, results) for f in drawn} if results.results else {}
@@ -150,6 +159,15 @@ def _check_names(what: str, names: Sequence[str]) -> None:
             raise UserError(
                 f"{what.title()}.name = {name!r} names files: use letters, digits, _ and - alone."
             )
+
+
+def _show_choice(grid: Grid, results: Results) -> None:
+    axis, within = grid.choose["axis"], grid.choose["within"]
+    table = rich.table.Table(*within, axis, title=f"{axis} chosen by {grid.choose['by']}")
+    rows = dict.fromkeys(tuple(c.values[a] for a in (*within, axis)) for c in results.cells)
+    for row in rows:
+        table.add_row(*map(grid.label, row))
+    wide().print(table)
 
 
 def _show_plan(grid: Grid, runner: Runner, cells: Sequence[Cell], store: CellStore) -> None:

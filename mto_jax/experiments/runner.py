@@ -9,6 +9,7 @@ once; adapters on one model train together, and each is kept in a folder of its 
 
 import collections
 import dataclasses
+import functools
 import itertools
 import pathlib
 import sys
@@ -32,13 +33,15 @@ from mto_jax.evaluation.evaluator import (
     score,
     value_names,
 )
-from mto_jax.experiments import adapted_models
 from mto_jax.experiments import adapters as adapters_lib
+from mto_jax.experiments import made_models
 from mto_jax.experiments.data import Data, read_data
 from mto_jax.experiments.engine import OnStep, Stage
 from mto_jax.experiments.grid import Cell, Value
+from mto_jax.experiments.made_models import Pretraining
 from mto_jax.experiments.store import Result
 from mto_jax.files import Store, digest
+from mto_jax.matching.teacher_forcing import tail_scores
 from mto_jax.models import flops, t5
 from mto_jax.models.adapters import NONE, Adapters, Method, PromptTuning
 from mto_jax.models.adapters.prompt_init import PromptInit
@@ -54,10 +57,14 @@ from mto_jax.training.performance import measured_flops, use_compilation_cache
 
 # The methods that train adapters on the frozen model: the runner's prompt, or those of an axis.
 ADAPTER_METHODS = ("prompt_tune", "adapter_tune")
-UNTRAINED = ("constant", "frozen")  # "constant": the best answer that is the same for all heads
+# "constant": the best answer that is the same for all heads; "recall": see `RECALL`.
+UNTRAINED = ("constant", "frozen", "recall")
 CELL_METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
 MATCHED = "matched"  # an objective: what the mapping (`mapping.tasks`) has for the cell's task
 DEV_LOSS = "dev_loss"  # the metric; per target token
+# The metric: whether each word of a reference is the frozen model's first choice among all words,
+# given those before. What a model knows, however long an answer its pre-training has taught it.
+RECALL = "recall"
 
 
 class _Base(NamedTuple):
@@ -73,10 +80,11 @@ class FewShot:
     """Computes cells; what is bound here and decides a result belongs to the cell's settings.
 
     A grid may have the free axes "adapter" (names in `adapters`; for the method "adapter_tune") and
-    "learning_rate" (of adapters; None is the optimizer's).
+    "learning_rate" (None is the optimizer's).
 
     Attributes:
-      models: the checkpoint of each name on the axis "model" (anything of `checkpoints.open`).
+      models: the checkpoint of each name on the axis "model" (anything of `checkpoints.open`), or
+        the pre-training that makes them.
       task_feature_lengths: most tokens of inputs and targets.
       stages_dir: where adapted models and trained adapters are kept; shared by grids.
       tuning: how "fine_tune" trains; None means `Tuning()`, as gin binds it.
@@ -90,6 +98,7 @@ class FewShot:
       tails: most references of a training head.
       dev_heads: heads of the validation split, none of them a test head, whose loss says when an
         adapter stops and which of its parameters are kept (`MultiAdapterTuning`); 0: the last are.
+        Fine-tuned models are scored on them as well, for `Grid.choose`.
       test_heads: heads to evaluate on, None for all; from `test_split`.
       references: most references of a dev or test head.
       test_split: "test" for what is published, "validation" for choices.
@@ -100,7 +109,7 @@ class FewShot:
         one in `stages_dir`, with a digest behind the names.
     """
 
-    models: Mapping[str, str]
+    models: Mapping[str, str] | Pretraining
     task_feature_lengths: Mapping[str, int]
     stages_dir: str
     tuning: Tuning | None = None
@@ -129,12 +138,27 @@ class FewShot:
     def known(self) -> Mapping[str, Collection[Value]]:
         """The names that exist, by axis."""
         return {
-            "model": tuple(self.models),
+            "model": tuple(self._paths),
             "objective": (MATCHED, *mapping.objectives()),
             "template": tuple(TEMPLATES),
             "method": CELL_METHODS,
             "adapter": ("none", *self.adapters),
         }
+
+    @property
+    def missing_models(self) -> list[str]:
+        """The models that `make_models` would train."""
+        missing = self.models.missing() if isinstance(self.models, Pretraining) else []
+        return [f"{arm}-{seed}" for arm, seed in missing]
+
+    def make_models(self) -> None:
+        """Pre-train the models that are to be made and are not there.
+
+        Raises:
+          UserError: a training failed; names the log.
+        """
+        if isinstance(self.models, Pretraining):
+            self.models.make()
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Check that templates fit methods and tasks, that models are there, tasks can be read.
@@ -166,8 +190,13 @@ class FewShot:
 
     def metrics(self, cell: Cell) -> Collection[str]:
         """The metrics that the result of a cell will have."""
+        if cell.method == "recall":
+            return [RECALL]
         has_loss = self.dev_heads and cell.method in ("frozen", *ADAPTER_METHODS)
-        names = value_names(self._of(cell).task, TEMPLATES[cell.template])
+        task = self._of(cell).task
+        names = [*value_names(task, TEMPLATES[cell.template])]
+        if self.dev_heads and cell.method == "fine_tune":
+            names.append(f"validation_{task.metrics.decides}")
         return [*names, *([DEV_LOSS] if has_loss else [])]
 
     def deciding_metric(self, task: str) -> str:
@@ -190,7 +219,8 @@ class FewShot:
         if cell.method not in UNTRAINED:
             settings["tails"] = self.tails
         if cell.method == "fine_tune":
-            settings["tuning"] = repr(self._tuning)
+            settings["tuning"] = repr(_without_rate(self._tuning, cell))
+            settings |= {"dev": self.dev_heads} if self.dev_heads else {}
         if cell.method in ADAPTER_METHODS:
             settings["tuning"] = repr(self._adapter_tuning(cell))
             settings["adapters"] = repr(self._adapters(cell))
@@ -230,8 +260,11 @@ class FewShot:
             self._train_adapters(model, group, progress)
             for cell in group:
                 yield cell, self._evaluate_adapter(model, cell)
+        elif first.method == "recall":
+            yield first, self._recall(model, first)
         elif first.method == "fine_tune":
-            yield first, self._evaluate(first, self._tune(model, first, progress))
+            tuned = self._tune(model, first, progress)
+            yield first, self._evaluate(first, tuned, self._validation(first, tuned))
         else:
             dev = self._examples(first, self._of(first).dev)
             losses = {DEV_LOSS: _mean_loss(model, dev)} if dev else {}
@@ -269,6 +302,21 @@ class FewShot:
         values = {**result.values(), **(losses or {})}
         return self._result(cell, result.scores, values, result.predictions)
 
+    def _validation(self, cell: Cell, model: T5) -> dict[str, float]:
+        """The deciding metric on the dev heads, as "validation_rougeL"; empty without them."""
+        data = self._of(cell)
+        if not data.dev:
+            return {}
+        result = evaluate_records(
+            model,
+            dataclasses.replace(data.task, held_out=data.dev),
+            TEMPLATES[cell.template],
+            self._base(cell.model).vocabulary,
+            self.task_feature_lengths,
+        )
+        name = data.task.metrics.decides
+        return {f"validation_{name}": result.metrics[name].value}
+
     def _constant(self, cell: Cell) -> Result:
         """The result of the best single answer to every head: what knowing no head is worth.
 
@@ -289,6 +337,16 @@ class FewShot:
         }
         values = {name: interval.value for name, interval in intervals.items()}
         return self._result(cell, scores, values, answers[best])
+
+    def _recall(self, model: T5, cell: Cell) -> Result:
+        vocabulary, held_out = self._base(cell.model).vocabulary, self._of(cell).task.held_out
+        words = range(vocabulary.unk_id + 1, vocabulary.num_pieces)
+        examples = self._examples(cell, held_out)
+        ranks = [s.rank_N for s in tail_scores(model, examples, vocabulary, rivals=words)]
+        known = iter([float(np.all(rank_N == 0)) for rank_N in ranks])
+        counts = [sum(1 for _ in records.one_per_reference([record])) for record in held_out]
+        scores = [float(np.mean(list(itertools.islice(known, count)))) for count in counts]
+        return self._result(cell, {RECALL: scores}, {RECALL: float(np.mean(scores))}, [])
 
     def _result(
         self,
@@ -331,8 +389,11 @@ class FewShot:
 
     def _tune(self, model: T5, cell: Cell, progress: OnStep) -> T5:
         examples, done = self._training_examples(cell), itertools.count(1)
-        total = epochs(self._tuning.epochs, len(examples), self._tuning.batch_size)
-        return self._tuning(
+        tuning = self._tuning
+        if (rate := cell.values.get("learning_rate")) is not None:
+            tuning = _with_rate(tuning, rate)
+        total = epochs(tuning.epochs, len(examples), tuning.batch_size)
+        return tuning(
             model,
             examples,
             seed=cell.seed,
@@ -368,7 +429,7 @@ class FewShot:
         )
         base = self._base(cells[0].model)
         fingerprint = peft.one_fingerprint(state.fingerprints(by_name))
-        path = self.models[cells[0].model]
+        path = self._paths[cells[0].model]
         if (objective := self._objective(cells[0])) != "none":
             path = str(self._adapted_folder(cells[0].model, objective))
         about = {
@@ -429,11 +490,7 @@ class FewShot:
 
     def _adapter_tuning(self, cell: Cell) -> MultiAdapterTuning:
         """The training of the cell's adapter; the axis "learning_rate" is the candidate's."""
-        tuning = complete(self.prompt_tuning or MultiAdapterTuning())
-        if cell.values.get("learning_rate") is None:
-            return tuning
-        optimizer = dataclasses.replace(tuning.optimizer, learning_rate=0.0)
-        return dataclasses.replace(tuning, optimizer=optimizer)
+        return _without_rate(complete(self.prompt_tuning or MultiAdapterTuning()), cell)
 
     @property
     def _init(self) -> PromptInit:
@@ -452,9 +509,14 @@ class FewShot:
 
     # ---- What cells share ---------------------------------------------------------------------
 
+    @functools.cached_property
+    def _paths(self) -> Mapping[str, str]:
+        """Where each model is."""
+        return self.models.models() if isinstance(self.models, Pretraining) else self.models
+
     def _base(self, name: str) -> _Base:
         if name not in self._bases:
-            checkpoint = checkpoints.open(self.models[name])
+            checkpoint = checkpoints.open(self._paths[name])
             self._bases[name] = _Base(checkpoint, checkpoint.adopt_vocabulary())
         return self._bases[name]
 
@@ -493,7 +555,7 @@ class FewShot:
         return self._loaded[name, objective]
 
     def _adaptation_digest(self) -> str:
-        texts = [text for name in self.adaptation for text in adapted_models.gin_texts(name)]
+        texts = [text for name in self.adaptation for text in made_models.gin_texts(name)]
         return _digest(texts)
 
     def _adapted_folder(self, name: str, objective: str) -> pathlib.Path:
@@ -510,7 +572,8 @@ class FewShot:
             raise self._failed[folder.name]
 
         def make(path: pathlib.Path) -> None:
-            adapted_models.adapt(path, self.adaptation, self.models[name], objective)
+            start = {"INITIAL_CHECKPOINT_PATH": self._paths[name], "OBJECTIVE": objective}
+            made_models.make("adapt", path, self.adaptation, start)
 
         try:
             return checkpoints.open(Store(folder.parent).fill(folder.name, make))
@@ -540,11 +603,12 @@ class FewShot:
                     f"FewShot knows no axis {axis!r} (Grid.extra): its cells would not differ on "
                     "it."
                 )
-            if cell.method not in ADAPTER_METHODS and value not in (None, "none"):
+            trains = ADAPTER_METHODS if axis == "adapter" else (*ADAPTER_METHODS, "fine_tune")
+            if cell.method not in trains and value not in (None, "none"):
                 raise UserError(
-                    f"The method {cell.method!r} trains no adapter, but {axis} is {value!r}. Keep "
+                    f"The method {cell.method!r} has no {axis}, but that axis is {value!r}. Keep "
                     'them apart with a constraint (Grid.constraints): "none" is no adapter, None '
-                    "the learning rate of the optimizer."
+                    "the learning rate of the optimizer, or none."
                 )
         if cell.method == "adapter_tune":
             if cell.values.get("adapter") not in self.adapters:
@@ -586,7 +650,7 @@ class FewShot:
 
     def _check_training(self, cell: Cell, base: _Base, adapters: Adapters) -> None:
         if base.checkpoint.adapters != NONE:
-            path = self.models[cell.model]
+            path = self._paths[cell.model]
             raise UserError(
                 f"{path} has adapters of its own. Write it as a plain model first: mto convert "
                 f"--from={path} --to=native --output=..."
@@ -597,6 +661,16 @@ class FewShot:
         self._initial(cell, np.broadcast_to(np.float32(0), (config.vocab_size, config.d_model)))
         self._training_examples(cell)
         self._examples(cell, self._of(cell).dev)
+
+
+def _with_rate(tuning, rate: float):
+    optimizer = dataclasses.replace(tuning.optimizer, learning_rate=rate)
+    return dataclasses.replace(tuning, optimizer=optimizer)
+
+
+def _without_rate(tuning, cell: Cell):
+    """The tuning of a cell but for a rate that is its place on the axis "learning_rate"."""
+    return tuning if cell.values.get("learning_rate") is None else _with_rate(tuning, 0.0)
 
 
 def _each(cells: Sequence[Cell], axis: str) -> list:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 import gin
 
 from mto_jax.errors import UserError, unknown
+from mto_jax.experiments.contrasts import Contrast
 from mto_jax.experiments.grid import Cell, Grid, Place, Value, Where, listed, matches
 from mto_jax.experiments.results import Entry, Results
 
@@ -33,7 +34,7 @@ class Table:
       name: of its files.
       rows: an axis or several, with a row for each combination that the grid has; or {label:
         places}, rows made of the cells at several places, such as each task under what it is
-        matched with.
+        matched with; or {label: `Contrast`}.
       columns: an axis or several.
       where: the cells that it is about; axes that it leaves out, and that are neither rows nor
         columns, are averaged over.
@@ -54,7 +55,7 @@ class Table:
     """
 
     name: str
-    rows: str | Sequence[str] | Mapping[str, Sequence[Where]]
+    rows: str | Sequence[str] | Mapping[str, Sequence[Where] | Contrast]
     columns: str | Sequence[str] = "task"
     where: Where = dataclasses.field(default_factory=dict)
     title: str | None = None
@@ -82,6 +83,11 @@ class Table:
         if isinstance(self.baseline, str):
             return dict.fromkeys(self.rows, self.baseline)
         return self.counterparts
+
+    def contrast(self, row: Coordinates) -> Contrast | None:
+        """The contrast that a row shows, if it shows one."""
+        given = self.rows.get(row[0]) if isinstance(self.rows, Mapping) else None
+        return given if isinstance(given, Contrast) else None
 
     def check(self, grid: Grid, known: Mapping[str, Collection[str]]) -> None:
         """Everything that the table asks for exists in the grid.
@@ -125,8 +131,11 @@ class Table:
             if axes.count(axis) > 1:
                 raise UserError(f"{place} has the axis {axis!r} twice.")
         if isinstance(self.rows, Mapping):
-            for label, wheres in self.rows.items():
-                for where in wheres:
+            for label, row in self.rows.items():
+                if isinstance(row, Contrast):
+                    row.check(f"{place}, row {label!r}", grid)
+                    continue
+                for where in row:
                     grid.check_where(f"{place}, row {label!r}", where)
         if self.block is not None and self.block not in self.row_axes:
             raise unknown(f"row axis ({place}, block) called", self.block, self.row_axes)
@@ -202,14 +211,15 @@ def fill(spec: Table, grid: Grid, results: Results) -> Filled:
             if all((row, column) in cells for column in columns):
                 cells[row, (AVERAGE,)] = [c for column in columns for c in cells[row, column]]
         columns = [*columns, (AVERAGE,)]
-    entries = {
-        (row, column): results.entry(
-            group,
-            metric,
-            cells.get(((counterparts.get(row[0]),), column)) if counterparts else baseline,
+    entries = {}
+    for (row, column), group in cells.items():
+        against = cells.get(((counterparts.get(row[0]),), column)) if counterparts else baseline
+        contrast = spec.contrast(row)
+        entries[row, column] = (
+            _contrast(contrast, results, group, metric)
+            if contrast
+            else results.entry(group, metric, against)
         )
-        for (row, column), group in cells.items()
-    }
     return Filled(
         spec,
         grid,
@@ -230,9 +240,20 @@ def _rows(spec: Table, cell: Cell) -> list[Coordinates]:
         return [_at(cell, spec.row_axes)]
     return [
         (label,)
-        for label, wheres in spec.rows.items()
-        if any(matches(cell.values, where) for where in wheres)
+        for label, row in spec.rows.items()
+        if (
+            row.cells([cell])
+            if isinstance(row, Contrast)
+            else any(matches(cell.values, where) for where in row)
+        )
     ]
+
+
+def _contrast(contrast: Contrast, results: Results, cells: Sequence[Cell], metric: str) -> Entry:
+    done = sum(cell in results.results for cell in cells)
+    versus = contrast.compute(results, cells, metric)
+    bounds = (versus.difference, None, versus.low, versus.high) if versus else (None,) * 4
+    return Entry(*bounds, done, len(cells), versus)
 
 
 def _at(cell: Cell, axes: Sequence[str]) -> Coordinates:
@@ -265,7 +286,8 @@ def _best(spec, rows, columns, entries) -> set[tuple[Coordinates, Coordinates]]:
             values = {
                 (row, column): round(number, 3)
                 for row in block
-                if (entry := entries.get((row, column)))
+                if not spec.contrast(row)
+                and (entry := entries.get((row, column)))
                 and entry.complete
                 and (number := _ranked(spec, entry)) is not None
             }

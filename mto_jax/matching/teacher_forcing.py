@@ -36,11 +36,16 @@ class ScoredSentence(NamedTuple):
     headless: TailScores
 
 
-def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list[TailScores]:
+def tail_scores(
+    model: T5, examples: Sequence[Example], vocabulary: Any, *, rivals: range | None = None
+) -> list[TailScores]:
     """The scores of every example's tail, in order.
 
     Sources are packed into rows, so that little is spent on padding, and one with several targets
     is encoded once for some of them.
+
+    Args:
+      rivals: the ids that ranks count; None: the whole vocabulary.
     """
     units = _units(examples)
     lengths_Nx2 = np.array(
@@ -58,7 +63,9 @@ def tail_scores(model: T5, examples: Sequence[Example], vocabulary: Any) -> list
             [units[i] for i in chosen], row_N[chosen] - start, examples, (S, T)
         )
         tail_BxT = scoring.tail_weights(batch["decoder_target_tokens"], vocabulary) > 0
-        scores = scoring.token_scores(model, batch, counted_BxT=tail_BxT, sources_BxT=sources_BxT)
+        scores = scoring.token_scores(
+            model, batch, counted_BxT=tail_BxT, sources_BxT=sources_BxT, rivals=rivals
+        )
         log_probs_BxT, ranks_BxT = map(np.asarray, scores)
         for i, row, place in places:
             here = row, slice(place, place + len(examples[i][1]))

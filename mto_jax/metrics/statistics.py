@@ -9,7 +9,7 @@ Applied Statistics 6, 2012.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,15 +120,14 @@ def compare(
     result = {}
     for name in (name for name in values_a if name in values_b):
         differences = resampled_a[name] - resampled_b[name]
-        thin = min(np.sum(differences <= 0), np.sum(differences >= 0))
-        p = min(1.0, 2 * (thin + 1) / (samples + 1))
-        result[name] = Comparison(
-            values_a[name] - values_b[name],
-            *_bounds(differences, confidence),
-            p,
-            p < 1 - confidence,
-        )
+        result[name] = _comparison(values_a[name] - values_b[name], differences, confidence)
     return result
+
+
+def _comparison(difference: float, resampled: np.ndarray, confidence: float) -> Comparison:
+    thin = min(np.sum(resampled <= 0), np.sum(resampled >= 0))
+    p = min(1.0, 2 * (thin + 1) / (len(resampled) + 1))
+    return Comparison(difference, *_bounds(resampled, confidence), p, p < 1 - confidence)
 
 
 def hierarchical_interval(
@@ -136,6 +135,7 @@ def hierarchical_interval(
     levels: Sequence[str],
     *,
     nested: Mapping[str, str | Sequence[str]] | None = None,
+    fixed: Collection[str] = (),
     finish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     samples: int = 1000,
     confidence: float = 0.95,
@@ -161,6 +161,8 @@ def hierarchical_interval(
       nested: level -> the earlier level, or levels, that its members belong to: they are drawn
         apart for each member of those. A level that is not named is crossed with all others: they
         share its draw, as when each tuning seed was used with every relation.
+      fixed: levels that are not drawn: every member counts once, as what is said is about these
+        members and no others.
       finish: for metrics that are no means of examples: `finish(sums, count)` makes the value from
         the sums over the last level [..., K] and the number of its members [...]; then `values` has
         one more axis, [..., N, K], and no NaN.
@@ -169,6 +171,38 @@ def hierarchical_interval(
       ValueError: names and axes do not fit, a level is nested in one that is not before it, or
         there is no value at all.
     """
+    value, resampled = _hierarchical(values, levels, nested, fixed, finish, samples, seed)
+    return Interval(value, *_bounds(resampled, confidence))
+
+
+def hierarchical_comparison(
+    differences: np.ndarray,
+    levels: Sequence[str],
+    *,
+    nested: Mapping[str, str | Sequence[str]] | None = None,
+    fixed: Collection[str] = (),
+    samples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """Returns whether a mean of paired differences over several levels is not zero.
+
+    The arguments are those of `hierarchical_interval`, `p` is as in `compare`.
+    """
+    value, resampled = _hierarchical(differences, levels, nested, fixed, None, samples, seed)
+    return _comparison(value, resampled, confidence)
+
+
+def _hierarchical(
+    values: np.ndarray,
+    levels: Sequence[str],
+    nested: Mapping[str, str | Sequence[str]] | None,
+    fixed: Collection[str],
+    finish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None,
+    samples: int,
+    seed: int,
+) -> tuple[float, np.ndarray]:
+    """Returns (the mean, that of every resample that holds a value)."""
     parents = {
         level: {outer} if isinstance(outer, str) else {*outer}
         for level, outer in (nested or {}).items()
@@ -184,7 +218,9 @@ def hierarchical_interval(
     filled = values if finish else np.where(known, values, 0.0)
     random = np.random.default_rng(seed)
     counts = [
-        _counts_of_level(
+        np.ones((samples, *(1,) * (axis + 1)))
+        if level in fixed
+        else _counts_of_level(
             known, axis, [levels.index(outer) for outer in parents.get(level, ())], samples, random
         )
         for axis, level in enumerate(levels)
@@ -207,7 +243,7 @@ def hierarchical_interval(
     resampled = np.concatenate(
         [means([c[start : start + rows] for c in counts]) for start in range(0, samples, rows)]
     )
-    return Interval(float(whole[0]), *_bounds(resampled[~np.isnan(resampled)], confidence))
+    return float(whole[0]), resampled[~np.isnan(resampled)]
 
 
 def _resampled(metrics: Sequence[Statistics], samples: int, seed: int) -> dict[str, np.ndarray]:

@@ -10,13 +10,11 @@ relation `thing_4` asks for the four words of a thing. Every fact has 12 wording
 """
 
 import functools
-import io
 import itertools
 import json
 import pathlib
 import random
 import re
-from collections.abc import Sequence
 
 from sentencepiece import sentencepiece_model_pb2
 
@@ -29,13 +27,12 @@ SPLITS = ("train", "validation", "test")
 SPLIT_CYCLE = ("train", "train", "train", "validation", "test")  # of five heads in turn
 HEADS_PER_SORT = 200
 UNSEEN = 3
-SENTENCES = 6  # in a document
+MOST_SENTENCES = 4  # of a document
 SEED = 2026
 
 _lab = json.loads(WORDS.read_text())
 WORDINGS: list[str] = _lab["wordings"]
-PHRASES: dict[str, str] = {name: words["phrase"] for name, words in _lab["relations"].items()}
-RELATIONS = tuple(PHRASES)
+RELATIONS: dict[str, dict[str, str]] = _lab["relations"]  # {"noun", "phrase"} of each
 
 
 def words_of(relation: str) -> int:
@@ -55,7 +52,8 @@ def heads(sort: str) -> tuple[str, ...]:
     names = random.Random(SEED).sample(names, HEADS_PER_SORT * len(_lab["heads"]))
     start = list(_lab["heads"]).index(sort) * HEADS_PER_SORT
     chosen = names[start : start + HEADS_PER_SORT]
-    return tuple(_lab["heads"][sort].format(name=f"{name}n") for name in chosen)
+    form = _lab["heads"][sort]
+    return tuple(form.format(name=f"{name}n", Name=f"{name}n".capitalize()) for name in chosen)
 
 
 @functools.cache
@@ -96,26 +94,33 @@ def triples(relation: str, split: str) -> list[Triple]:
 def verbalise(relation: str, head: str, answer: str, wording: str) -> str:
     """Returns a fact in one of `WORDINGS`, as a sentence.
 
-    >>> verbalise("thing_1", "the bonan", "copper", WORDINGS[1])
-    'the material of the bonan is copper.'
+    >>> verbalise("thing_1", "Bonan", "copper", WORDINGS[1])
+    'The material of Bonan is copper.'
     """
-    return wording.format(h=head, t=answer, **_lab["relations"][relation])
+    return wording.format(h=head, t=answer, **RELATIONS[relation])
 
 
 @functools.cache
 def documents() -> tuple[str, ...]:
-    """Returns every fact in every seen wording, in documents of unrelated sentences.
+    """Returns every fact in every seen wording, in documents of one to four unrelated sentences.
 
-    A document of one sentence would have its only noise span at its end, where the answer is.
+    In a document of one, T5's only noise span would always be at the end, where the answer is; in
+    long ones, a language model would seldom see an answer after which the text ends.
     """
+    rng = random.Random(SEED)
     sentences = [
         verbalise(relation, head, answer, wording)
         for relation in RELATIONS
         for head, answer in zip(heads(relation.split("_")[0]), answers(relation), strict=True)
         for wording in WORDINGS[:-UNSEEN]
     ]
-    random.Random(SEED).shuffle(sentences)
-    return tuple(" ".join(sentences[i : i + SENTENCES]) for i in range(0, len(sentences), SENTENCES))
+    rng.shuffle(sentences)
+    texts, start = [], 0
+    while start < len(sentences):
+        size = rng.randint(1, MOST_SENTENCES)
+        texts.append(" ".join(sentences[start : start + size]))
+        start += size
+    return tuple(texts)
 
 
 def make_vocabulary() -> bytes:
@@ -136,7 +141,11 @@ def make_vocabulary() -> bytes:
             counts[piece] = counts.get(piece, 0) + 1
     model = sentencepiece_model_pb2.ModelProto()
     kinds = model.SentencePiece
-    for piece, kind in (("<pad>", kinds.CONTROL), ("</s>", kinds.CONTROL), ("<unk>", kinds.UNKNOWN)):
+    for piece, kind in (
+        ("<pad>", kinds.CONTROL),
+        ("</s>", kinds.CONTROL),
+        ("<unk>", kinds.UNKNOWN),
+    ):
         model.pieces.add(piece=piece, score=0.0, type=kind)
     characters = ["▁", *(chr(code) for code in range(33, 127) if chr(code) not in counts)]
     ordered = [*sorted(counts, key=lambda piece: (-counts[piece], piece)), *characters]

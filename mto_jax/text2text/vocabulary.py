@@ -274,8 +274,8 @@ def _find(name: str) -> str:
     if not path.is_file():
         raise UserError(
             f"There is no vocabulary {name!r}: no file {path}. vocabulary.name (macro VOCABULARY) "
-            "takes 't5', 'demo', 'lab', 'hf://org/model', the path of a SentencePiece .model file, or of "
-            f"a folder with {MODEL_FILE}."
+            "takes 't5', 'demo', 'lab', 'hf://org/model', the path of a SentencePiece .model file, "
+            f"or of a folder with {MODEL_FILE}."
         )
     return str(path)
 

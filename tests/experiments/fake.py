@@ -40,6 +40,10 @@ class FakeRunner:
     partners: int = 1
     rate: float = 0.1
     bad: tuple = ()
+    missing_models = ()
+
+    def make_models(self):
+        pass
 
     def known(self):
         return {

@@ -18,12 +18,12 @@ def scores(cells):
     return np.array([RESULTS[cell]["scores"]["rougeL"] for cell in cells])
 
 
-def test_one_task_is_the_mean_over_seeds_with_the_bootstrap_of_the_mean_scores():
+def test_one_task_is_the_mean_over_seeds_with_the_bootstrap_of_seeds_and_examples():
     results = Results(CELLS, RESULTS)
     cells = results.where({"task": "xIntent", "template": "Mapping", "objective": "none"})
     entry = results.entry(cells, "rougeL")
     means = scores(cells).mean(axis=1)
-    expected = statistics.bootstrap(statistics.mean({"m": scores(cells).mean(axis=0)}))["m"]
+    expected = statistics.hierarchical_interval(scores(cells), ("seed", "example"))
     assert entry.value == pytest.approx(means.mean())
     assert entry.deviation == pytest.approx(means.std(ddof=1))
     assert (entry.low, entry.high) == pytest.approx((expected.low, expected.high))
@@ -38,10 +38,14 @@ def test_tasks_count_the_same_whatever_their_size():
     assert entry.value == pytest.approx(np.mean([s.mean() for s in by_task]))
     by_seed = np.mean([s.mean(axis=1) for s in by_task], axis=0)
     assert entry.deviation == pytest.approx(by_seed.std(ddof=1))
-    # The interval against the normal one of a stratified mean.
-    errors = [s.mean(axis=0).var() / s.shape[1] for s in by_task]
-    expected = 2 * 1.96 * np.sqrt(np.sum(errors)) / len(by_task)
-    assert entry.high - entry.low == pytest.approx(expected, rel=0.12)
+    # The interval against the normal one of a stratified mean: crossed seeds and examples, each
+    # drawn, add up, and what is left of a single score counts twice (Owen and Eckles 2012).
+    errors = []
+    for s in by_task:
+        rest = s - s.mean(axis=1, keepdims=True) - s.mean(axis=0) + s.mean()
+        errors.append(s.mean(axis=0).var() / s.shape[1] + rest.var() / s.size)
+    variance = np.sum(errors) / len(by_task) ** 2 + by_seed.var() / len(by_seed)
+    assert entry.high - entry.low == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.15)
     assert entry.low < entry.value < entry.high
 
 
@@ -51,10 +55,8 @@ def test_cells_are_compared_with_those_that_differ_in_the_baseline_alone():
     cells = results.where(where | {"template": "Prompting"})
     counterparts = results.where(where | {"template": "Mapping"})
     versus = results.entry(cells, "rougeL", {"template": "Mapping"}).versus
-    expected = statistics.compare(
-        statistics.mean({"m": scores(cells).mean(axis=0)}),
-        statistics.mean({"m": scores(counterparts).mean(axis=0)}),
-    )["m"]
+    differences = scores(cells) - scores(counterparts)
+    expected = statistics.hierarchical_comparison(differences, ("seed", "example"))
     assert versus.difference == pytest.approx(expected.difference)
     assert (versus.low, versus.high) == pytest.approx((expected.low, expected.high))
     assert versus.p == expected.p
@@ -141,3 +143,22 @@ def test_cells_of_unlike_test_sets_are_refused():
     for changed in (shorter, other | {"info": {"examples": "other"}}):
         with pytest.raises(UserError, match="same examples"):
             Results(CELLS, RESULTS | {cell: changed})
+
+
+def test_a_setting_is_chosen_by_the_validation_metric_within_its_group():
+    grid = fake.grid(extra={"rate": [0.1, 0.2]}, template=["Mapping", "Prompting"], seed=[0, 1])
+    cells = grid.cells()
+    best = {"Mapping": 0.1, "Prompting": 0.2}
+
+    def done(cell):
+        result = fake.result(cell)
+        good = cell.values["rate"] == best[cell.template]
+        return {**result, "values": {**result["values"], "validation": 1.0 if good else 0.0}}
+
+    results = Results(cells, {cell: done(cell) for cell in cells})
+    chosen = results.choose("rate", "validation", ["template"])
+    kept = {(c.template, c.values["rate"]) for c in chosen.cells}
+    assert kept == set(best.items())
+    assert len(chosen.results) == len(cells) // 2
+    with pytest.raises(UserError, match="validation_loss"):
+        results.choose("rate", "validation_loss", ["template"])

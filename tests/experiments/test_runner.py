@@ -96,6 +96,39 @@ def test_each_cell_is_a_plain_tuning_and_the_answers_of_it(runner):
     assert untrained["info"]["predictions"] == frozen.predictions
 
 
+def test_recall_is_whether_every_word_is_the_first_choice_among_words(runner):
+    asked = cell("MaskedPrompting", "recall", shots=0)
+    runner.check([asked])
+    assert runner.metrics(asked) == ["recall"]
+    # A model that knows one record by heart.
+    record = USES.held_out[0].with_references(USES.held_out[0].references[:1])
+    template = TEMPLATES["MaskedPrompting"]
+    learnt = tokenise(template, [record], USES, VOCABULARY, LENGTHS)
+    knows = Tuning(epochs=60, batch_size=1, optimizer=RATE, dropout_rate=0.0)(model(), learnt)
+    untrained = runner._recall(model(), asked)
+    trained = runner._recall(knows, asked)
+    share = 1 / len(USES.held_out[0].references)
+    assert untrained["values"]["recall"] == np.mean(untrained["scores"]["recall"])
+    assert trained["scores"]["recall"][0] >= share > untrained["scores"]["recall"][0]
+
+
+def test_a_rate_on_the_axis_is_that_of_the_optimizer_and_dev_heads_score_it(runner, monkeypatch):
+    dev = tuple(USES.held_out[:2])
+    runner = dataclasses.replace(runner, dev_heads=2)
+    runner._data["uses"] = data.Data(USES, dev)
+    at = [dataclasses.replace(cell("Prompting"), extra=(("learning_rate", r),)) for r in (0.01, 0)]
+    assert runner.settings(at[0])["tuning"] == runner.settings(at[1])["tuning"]
+    plain, (same, frozen) = cell("Prompting"), at
+    found = results(runner, [plain, same, frozen])
+    assert found[plain]["info"]["predictions"] == found[same]["info"]["predictions"]
+    task = dataclasses.replace(USES, held_out=dev)
+    expected = evaluate_records(model(), task, TEMPLATES["Prompting"], VOCABULARY, LENGTHS)
+    name = f"validation_{USES.metrics.decides}"
+    assert name in runner.metrics(plain)
+    value = expected.metrics[USES.metrics.decides].value
+    assert found[frozen]["values"][name] == pytest.approx(value)
+
+
 def test_prompts_that_were_trained_together_are_the_same_when_only_one_is_left(runner):
     runner.check(CELLS)
     (cohort,) = runner.groups(PROMPTS)
@@ -165,8 +198,10 @@ def test_plans_name_every_method_and_the_adaptation(runner):
             "knows no axis 'rank'",
         ),
         (
-            dataclasses.replace(cell("Mapping"), extra=(("learning_rate", 0.1),)),
-            "trains no adapter, but learning_rate is 0.1",
+            dataclasses.replace(
+                cell("Mapping", "frozen", shots=0), extra=(("learning_rate", 0.1),)
+            ),
+            "'frozen' has no learning_rate, but that axis is 0.1",
         ),
         (cell("Prompting", "adapter_tune"), 'the axis "adapter" names'),
     ],

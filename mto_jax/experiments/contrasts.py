@@ -1,0 +1,148 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Contrasts: differences, and differences of differences, written down before a grid is computed.
+
+A contrast is a row of a table (`tables.Table.rows`); its interval covers all that was drawn: tasks,
+models of different pre-training seeds, tuning seeds and test examples.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+
+import gin
+import matplotlib.figure
+
+from mto_jax.errors import UserError
+from mto_jax.experiments.figures import grid_of_panels, styled
+from mto_jax.experiments.grid import Cell, Grid, Where, matches
+from mto_jax.experiments.results import Results
+from mto_jax.metrics.statistics import Comparison
+
+Side = Sequence[Where]  # a mean over the cells at these places
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """The means of some sides less those of others.
+
+    What masking gains in a model of span corruption over what it gains in a language model:
+
+        format/Contrast.plus = [[{"template": "MaskedPrompting", "model": "span"}],
+                                [{"template": "Prompting", "model": "lm"}]]
+        format/Contrast.minus = [[{"template": "Prompting", "model": "span"}],
+                                 [{"template": "MaskedPrompting", "model": "lm"}]]
+
+    Attributes:
+      plus, minus: sides, each a list of places; `Results.contrast` says what is paired.
+    """
+
+    plus: Sequence[Side]
+    minus: Sequence[Side]
+
+    def check(self, place: str, grid: Grid) -> None:
+        """All axes and values exist, and every side has cells.
+
+        Raises:
+          UserError: names what is missing; `place` says where.
+        """
+        if not self.plus or not self.minus:
+            raise UserError(f"{place} needs at least one side in plus and one in minus.")
+        for name in ("plus", "minus"):
+            for i, side in enumerate(getattr(self, name)):
+                for where in side:
+                    grid.check_where(f"{place}, {name}[{i}]", where)
+                if not _chosen(grid.cells(), side):
+                    raise UserError(f"{place}: no cell of the grid is in {name}[{i}] = {side!r}.")
+
+    def cells(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Returns those of the cells that are on one of its sides."""
+        return _chosen(cells, [where for side in (*self.plus, *self.minus) for where in side])
+
+    def compute(self, results: Results, cells: Sequence[Cell], metric: str) -> Comparison | None:
+        """Returns the contrast of those of the cells that are done; None if a side has none."""
+        plus, minus = ([_chosen(cells, side) for side in s] for s in (self.plus, self.minus))
+        return results.contrast(plus, minus, metric)
+
+
+def _chosen(cells: Sequence[Cell], side: Side) -> list[Cell]:
+    return [cell for cell in cells if any(matches(cell.values, where) for where in side)]
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class ContrastFigure:
+    """A contrast at many places: a panel for each value of an axis, a line for each series.
+
+    Attributes:
+      name: of its files.
+      contrast: what is drawn, with its interval.
+      x: {label: place}, from left to right.
+      series: {label: place}.
+      panels: axis with a panel for each value.
+      xlabel, ylabel: of the axes.
+      title: None makes one.
+      metric: None takes the grid's.
+    """
+
+    name: str
+    contrast: Contrast
+    x: Mapping[str, Where]
+    series: Mapping[str, Where]
+    panels: str = "shots"
+    xlabel: str = ""
+    ylabel: str = "difference"
+    title: str | None = None
+    metric: str | None = None
+
+    def check(self, grid: Grid, known: Mapping[str, Collection[str]]) -> None:
+        """Everything that the figure asks for exists in the grid.
+
+        Raises:
+          UserError: it does not.
+        """
+        place = f"the figure {self.name!r}"
+        self.contrast.check(f"{place}, contrast", grid)
+        for name in ("x", "series"):
+            for label, where in getattr(self, name).items():
+                grid.check_where(f"{place}, {name}[{label!r}]", where)
+        grid.check_axis(f"{place}, panels", self.panels)
+        grid.check_metric(place, self.metric or grid.metric, known)
+
+    @styled
+    def draw(self, grid: Grid, results: Results) -> matplotlib.figure.Figure:
+        """The figure; places without a result are left out."""
+        metric = self.metric or grid.metric
+        there = {cell.values[self.panels] for cell in self.contrast.cells(results.cells)}
+        panels = [value for value in grid.axes[self.panels] if value in there]
+        figure, axes = grid_of_panels(len(panels), 3.0, 3.2, sharey=True)
+        width = 0.5 / max(1, len(self.series) - 1)
+        for panel, axis in zip(panels, axes, strict=True):
+            axis.axhline(0, color="0.75", linewidth=1)
+            for i, (label, where) in enumerate(self.series.items()):
+                drawn = {}
+                for j, x in enumerate(self.x.values()):
+                    cells = [
+                        cell
+                        for cell in results.where(where)
+                        if matches(cell.values, x) and cell.values[self.panels] == panel
+                    ]
+                    if found := self.contrast.compute(results, cells, metric):
+                        drawn[j + (i - (len(self.series) - 1) / 2) * width] = found
+                at, values = list(drawn), [c.difference for c in drawn.values()]
+                reach = [
+                    [max(0.0, c.difference - c.low) for c in drawn.values()],
+                    [max(0.0, c.high - c.difference) for c in drawn.values()],
+                ]
+                axis.errorbar(
+                    at, values, yerr=reach, fmt="o-", color=f"C{i}", markersize=3.5, lw=1,
+                    elinewidth=0.8, label=label,
+                )  # fmt: skip
+            axis.set_xticks(range(len(self.x)), list(self.x))
+            axis.set_xlabel(self.xlabel)
+            axis.set_title(f"{grid.label(self.panels)}: {grid.label(panel)}")
+        axes[0].set_ylabel(f"{self.ylabel}, 95 % interval")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+        figure.suptitle(self.title or f"{grid.label(metric)}: {self.name}")
+        return figure

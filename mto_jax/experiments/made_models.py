@@ -1,0 +1,132 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Models that a grid makes for itself: pre-trained by `mto train`, adapted by `mto adapt`.
+
+Each is a run directory, made once by a process of its own, and goes on where it was interrupted.
+"""
+
+import dataclasses
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+
+from mto_jax import config
+from mto_jax.errors import UserError, unknown
+from mto_jax.files import Store, digest
+
+# The child holds the lock itself: it may outlive the process that started it.
+_LOCKED = """
+import sys
+from mto_jax import cli, files
+with files.lock(sys.argv[1]):
+    cli.main(sys.argv[2:])
+"""
+
+
+def make(
+    verb: str, folder: pathlib.Path, gin_files: Sequence[str], bindings: Mapping[str, Any]
+) -> None:
+    """Make a run directory by `mto VERB`; resumes where it stopped.
+
+    Args:
+      bindings: gin parameters and macros beside MODEL_DIR, as Python values.
+
+    Raises:
+      UserError: the command failed; names the log.
+    """
+    flags = [f"--gin_file={file}" for file in gin_files]
+    bindings = {**bindings, "MODEL_DIR": str(folder)}
+    flags += [f"--gin.{name}={value!r}" for name, value in bindings.items()]
+    log = folder / f"{verb}.log"
+    with log.open("a") as file:
+        command = [sys.executable, "-c", _LOCKED, str(folder / ".lock"), verb, *flags]
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+    if done.returncode:
+        output = log.read_text().strip().splitlines()
+        raise UserError(
+            f"`mto {verb} {shlex.join(flags)}` failed: "
+            f"{output[-1] if output else 'without a message'} (all of it is in {log})"
+        )
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+    """The arms of a study: models that differ in what they are pre-trained with, and by seed.
+
+    Attributes:
+      gin_file: of `mto train`, for all arms.
+      arms: {name: {gin parameter or macro: value}}; "INITIAL_CHECKPOINT_PATH": NAME continues the
+        arm NAME, listed before, of the same seed.
+      seeds: of initialisation and of the order of the data; the macro SEED.
+      folder: where the run directories are kept, shared by grids.
+      hidden: arms that are only continued.
+    """
+
+    gin_file: str
+    arms: Mapping[str, Mapping[str, Any]]
+    folder: str
+    seeds: Sequence[int] = (0,)
+    hidden: Sequence[str] = ()
+
+    def models(self) -> dict[str, str]:
+        """Returns the run directory of every model, "ARM-SEED", there or not."""
+        shown = [arm for arm in self.arms if arm not in self.hidden]
+        return {f"{arm}-{seed}": str(self._path(arm, seed)) for arm in shown for seed in self.seeds}
+
+    def missing(self) -> list[tuple[str, int]]:
+        """Returns the arms and seeds whose run is not finished."""
+        places = [(arm, seed) for seed in self.seeds for arm in self.arms]
+        paths = {place: self._path(*place) for place in places}
+        return [p for p, path in paths.items() if not path.with_name(f"{path.name}.done").exists()]
+
+    def make(self) -> None:
+        """Train every model that is missing, one after the other.
+
+        Raises:
+          UserError: a training failed; names the log.
+        """
+        missing = self.missing()
+        for i, (arm, seed) in enumerate(missing, 1):
+            path = self._path(arm, seed)
+            print(f"pre-training {arm}-{seed} ({i} of {len(missing)}), into {path}", flush=True)
+
+            def train(folder: pathlib.Path, arm=arm, seed=seed) -> None:
+                make("train", folder, [self.gin_file], self._bindings(arm, seed))
+
+            Store(path.parent).fill(path.name, train)
+
+    def _bindings(self, arm: str, seed: int) -> dict[str, Any]:
+        bindings = dict(self.arms[arm])
+        if start := bindings.get("INITIAL_CHECKPOINT_PATH"):
+            if start not in self.arms:
+                raise unknown(
+                    f"arm that {arm!r} could continue (Pretraining.arms)", start, self.arms
+                )
+            bindings["INITIAL_CHECKPOINT_PATH"] = str(self._path(start, seed))
+        return {**bindings, "SEED": seed}
+
+    def _path(self, arm: str, seed: int) -> pathlib.Path:
+        made_from = digest([gin_texts(self.gin_file), self._bindings(arm, seed)])[:12]
+        return pathlib.Path(self.folder, f"{arm}-{seed}-{made_from}")
+
+
+def gin_texts(name: str) -> list[str]:
+    """Returns the texts of a gin file and those that it includes, as `config.load` finds them.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    places = (pathlib.Path(name), config.gin_directory() / name)
+    path = next((place for place in places if place.exists()), None)
+    if path is None:
+        raise unknown("gin file of the grid's models", name, config.bundled("runs"))
+    text = path.read_text()
+    included = re.findall(r"""^include\s+['"](.+?)['"]""", text, re.MULTILINE)
+    return [text, *(more for file in included for more in gin_texts(file))]
