@@ -35,6 +35,9 @@ class Numbers:
     def __init__(self, size: int):
         self.size = size
 
+    def is_sentinel(self, ids: np.ndarray) -> np.ndarray:
+        return (ids >= self.size - self.extra_ids) & (ids < self.size)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)

@@ -313,19 +313,19 @@ class Checkpoint(abc.ABC):
     def find_vocabulary(self) -> tuple[str, Vocabulary]:
         """(`vocabulary.name`, the vocabulary).
 
-        It is spiece.model beside the checkpoint (in the folder of Hugging Face or the run
+        It is the tokenizer beside the checkpoint (in the folder of Hugging Face or the run
         directory), or the one that a run has on record. Where a checkpoint says nothing (T5X), it
         is the one that gin binds, or T5's for 32 128 rows, which is said on standard error.
 
         Raises:
           UserError: gin binds another one.
-          UnknownVocabulary: none is known.
+          UnknownVocabulary: none is known, or the tokenizer beside it cannot be read.
         """
         bound = gin.get_bindings("vocabulary").get("name")
         recorded, digest = self._recorded_vocabulary
-        file = self._vocabulary_file
-        names = [str(file.absolute())] if file.is_file() else []
-        names += [name for name in (recorded, bound) if name]
+        beside = self._vocabulary_beside
+        names = [beside] if beside else []
+        names += [name for name in (recorded, bound) if name and name != beside]
         guessed = not names and self.config.vocab_size == 32128
         if guessed:
             names = [vocabularies.DEFAULT]
@@ -341,8 +341,8 @@ class Checkpoint(abc.ABC):
         else:
             raise UnknownVocabulary(
                 f"The vocabulary of {self.title} is not known. {' '.join([*reasons, ''])}Set "
-                "VOCABULARY (vocabulary.name) to it: a SentencePiece file, a folder with "
-                "spiece.model, or hf://org/model."
+                "VOCABULARY (vocabulary.name) to it: a SentencePiece file, a tokenizer.json, a "
+                "folder with one of them, or hf://org/model."
             )
         if guessed:
             print(f"{self.title} has no vocabulary with it: T5's is taken", file=sys.stderr)
@@ -366,16 +366,18 @@ class Checkpoint(abc.ABC):
     @property
     def _recorded_vocabulary(self) -> tuple[str, str]:
         """The name and digest that the checkpoint gives its vocabulary; "" for what it lacks."""
-        file = self._vocabulary_file
-        return (str(file), vocabularies.load(str(file)).digest) if file.is_file() else ("", "")
+        return "", ""
 
-    @property
-    def _vocabulary_file(self) -> pathlib.Path:
-        """The path of the vocabulary beside the checkpoint; the file need not exist."""
-        return (self.run_dir or self.path) / vocabularies.MODEL_FILE
+    @functools.cached_property
+    def _vocabulary_beside(self) -> str | None:
+        """The name of the tokenizer in the folder of the checkpoint; None if there is none."""
+        return vocabularies.in_folder((self.run_dir or self.path).absolute())
 
     def _check_same(self, name: str, digest: str, vocabulary: Vocabulary) -> None:
-        if digest != vocabulary.digest:
+        beside = self._vocabulary_beside
+        if digest != vocabulary.digest and not (
+            beside and vocabularies.load(beside).pieces == vocabulary.pieces
+        ):
             raise UserError(
                 f"The model {self.title} was trained with the vocabulary {name!r}, but VOCABULARY "
                 f"(vocabulary.name) gives another, {vocabulary.path!r} with {vocabulary.size} ids. "
@@ -413,6 +415,14 @@ class Foreign(Checkpoint):
             return file, t5x.config(file.tensors)
         except UserError as error:
             return file, error
+
+    @property
+    def _recorded_vocabulary(self) -> tuple[str, str]:
+        try:
+            beside = self._vocabulary_beside
+            return (beside, vocabularies.load(beside).digest) if beside else ("", "")
+        except UserError as error:
+            raise UnknownVocabulary(str(error)) from error
 
     @functools.cached_property
     def contents(self) -> Contents:

@@ -3,18 +3,23 @@
 """Tokenizer files of Hugging Face for a vocabulary: spiece.model (slow), tokenizer.json (fast)."""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2
 
 from mto_jax.errors import UserError
 from mto_jax.files import write_json
-from mto_jax.text2text.vocabulary import Vocabulary
+from mto_jax.text2text.tokenizer import TokenizerVocabulary
+from mto_jax.text2text.vocabulary import TOKENIZER_FILE, Vocabulary
 
 _SPECIAL = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 
 def write(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
     """Write spiece.model, tokenizer.json and their configuration to `folder`.
+
+    A vocabulary that is a tokenizer of Hugging Face has no spiece.model.
 
     The ids are those of `vocabulary`, beside sentinels too. (Transformers' own T5Tokenizer, from
     version 5 on, and in version 4 unless legacy=False, puts a space behind each sentinel: its
@@ -23,6 +28,11 @@ def write(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
     Raises:
       UserError: the SentencePiece model is of another type than unigram.
     """
+    if isinstance(vocabulary, TokenizerVocabulary):
+        vocabulary.save(folder)
+        names = {"eos_token": vocabulary.eos_id, "pad_token": 0, "unk_token": vocabulary.unk_id}
+        _write_settings(folder, {key: vocabulary.piece(number) for key, number in names.items()})
+        return
     proto = sentencepiece_model_pb2.ModelProto.FromString(
         pathlib.Path(vocabulary.path).read_bytes()
     )
@@ -34,17 +44,20 @@ def write(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
     in_file = sum(piece.piece.startswith("▁<extra_id_") for piece in proto.pieces)
     sentinels = [f"<extra_id_{i}>" for i in range(vocabulary.added_ids or in_file)]
     tokens = {**_SPECIAL, "additional_special_tokens": sentinels}
+    vocabulary.save(folder)
+    _fast(proto, vocabulary, sentinels).save(str(folder / TOKENIZER_FILE))
+    # For T5Tokenizer of Transformers 4, which reads spiece.model:
+    _write_settings(folder, tokens, extra_ids=vocabulary.added_ids, legacy=False)
+
+
+def _write_settings(folder: pathlib.Path, tokens: Mapping[str, Any], **more: Any) -> None:
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
         **tokens,
-        # For T5Tokenizer of Transformers 4, which reads spiece.model:
-        "extra_ids": vocabulary.added_ids,
-        "legacy": False,
+        **more,
     }
-    vocabulary.save(folder)
-    _fast(proto, vocabulary, sentinels).save(str(folder / "tokenizer.json"))
     for name, content in (("tokenizer_config.json", settings), ("special_tokens_map.json", tokens)):
         write_json(folder / name, content)
 

@@ -98,9 +98,8 @@ def shifted(targets_BxT: np.ndarray, segment_ids_BxT: np.ndarray) -> np.ndarray:
 
 def tail_weights(targets_BxT: np.ndarray, vocabulary: Any) -> np.ndarray:
     """Returns DepthRank's weights: 1.0, but 0.0 at padding, EOS and sentinels."""
-    first_sentinel = vocabulary.size - vocabulary.extra_ids
-    ends = (vocabulary.pad_id, vocabulary.eos_id)
-    return (~np.isin(targets_BxT, ends) & (targets_BxT < first_sentinel)).astype(np.float32)
+    ends = np.isin(targets_BxT, (vocabulary.pad_id, vocabulary.eos_id))
+    return (~ends & ~vocabulary.is_sentinel(targets_BxT)).astype(np.float32)
 
 
 def depth_rank(rank_BxT: np.ndarray, weights_BxT: np.ndarray) -> np.ndarray:
@@ -205,8 +204,8 @@ def unconditional(
 
 
 def _neutral(source: Sequence[int], vocabulary: Any) -> tuple[int, ...]:
-    first_sentinel = vocabulary.size - vocabulary.extra_ids
-    return tuple(int(i) for i in source if i >= first_sentinel or i == vocabulary.eos_id)
+    ids = np.asarray(source)
+    return tuple(ids[vocabulary.is_sentinel(ids) | (ids == vocabulary.eos_id)].tolist())
 
 
 def best_choices(

@@ -12,12 +12,14 @@ on soft prompts:
 import functools
 import importlib.resources
 import itertools
+import json
 import os
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
 
 import gin
+import numpy as np
 import sentencepiece
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
@@ -26,11 +28,16 @@ from mto_jax.errors import UserError
 from mto_jax.files import digest
 
 MODEL_FILE = "spiece.model"  # its name in a Hugging Face repository, and in a run directory
+TOKENIZER_FILE = "tokenizer.json"  # of other tokenizers, likewise
+_TOKENIZER_FILES = (
+    *("vocab.json", "merges.txt", "vocab.txt", "added_tokens.json", "*.model"),
+    *("tokenizer_config.json", "special_tokens_map.json"),
+)
 DEFAULT = "t5"
 BUNDLED = ("demo", "lab")
 # SentencePiece holds a sentinel as "space + <extra_id_k>", so it finds only those at the start of a
 # word.
-_GLUED_SENTINEL = re.compile(r"(?<=[^ ])(?=<extra_id_\d+>)")
+GLUED_SENTINEL = re.compile(r"(?<=[^ ])(?=<extra_id_\d+>)")
 # A zero-width space, which no record holds (`records.tidy`), marks what only looks like a sentinel.
 _SENTINEL, _LITERAL = "<extra_id_", "<\u200bextra_id_"
 
@@ -158,9 +165,20 @@ class Vocabulary:
         """
         return list(map(int, itertools.takewhile(lambda i: i >= self.padded_size, ids)))
 
+    def is_sentinel(self, ids: np.ndarray) -> np.ndarray:
+        """Returns a boolean array in the shape of `ids`: which of them are sentinels."""
+        first = self.num_pieces
+        return (ids >= first) & (ids < first + self.extra_ids)
+
     def piece(self, i: int) -> str:
         """The piece of an id below `size` as SentencePiece writes it, "▁" for a space."""
         return self._processor.IdToPiece(i)
+
+    @property
+    def pieces(self) -> list[str]:
+        """The pieces of all ids; a sentinel reads `<extra_id_k>`."""
+        pieces = map(self.piece, range(self.size))
+        return [piece.replace("▁<extra_id_", "<extra_id_") for piece in pieces]
 
     def frequent_ids(self, count: int) -> list[int]:
         """Returns the ids of the `count` most frequent pieces of text, or of all, by frequency.
@@ -179,22 +197,29 @@ class Vocabulary:
         ("jel<extra_id_0>"): there SeqIO spells out the characters, while this method reads "jel
         <extra_id_0>". What `literal` marked is spelled out, character by character.
         """
-        first, *rest = _GLUED_SENTINEL.sub(" ", text).split(_LITERAL)
-        ids = self._processor.EncodeAsIds(f"{first}<" if rest else first)
+        if self.extra_ids == 0:
+            return self._ids([unmarked(text)])[0]
+        first, *rest = text.split(_LITERAL)
+        ids = self._ids([f"{first}<" if rest else first])[0]
         for i, piece in enumerate(rest, 1):
             piece = f"extra_id_{piece}{'<' if i < len(rest) else ''}"
-            ids += self._inside(piece)
+            # Text that goes on without a space: no "▁" in front.
+            ids += self._ids([f"{_SENTINEL}0>{piece}"])[0][1:]
         return ids
-
-    def _inside(self, text: str) -> list[int]:
-        """Ids of text that goes on without a space: no "▁" in front."""
-        return self._processor.EncodeAsIds(f"{_SENTINEL}0>{text}")[1:]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts in one call, several times as fast."""
         if any(_LITERAL in text for text in texts):
             return [self.encode(text) for text in texts]
-        return self._processor.Encode([_GLUED_SENTINEL.sub(" ", text) for text in texts])
+        return self._ids(texts)
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of texts without marks."""
+        return self._processor.Encode([GLUED_SENTINEL.sub(" ", text) for text in texts])
+
+    def _text(self, ids: Sequence[int]) -> str:
+        """The text of ids of text and sentinels."""
+        return self._processor.DecodeIds(ids)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of the ids before the first EOS. Sentinels read `<extra_id_k>`.
@@ -208,15 +233,15 @@ class Vocabulary:
                 break
             if i != self.pad_id and i < self.size:
                 text_ids.append(i)
-        text = self._processor.DecodeIds(text_ids)
-        if text.count(_SENTINEL) == sum(i >= self.num_pieces for i in text_ids):
+        text = self._text(text_ids)
+        if text.count(_SENTINEL) == np.sum(self.is_sentinel(np.array(text_ids))):
             return text
         parts = []
-        for is_text, run in itertools.groupby(text_ids, lambda i: i < self.num_pieces):
+        for is_sentinel, run in itertools.groupby(text_ids, self.is_sentinel):
             run = list(run)
             space = " " if parts and self.piece(run[0]).startswith("▁") else ""
-            part = self._processor.DecodeIds(run)
-            parts.append(space + (literal(part) if is_text else part))
+            part = self._text(run)
+            parts.append(space + (part if is_sentinel else literal(part)))
         return "".join(parts)
 
     def lacks(self, text: str) -> list[str]:
@@ -232,8 +257,62 @@ class Vocabulary:
 
 @functools.cache
 def load(path: str, extra_ids: int = 100) -> Vocabulary:
-    """The vocabulary in this file: one object per process, so the file is read once."""
+    """The vocabulary at this path: one object per process, so the file is read once.
+
+    Args:
+      path: a SentencePiece model, tokenizer.json, or a folder, as `in_folder` gives it.
+    """
+    if path.endswith(".json") or os.path.isdir(path):
+        from mto_jax.text2text.tokenizer import TokenizerVocabulary
+
+        return TokenizerVocabulary(path)
     return Vocabulary(path, extra_ids)
+
+
+def in_folder(folder: pathlib.Path) -> str | None:
+    """What `load` takes for the tokenizer in a folder; None if no file in it is a tokenizer's.
+
+    It is spiece.model if that is all of it, else tokenizer.json, else the folder itself.
+    """
+    model, tokenizer = folder / MODEL_FILE, folder / TOKENIZER_FILE
+    if model.is_file() and not _has_more_tokens(folder, Vocabulary(model)):
+        return str(model)
+    if tokenizer.is_file():
+        return str(tokenizer)
+    there = folder.is_dir() and any(any(folder.glob(name)) for name in _TOKENIZER_FILES)
+    return str(folder) if there else None
+
+
+def _has_more_tokens(folder: pathlib.Path, plain: Vocabulary) -> bool:
+    """Returns whether the folder adds tokens that its SentencePiece model does not have."""
+    return any(
+        number >= plain.size or plain.piece(number).removeprefix("▁") != content
+        for content, number in listed_tokens(folder).items()
+    )
+
+
+def listed_tokens(folder: pathlib.Path) -> dict[str, int]:
+    """The ids of the tokens that files of Hugging Face list beside a tokenizer's own pieces.
+
+    Raises:
+      UserError: a file does not have the form that Transformers writes.
+    """
+    ids: dict[str, int] = {}
+    for name in (TOKENIZER_FILE, "tokenizer_config.json", "added_tokens.json"):
+        if not (folder / name).is_file():
+            continue
+        try:
+            settings = json.loads((folder / name).read_text("utf-8"))
+            if name == TOKENIZER_FILE:
+                ids |= {token["content"]: token["id"] for token in settings["added_tokens"]}
+            elif name == "added_tokens.json":
+                ids |= {str(content): int(number) for content, number in settings.items()}
+            else:
+                tokens = settings.get("added_tokens_decoder", {}).items()
+                ids |= {token["content"]: int(number) for number, token in tokens}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"{folder / name} does not describe a tokenizer: {error!r}.") from error
+    return ids
 
 
 @gin.configurable
@@ -244,8 +323,9 @@ def vocabulary(name: str | None = None) -> Vocabulary:
       name: "t5" (from `$MTO_DATA_DIR/vocab/t5_sentencepiece.model`, else from the Hugging Face hub
         or, with HF_HUB_OFFLINE=1, from its cache alone);
         "demo" or "lab", small ones in this package; "hf://org/model[@revision]"; the path of a
-        SentencePiece `.model` file, or of a folder that holds `spiece.model`. None means "t5", but
-        verbs that read a model take that of the model (`Checkpoint.adopt_vocabulary`).
+        SentencePiece `.model` file, of a tokenizer.json, or of a folder with a tokenizer. None
+        means "t5", but verbs that read a model take that of the model
+        (`Checkpoint.adopt_vocabulary`).
 
     Raises:
       UserError: no such name, file or repository, or the hub cannot be reached.
@@ -270,12 +350,14 @@ def _find(name: str) -> str:
         return _download(name.removeprefix("hf://"))
     path = pathlib.Path(name).expanduser()
     if path.is_dir():
+        if (tokenizer := in_folder(path)) is not None:
+            return tokenizer
         path = path / MODEL_FILE
     if not path.is_file():
         raise UserError(
             f"There is no vocabulary {name!r}: no file {path}. vocabulary.name (macro VOCABULARY) "
             "takes 't5', 'demo', 'lab', 'hf://org/model', the path of a SentencePiece .model file, "
-            f"or of a folder with {MODEL_FILE}."
+            f"of a tokenizer.json, or of a folder with {MODEL_FILE} or another tokenizer."
         )
     return str(path)
 
@@ -304,7 +386,11 @@ def _download(repository: str) -> str:
 
 
 def seqio_vocabulary(vocab: Vocabulary):
-    """Returns the vocabulary as a `seqio.SentencePieceVocabulary` (imports TensorFlow)."""
+    """Returns the vocabulary as one of SeqIO (imports TensorFlow)."""
+    if not os.path.isfile(vocab.path) or vocab.path.endswith(".json"):
+        from mto_jax.text2text.seqio_tokenizer import SeqioTokenizer
+
+        return SeqioTokenizer(vocab)
     import seqio
 
     return seqio.SentencePieceVocabulary(vocab.path, extra_ids=vocab.added_ids)

@@ -36,6 +36,9 @@ class Numbers:
     def sentinel_id(self, i):
         return self.size - 1 - i
 
+    def is_sentinel(self, ids):
+        return (ids >= self.size - self.extra_ids) & (ids < self.size)
+
     def soft_id(self, i):
         return self.padded_size + i
 
