@@ -16,7 +16,7 @@ from mto_jax.decoding.generation import Decoding
 from mto_jax.decoding.model import Model, Prediction, Predictions
 from mto_jax.evaluation.evaluator import Result, evaluate_records
 from mto_jax.matching import match as matching
-from mto_jax.matching.match import Matching
+from mto_jax.matching.matching import Matching
 from mto_jax.text2text import task as tasks
 from mto_jax.text2text import templates
 from mto_jax.text2text.record_sets import RecordSet, Wanted, read
@@ -63,7 +63,7 @@ def match(
     model: Model | str,
     tasks: Sequence[str],
     *,
-    scores: Sequence[str] = ("expert", "length_rule", "unlabelled", "ranks", "probe"),
+    scores: Sequence[str] = ("expert", "length_rule", "ranks", "probe"),
     lengths: Mapping[str, int] = LENGTHS,
     output_dir: str | None = None,
     **settings: Any,
@@ -77,7 +77,9 @@ def match(
       lengths: most tokens of inputs and targets.
       output_dir: also write table, figure, JSON and mapping there, and take from there what an
         earlier call has computed.
-      settings: other parameters of `mto_jax.matching.match.match`, such as heads=50, shots=10.
+      settings: other parameters of `mto_jax.matching.match.match`, such as heads=50, shots=10, or
+        objectives=["none", "lm"] with pairs=PairConfig(corpus="sentences.txt", ...), the raw text
+        that the model is adapted on.
 
     Raises:
       UserError: an unknown task or score, or no model at the path.

@@ -10,13 +10,13 @@ not done again: stop it and start it as you like.
 
 import dataclasses
 import pathlib
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import gin
 
 from mto_jax import config
 from mto_jax.commands import match, train
+from mto_jax.commands.stage import Stage
 from mto_jax.experiments.figures import Figure
 from mto_jax.experiments.grid import Where
 from mto_jax.experiments.results import Results
@@ -50,10 +50,16 @@ def quickstart(output_dir: str = "runs/quickstart") -> Results:
     folder = pathlib.Path(output_dir)
     model = str(folder / "pretrain")
     prepared = {"DatasetConfig.prepared_dir": str(folder / "prepared")}
-    stage("train", "runs/demo_pretrain.gin", {"MODEL_DIR": model, **prepared}, train.train)
+    Stage("train", ["runs/demo_pretrain.gin"], {"MODEL_DIR": model, **prepared}, train.train).run()
     start = {"INITIAL_CHECKPOINT_PATH": model, "OUTPUT_DIR": str(folder / "match")}
-    matched = {**start, "TASKS": TASKS, "match.scores": ["expert", "ranks", "probe"]}
-    stage("match", "runs/demo_match.gin", matched, match.match)
+    matched = {
+        **start,
+        "TASKS": TASKS,
+        "SHOTS": 30,
+        "OBJECTIVES": ["none"],
+        "match.scores": ["expert", "ranks", "probe"],
+    }
+    Stage("match", ["runs/demo_match.gin"], matched, match.match).run()
     decided = str(folder / "match" / "mapping.gin")
     gin.clear_config()
     config.load([decided])
@@ -67,23 +73,12 @@ def quickstart(output_dir: str = "runs/quickstart") -> Results:
         grid, runner = (gin.get_configurable(name)() for name in ("Grid", "FewShot"))
         return run_grid(grid, runner, str(out), tables=shown, figures=[bars])
 
-    results = stage("tables", "tables/quickstart.gin", places, run, decided)
+    results = Stage("tables", ["tables/quickstart.gin", decided], places, run).run()
     texts = [(out / "tables" / f"{table.name}.md").read_text() for table in shown]
     write_atomically(folder / "table.md", "\n".join(texts))
     write_atomically(folder / "figure.png", (out / "figures" / "bars.png").read_bytes())
     print(f"\nThe table is in {folder / 'table.md'}, its figure in {folder / 'figure.png'}.")
     return results
-
-
-def stage(verb: str, gin_file: str, macros: Mapping, run: Callable, *more: str):
-    """Print `mto VERB --gin_file=... --gin.MACRO=...` and run it in this process."""
-    files = [gin_file, *more]
-    flags = [f"--gin_file={file}" for file in files]
-    flags += [f"--gin.{name}={value}" for name, value in macros.items()]
-    print(f"\n$ mto {verb} {shlex.join(flags)}", flush=True)
-    gin.clear_config()
-    config.load(files, [f"{name} = {value!r}" for name, value in macros.items()])
-    return run()
 
 
 def counterpart(template: Template, **changes) -> str:
@@ -103,7 +98,10 @@ def tables(aligned: Mapping[str, Template]) -> list[Table]:
                     **place,
                     "task": task,
                     "template": counterpart(
-                        template, masked=template.masked == (fit == "aligned"), **changes
+                        template,
+                        verbalised=True,
+                        masked=template.masked == (fit == "aligned"),
+                        **changes,
                     ),
                 }
                 for task, template in aligned.items()

@@ -8,14 +8,16 @@ decoded; if it lists the answers that it allows, they can also be ranked by like
 without metrics (a pre-training objective) is scored by its perplexity.
 """
 
+import collections
 import dataclasses
 import functools
 import importlib
+import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gin
 import numpy as np
@@ -145,6 +147,7 @@ def evaluate_records(
     *,
     soft: SoftPrompt | None = None,
     decoding: Decoding | None = None,
+    rank: bool = False,
     batch_size: int = 32,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Result:
@@ -154,6 +157,7 @@ def evaluate_records(
       lengths: most tokens of "inputs" and "targets".
       soft: which rows a soft prompt has; None means gin's.
       decoding: None is greedy, whatever gin says.
+      rank: score by likelihood as well, where all records list the answers that are allowed.
       progress: called with the number of examples just decoded.
 
     Raises:
@@ -170,7 +174,7 @@ def evaluate_records(
         all_metrics(task),
         vocabulary,
         decoding,
-        rank=False,
+        rank=rank,
         batch_size=batch_size,
         progress=progress,
     )
@@ -282,6 +286,43 @@ def score(
             plain = function(targets, predictions)
             values |= {name: statistics.Interval(float(value)) for name, value in plain.items()}
     return values, known
+
+
+class Constant(NamedTuple):
+    """One answer to everything: its text, values with intervals, and what these come of."""
+
+    answer: str
+    values: dict[str, statistics.Interval]
+    resampled: dict[str, statistics.Statistics]
+
+
+def best_constant(
+    functions: Sequence[metrics_lib.Metric], targets: metrics_lib.References, decides: str = ""
+) -> Constant:
+    """Returns the best single answer to every example: what knowing no example is worth.
+
+    Best of the twenty commonest references, so no constant guess can do much better.
+
+    Args:
+      decides: the value by which answers are compared; "" for the first that there is.
+    """
+    return _best_constant(tuple(functions), tuple(map(tuple, targets)), decides)
+
+
+@functools.lru_cache(maxsize=256)
+def _best_constant(functions, targets, decides: str) -> Constant:
+    counts = collections.Counter(itertools.chain.from_iterable(targets))
+    commonest = [text for text, _ in counts.most_common(20)]
+
+    def value(answer: str) -> float:
+        for function in functions:
+            values = function(targets, [answer] * len(targets))
+            if (decides or next(iter(values))) in values:
+                return values[decides or next(iter(values))]
+        raise errors.unknown("metric called", decides, [])
+
+    best = max(commonest, key=value)
+    return Constant(best, *score(functions, targets, [best] * len(targets)))
 
 
 def best_of(

@@ -7,7 +7,6 @@ Adapted models are made once and shared. Cells of one model follow each other, s
 once; adapters on one model train together, and each is kept in a folder of its own.
 """
 
-import collections
 import dataclasses
 import functools
 import itertools
@@ -28,9 +27,9 @@ from mto_jax.decoding.scoring import log_likelihood
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import (
     all_metrics,
+    best_constant,
     evaluate_records,
     metric_names,
-    score,
     value_names,
 )
 from mto_jax.experiments import adapters as adapters_lib
@@ -318,25 +317,17 @@ class FewShot:
         return {f"validation_{name}": result.metrics[name].value}
 
     def _constant(self, cell: Cell) -> Result:
-        """The result of the best single answer to every head: what knowing no head is worth.
-
-        Best of the twenty commonest references of the test set itself, so no constant guess can do
-        much better.
-        """
+        """The result of the best single answer to every head."""
         task, template = self._of(cell).task, TEMPLATES[cell.template]
         references = [reference_texts(template, r, task.wording) for r in task.held_out]
-        counts = collections.Counter(itertools.chain.from_iterable(references))
-        answers = [[text] * len(references) for text, _ in counts.most_common(20)]
-        scored = [score(all_metrics(task), references, answer) for answer in answers]
-        best = max(range(len(scored)), key=lambda i: scored[i][0][task.metrics.decides].value)
-        intervals, resampled = scored[best]
+        constant = best_constant(all_metrics(task), references, task.metrics.decides)
         scores = {
             name: scores_N.tolist()
-            for statistics in resampled.values()
+            for statistics in constant.resampled.values()
             for name, scores_N in statistics.per_example.items()
         }
-        values = {name: interval.value for name, interval in intervals.items()}
-        return self._result(cell, scores, values, answers[best])
+        values = {name: interval.value for name, interval in constant.values.items()}
+        return self._result(cell, scores, values, [constant.answer] * len(references))
 
     def _recall(self, model: T5, cell: Cell) -> Result:
         vocabulary, held_out = self._base(cell.model).vocabulary, self._of(cell).task.held_out

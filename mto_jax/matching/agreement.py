@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mto_jax.matching.verdict import NO_WINNER, Verdict
+from mto_jax.matching.verdict import ADAPTATION, NO_WINNER, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,8 @@ def agreements(verdicts: Sequence[Verdict], reference: str = "probe") -> list[Ag
     """The agreement of every score with the probe, in the order in which the scores first occur."""
     probes = {v.task: v for v in verdicts if v.score == reference}
     rows = []
-    for score in dict.fromkeys(v.score for v in verdicts if v.score != reference):
+    others = (v.score for v in verdicts if v.score not in (reference, ADAPTATION))
+    for score in dict.fromkeys(others):
         both = [(v, probes[v.task]) for v in verdicts if v.score == score and v.task in probes]
         clear = [(v, p) for v, p in both if NO_WINNER not in (v.decision, p.decision)]
         valued = [(v.value, p.value) for v, p in both if v.value is not None]
@@ -46,7 +47,7 @@ def agreements(verdicts: Sequence[Verdict], reference: str = "probe") -> list[Ag
                 len(both),
                 len(clear),
                 sum(v.decision == p.decision for v, p in clear),
-                sum(v.leaning == p.leaning for v, p in both),
+                sum(v.leaning == p.leaning != NO_WINNER for v, p in both),
                 spearman(*zip(*valued, strict=True)) if len(valued) >= 3 else None,
             )
         )

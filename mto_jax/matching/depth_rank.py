@@ -12,8 +12,20 @@ import numpy as np
 
 from mto_jax.matching.teacher_forcing import ScoredSentence
 from mto_jax.matching.verdict import Verdict, judge, ratio
+from mto_jax.models.config import T5Config
 
-THRESHOLD = 0.30  # of the Maskability Index, published
+T5_BASE_THRESHOLD = 0.30  # of the Maskability Index, published
+
+
+def threshold(config: T5Config) -> float:
+    """Returns what the Maskability Index of a model is compared with.
+
+    The published 0.30 was found on T5-base and holds for models of its size. Elsewhere it is 0,
+    where both templates rank the tails alike (the zero of the ratio's logarithm).
+    """
+    base = (config.d_model, config.num_encoder_layers, config.num_decoder_layers) == (768, 12, 12)
+    return T5_BASE_THRESHOLD if base else 0.0
+
 
 Heads = Sequence[Sequence[ScoredSentence]]  # by head, then by tail
 
@@ -37,11 +49,13 @@ def normalised_depth_rank(sentence: ScoredSentence) -> float:
     return float(np.mean(np.log2((1.0 + with_head_N) / (1.0 + without_N))))
 
 
-def maskability(task: str, shots: int, plain: Heads, masked: Heads) -> Verdict:
+def maskability(
+    task: str, shots: int, plain: Heads, masked: Heads, threshold: float = T5_BASE_THRESHOLD
+) -> Verdict:
     """MI = (DR of the plain template - DR of the masked one) / DR of the plain one.
 
     DR of a template is the mean DepthRank of its sentences; the interval resamples heads. Decided
-    at 0.30.
+    at the `threshold` of the model.
     """
     plain_N, masked_N = _sums(plain, depth_rank), _sums(masked, depth_rank)
     count = sum(map(len, plain))
@@ -49,7 +63,7 @@ def maskability(task: str, shots: int, plain: Heads, masked: Heads) -> Verdict:
         task,
         f"MI({shots})",
         ratio(plain_N - masked_N, plain_N),
-        threshold=THRESHOLD,
+        threshold=threshold,
         templates={"plain": plain_N.sum() / count, "masked": masked_N.sum() / count},
     )
 

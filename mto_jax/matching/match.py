@@ -2,103 +2,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which objective and template each task wants from a model: all scores, and what they decide.
 
-Scores that are in the output folder already are not computed again.
+The probe tries every pair of objective and template; the other scores say in which form the model
+knows the task. What is in the output folder already is not computed again.
 """
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gin
-import rich.table
 
 from mto_jax import sources
 from mto_jax.adaptation import classifier as classifiers
-from mto_jax.console import markdown_table, progress_bar
+from mto_jax.adaptation.held_out import Heads
+from mto_jax.adaptation.make import PairConfig
+from mto_jax.console import progress_bar
 from mto_jax.decoding.model import Model
 from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import metric_names
-from mto_jax.files import Store, digest, file_digest, write_atomically
-from mto_jax.frames import frame
-from mto_jax.matching import outputs, teacher_forcing
-from mto_jax.matching.agreement import Agreement, agreements
-from mto_jax.matching.decide import Decision, decide
-from mto_jax.matching.depth_rank import maskability, normalised
+from mto_jax.files import Store, digest
+from mto_jax.matching import adapted, depth_rank, probe, teacher_forcing
+from mto_jax.matching.decide import decide
 from mto_jax.matching.expert import expert
 from mto_jax.matching.length_rule import length_rule
 from mto_jax.matching.likelihood import likelihood
-from mto_jax.matching.probe import probe
+from mto_jax.matching.matching import Matching
 from mto_jax.matching.unlabelled import cut_at, unlabelled
 from mto_jax.matching.verdict import Verdict, vote
-from mto_jax.text2text import records, templates
-from mto_jax.text2text.readers import lines
+from mto_jax.models.t5 import T5
+from mto_jax.text2text import mapping, records, templates
+from mto_jax.text2text.mapping import Choice
 from mto_jax.text2text.record_sets import Wanted, read
-from mto_jax.text2text.task import Task, minimal_pair, tokenise
+from mto_jax.text2text.task import Task, candidates, minimal_pair, tokenise
 from mto_jax.training.finetune import Tuning, complete
 
 SCORES = ("expert", "length_rule", "unlabelled", "ranks", "classifier", "probe")
-
-
-@dataclasses.dataclass(frozen=True)
-class Matching:
-    """The verdicts on some tasks, and what they decide.
-
-    Attributes:
-      model: its name for a person.
-      verdicts: of all scores on all tasks.
-      decisions: objective and template of each task, and the verdict that decided.
-      folder: where all this is written; None for nowhere.
-    """
-
-    model: str
-    verdicts: list[Verdict]
-    decisions: dict[str, Decision]
-    folder: pathlib.Path | None = None
-
-    @property
-    def templates(self) -> dict[str, str]:
-        """The name of the template of each task."""
-        return {task: decision.choice.template for task, decision in self.decisions.items()}
-
-    @functools.cached_property
-    def agreements(self) -> list[Agreement]:
-        """How far each score agrees with the probe; none without a probe."""
-        return agreements(self.verdicts) if any(v.score == "probe" for v in self.verdicts) else []
-
-    def to_pandas(self) -> Any:
-        """Returns a `pandas.DataFrame`: a row a verdict."""
-        return frame(map(dataclasses.asdict, self.verdicts))
-
-    def tables(self) -> list[rich.table.Table]:
-        """Returns the verdicts, and the agreements if there are any, as tables for the terminal."""
-        rows = outputs.verdict_rows(self.verdicts, self.decisions)
-        shown = [outputs.table("fill: Mask-Filling, map: Map-Phrasal, ?: no clear winner", rows)]
-        if self.agreements:
-            rows = outputs.agreement_rows(self.agreements)
-            shown.append(outputs.table("agreement with the probe", rows))
-        return shown
-
-    def write(self, folder: pathlib.Path) -> None:
-        """Write table.md, figure.png, mapping.gin and match.json into a folder."""
-        text = markdown_table(outputs.verdict_rows(self.verdicts, self.decisions))
-        if self.agreements:
-            rows = outputs.agreement_rows(self.agreements)
-            text += "\nAgreement with the probe:\n\n" + markdown_table(rows)
-        write_atomically(folder / "table.md", text)
-        outputs.figure(self.verdicts).savefig(folder / "figure.png", dpi=150)
-        write_atomically(folder / "mapping.gin", outputs.mapping_gin(self.decisions, self.model))
-        decisions = self.decisions.items()
-        content = {
-            "model": self.model,
-            "verdicts": [dataclasses.asdict(verdict) for verdict in self.verdicts],
-            "mapping": {task: list(decision.choice) for task, decision in decisions},
-            "decided_by": {task: decision.by.score for task, decision in decisions},
-            "agreement": [dataclasses.asdict(agreement) for agreement in self.agreements],
-        }
-        write_atomically(folder / "match.json", json.dumps(content, indent=1) + "\n")
 
 
 @gin.configurable
@@ -114,15 +54,18 @@ def match(
     references: int = 3,
     examples: Sequence[int] = (0, 5),
     examples_tuning: Tuning | None = None,
+    objectives: Sequence[str] = ("none",),
     shots: int = 30,
-    seeds: int = 1,
+    seeds: int = 3,
     probe_tuning: Tuning | None = None,
     metric: str | None = None,
+    pairs: PairConfig | None = None,
+    adaptation_tuning: Tuning | None = None,
     classifier_groups: Mapping[str, str] | None = None,
+    classifier_tests: Mapping[str, str] | None = None,
     classifier_pairs: int = 500,
     classifier_tuning: Tuning | None = None,
-    sentences_file: str | None = None,
-    decide_by: Sequence[str] = ("probe", "expert", "MI(5)"),
+    decide_by: Sequence[str] = ("probe", "ranked probe", "expert", "MI(5)"),
 ) -> Matching:
     """Score the tasks, decide, and write what is found to `output_dir`.
 
@@ -140,21 +83,29 @@ def match(
       references: most references of each.
       examples: the numbers of training examples at which "ranks" are taken.
       examples_tuning: how the model is trained on them; None means `Tuning()`, as gin binds it.
-      shots: heads that the probe trains on, with up to three tails each.
-      seeds: how often the probe is repeated, on other heads.
+      objectives: what the probe adapts the model under before it tries templates; "none" leaves it
+        as it is.
+      shots: heads that the probe trains on, with up to three tails each: as many as you will have;
+        0 compares what the models answer without training.
+      seeds: how often the probe is repeated, on other heads (once where it trains on none).
       probe_tuning: how the probe trains.
       metric: name of the value that the probe compares, such as "rougeL"; None is the one that
         decides of each task's own metrics, such as "matthews" of CoLA.
+      pairs: raw text, its `corpus`, and how the sentences become pairs on which the model is
+        adapted; sentences about heads of the tasks' validation and test splits are left out.
+        "unlabelled" reads those sentences that hold a task's phrase. None or without a corpus: no
+        adaptation, and "unlabelled" judges nothing.
+      adaptation_tuning: how the model is adapted.
       classifier_groups: {task: "Filling" or "Mapping"}, what the classifier is trained on. A task
         that is to be matched is judged by a classifier that has not seen it.
+      classifier_tests: the same, of tasks on which it is tested.
       classifier_pairs: most pairs of each of these tasks.
       classifier_tuning: how the classifier is trained.
-      sentences_file: raw text, a sentence a line, for "unlabelled"; lines that hold a task's phrase
-        are the task's. None makes sentences of the training records.
       decide_by: names of scores as the table has them, the most trusted first.
 
     Raises:
-      UserError: no tasks, an unknown task or score, no model there, a classifier without groups.
+      UserError: no tasks, an unknown task, score or objective, no model there, a classifier without
+        groups, objectives without a corpus.
     """
     if not tasks:
         raise UserError(
@@ -163,23 +114,40 @@ def match(
     for name in scores:
         if name not in SCORES:
             raise unknown("score (match.scores) called", name, SCORES)
-    model = initial_checkpoint_path
-    if not isinstance(model, Model):
-        model = Model.open(model, "newest")
+    corpus = pairs is not None and pairs.corpus is not None
+    if corpus:
+        pairs = dataclasses.replace(pairs, held_out=[*pairs.held_out, *tasks], module=module)
+    if "probe" in scores:
+        _check_objectives(objectives, corpus)
+    if shots < 0 or seeds < 1:
+        raise UserError(
+            f"match.shots is {shots} and match.seeds {seeds}: expected 0 or more heads to train "
+            "on, and 1 seed or more."
+        )
+    path = None if isinstance(initial_checkpoint_path, Model) else initial_checkpoint_path
+    model = Model.open(path, "newest") if path is not None else initial_checkpoint_path
     vocabulary = model.vocabulary
     groups = _check_groups(classifier_groups) if "classifier" in scores else {}
+    tests = _check_groups(classifier_tests) if groups and classifier_tests else {}
+    seeds = seeds if shots else 1
     wanted = [Wanted(task, "train", max(shots * seeds, *examples, 1)) for task in tasks]
     wanted += [Wanted(task, "validation", heads, references) for task in tasks]
     wanted += [Wanted(task, "train", classifier_pairs, 1) for task in groups]
+    wanted += [Wanted(task, "validation", heads, references) for task in tests]
     sets, count = read(wanted, module), len(tasks)
-    train, held_out, grouped = sets[:count], sets[count : 2 * count], sets[2 * count :]
+    train, held_out = sets[:count], sets[count : 2 * count]
+    grouped, tested = sets[2 * count :][: len(groups)], sets[2 * count + len(groups) :]
     todo = [Task.of(*both) for both in zip(train, held_out, strict=True)]
+    if "probe" in scores:
+        for task in todo:
+            probe.check_metric(task, candidates(task)[0], metric)
     network = model.network
     lengths = dict(task_feature_lengths)
-    tune_few, tune_probe, tune_classifier = (
+    tune_few, tune_probe, tune_classifier, tune_adapted = (
         complete(tuning or Tuning())
-        for tuning in (examples_tuning, probe_tuning, classifier_tuning)
+        for tuning in (examples_tuning, probe_tuning, classifier_tuning, adaptation_tuning)
     )
+    threshold = depth_rank.threshold(model.config)
 
     def ranks(shots: int, task: Task) -> list[Verdict]:
         measured = []
@@ -188,11 +156,19 @@ def match(
             tuned = tune_few(network, few) if shots else network
             measured.append(teacher_forcing.sentences(tuned, task, template, vocabulary, lengths))
         return [
-            score(task.name, shots, *measured) for score in (maskability, normalised, likelihood)
+            depth_rank.maskability(task.name, shots, *measured, threshold),
+            depth_rank.normalised(task.name, shots, *measured),
+            likelihood(task.name, shots, *measured),
         ]
 
+    @functools.cache
+    def sentences() -> list[str]:
+        kept_out = Heads(record.head for task in todo for record in task.held_out)
+        return adapted.sentences(pairs, kept_out) if corpus else []
+
     def from_text(task: Task) -> list[Verdict]:
-        cuts = [cut for cut in _cuts(task, sentences_file) if len(cut[0].split()) > 1]
+        cuts = [cut for text in sentences() if (cut := cut_at(text, task.wording.phrase))]
+        cuts = [cut for cut in cuts if len(cut[0].split()) > 1][: heads * references]
         return [unlabelled(task.name, network, cuts, vocabulary)] if cuts else []
 
     def by_expert(task: Task) -> list[Verdict]:
@@ -206,14 +182,14 @@ def match(
 
     @functools.cache
     def classifier(fold: int):
-        pairs: dict[str, list[classifiers.Pair]] = {
+        facts: dict[str, list[classifiers.Pair]] = {
             classifiers.FILLING: [],
             classifiers.MAPPING: [],
         }
         for members in grouped:
             if folds.get(members.task) != fold:
-                pairs[groups[members.task]] += classifiers.pairs(members.records)
-        for group, members in pairs.items():
+                facts[groups[members.task]] += classifiers.pairs(members.records)
+        for group, members in facts.items():
             if not members:
                 raise UserError(
                     f"The classifier has no {group} task left to learn from: "
@@ -221,20 +197,30 @@ def match(
                     "or two."
                 )
         return classifiers.train_classifier(
-            network, pairs, vocabulary, tune_classifier, limit=lengths["inputs"]
+            network, facts, vocabulary, tune_classifier, limit=lengths["inputs"]
         )
 
     def by_classifier(task: Task) -> list[Verdict]:
-        pairs = classifiers.pairs(task.held_out)
+        facts = classifiers.pairs(task.held_out)
         trained = classifier(folds.get(task.name, 0))
-        margins = classifiers.margins(trained, pairs, vocabulary, limit=lengths["inputs"])
+        margins = classifiers.margins(trained, facts, vocabulary, limit=lengths["inputs"])
         return [vote(task.name, margins)]
 
-    def by_probe(task: Task) -> list[Verdict]:
-        options = {"shots": shots, "seeds": seeds, "metric": metric}
-        return [probe(network, task, vocabulary, lengths, tune_probe, **options)]
+    folder = pathlib.Path(output_dir) if output_dir else None
+    models = adapted.AdaptedModels(
+        model, path, pairs, tune_adapted, lengths, folder and folder / "adaptation"
+    )
 
-    text = sentences_file and file_digest(sentences_file)
+    @functools.lru_cache(maxsize=1)
+    def start(objective: str) -> T5:
+        return models(objective)
+
+    def ask(pair: Choice, task: Task, seed: int) -> probe.Answers:
+        template, options = templates.TEMPLATES[pair.template], {"shots": shots, "seed": seed}
+        origin = start(pair.objective)
+        return probe.ask(origin, task, template, vocabulary, lengths, tune_probe, **options)
+
+    text = digest(sentences())
     taught = [list(map(records.to_json, members.records)) for members in grouped]
     # For each method the settings that its result depends on, beside model and records.
     methods: dict[str, dict[str, tuple[Any, Callable[[Task], list[Verdict]]]]] = {
@@ -242,38 +228,58 @@ def match(
         "length_rule": {"length_rule": (None, by_length)},
         "unlabelled": {"unlabelled": (text, from_text)},
         "ranks": {
-            f"ranks({n})": ((n, tune_few, lengths), functools.partial(ranks, n)) for n in examples
+            f"ranks({n})": ((n, tune_few, lengths, threshold), functools.partial(ranks, n))
+            for n in examples
         },
         "classifier": {
             "classifier": ((groups, folds, taught, tune_classifier, lengths), by_classifier)
         },
-        "probe": {"probe": ((shots, seeds, tune_probe, lengths, metric), by_probe)},
     }
-    chosen = [(n, *s) for score in scores for n, s in methods[score].items()]
-    identity = [model.digest, model.config.dtype, vocabulary.digest, _source_digest()]
-    folder = pathlib.Path(output_dir) if output_dir else None
-    store = Store(folder / "scores") if folder else None
-    data = {
-        task.name: digest(list(map(records.to_json, (*task.train, *task.held_out))))
+    chosen = [(n, *s) for score in scores for n, s in methods.get(score, {}).items()]
+    kept = _Kept(
+        Store(folder / "scores") if folder else None,
+        [model.digest, model.config.dtype, vocabulary.digest, _source_digest()],
+    )
+    cells = [
+        (Choice(objective, template.name), task, seed)
+        for objective in objectives
         for task in todo
-    }
+        for template in candidates(task)
+        for seed in range(seeds)
+        if "probe" in scores
+    ]
     verdicts: list[Verdict] = []
-    with progress_bar("match", len(chosen) * len(todo)) as advance:
+    answers: dict[str, dict[Choice, list[probe.Answers]]] = {}
+    with progress_bar("match", len(chosen) * len(todo) + len(cells)) as advance:
         for name, settings, compute in chosen:
             for task in todo:
-                # The expert's word may change between runs and costs nothing.
-                if store is None or name == "expert":
-                    verdicts += compute(task)
-                else:
-                    metrics = [task.metrics.decides, *metric_names(task)]
-                    parts = [name, repr(settings), task.name, repr(task.wording), metrics]
-                    stored = store.get(
-                        [*identity, *parts, data[task.name]],
-                        lambda f=compute, task=task: list(map(dataclasses.asdict, f(task))),
-                        f"{task.name}-{name}",
-                    )
-                    verdicts += [Verdict(**fields) for fields in stored]
+                verdicts += kept.verdicts(task, name, settings, compute)
                 advance(1)
+        for pair, task, seed in cells:
+            sentences_of = (pairs, tune_adapted, text) if pair.objective != "none" else None
+            answer = kept.get(
+                task,
+                "-".join((*pair, str(seed))),
+                (pair, seed, shots, tune_probe, lengths, sentences_of),
+                functools.partial(ask, pair, task, seed),
+            )
+            answers.setdefault(task.name, {}).setdefault(pair, []).append(answer)
+            advance(1)
+        classified = {
+            task: (groups[task], _share(verdict, groups[task]))
+            for verdict in verdicts
+            if verdict.score == "classifier" and (task := verdict.task) in groups
+        }
+        for members in tested:
+            task = Task.of(members, members)
+            (verdict,) = kept.verdicts(task, "classifier", *methods["classifier"]["classifier"])
+            classified[task.name] = tests[task.name], _share(verdict, tests[task.name])
+    probes = {
+        task.name: probe.probed(task, answers[task.name], metric)
+        for task in todo
+        if task.name in answers
+    }
+    verdicts += [verdict for probed in probes.values() for verdict in probed.verdicts]
     decisions = {
         task.name: decide(task, of_task, decide_by)
         for task in todo
@@ -284,10 +290,68 @@ def match(
             f"No score of match.scores ({', '.join(scores)}) judges any of the tasks: add 'ranks' "
             "or 'probe'."
         )
-    matching = Matching(model.title, verdicts, decisions, folder)
+    notes = []
+    if "ranks" in scores and threshold != depth_rank.T5_BASE_THRESHOLD:
+        notes.append(
+            f"MI is compared with {threshold:g}, where both templates rank the answers alike: the "
+            f"published {depth_rank.T5_BASE_THRESHOLD:.2f} was found on T5-base and does not carry "
+            "over to this model."
+        )
+    if "unlabelled" in scores and not corpus:
+        notes.append("'unlabelled' judges nothing: it reads raw text, which CORPUS names.")
+    matching = Matching(model.title, verdicts, decisions, probes, classified, notes, folder)
     if folder:
         matching.write(folder)
     return matching
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """Results on disk, by all that they depend on; without a store, nothing is kept."""
+
+    store: Store | None
+    identity: Sequence[Any]
+
+    def get(self, task: Task, name: str, settings: Any, compute: Callable[[], Any]) -> Any:
+        """The result of `compute`, which is JSON."""
+        if self.store is None:
+            return compute()
+        data = digest(list(map(records.to_json, (*task.train, *task.held_out))))
+        metrics = [task.metrics.decides, *metric_names(task)]
+        parts = [name, repr(settings), task.name, repr(task.wording), metrics, data]
+        return self.store.get([*self.identity, *parts], compute, f"{task.name}-{name}")
+
+    def verdicts(
+        self, task: Task, name: str, settings: Any, compute: Callable[[Task], list[Verdict]]
+    ) -> list[Verdict]:
+        if name == "expert":  # its word may change between runs and costs nothing
+            return compute(task)
+        fields = self.get(task, name, settings, lambda: [*map(dataclasses.asdict, compute(task))])
+        return [Verdict(**verdict) for verdict in fields]
+
+
+def _share(verdict: Verdict, group: str) -> float:
+    """The share of pairs that were put into this group, of a classifier's verdict."""
+    assert verdict.value is not None
+    return (1 + verdict.value) / 2 if group == classifiers.FILLING else (1 - verdict.value) / 2
+
+
+def _check_objectives(objectives: Sequence[str], corpus: bool) -> None:
+    """Raises a `UserError` for objectives that there are not, or without text to adapt on."""
+    if isinstance(objectives, str) or not objectives:
+        raise UserError(
+            f"match.objectives = {objectives!r}: give a list of one or more of "
+            f"{', '.join(mapping.objectives())}."
+        )
+    for objective in objectives:
+        if objective not in mapping.objectives():
+            raise unknown("objective (match.objectives)", str(objective), mapping.objectives())
+        if objective != probe.NO_ADAPTATION and not corpus:
+            raise UserError(
+                f"The objective {objective!r} (match.objectives) needs raw text to adapt the model "
+                "on: name it, CORPUS=sentences.txt (match.pairs), or leave out adaptation with "
+                "OBJECTIVES=['none']."
+            )
 
 
 def _check_groups(groups: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -313,15 +377,7 @@ def _folds(tasks: Sequence[str], groups: Mapping[str, str]) -> dict[str, int]:
     }
 
 
-def _cuts(task: Task, sentences_file: str | None) -> list[tuple[str, str]]:
-    if sentences_file is None:
-        pairs = templates.pairs(task.train, task.wording)
-        return [cut for cut in pairs if "<extra_id_" not in cut[0]]
-    cuts = (cut_at(text, task.wording.phrase) for _, text in lines(sentences_file))
-    return [cut for cut in cuts if cut]
-
-
 def _source_digest() -> str:
     """Returns the digest of the code that the scores depend on."""
-    rooms = ("matching", "evaluation", "metrics", "decoding", "models")
+    rooms = ("matching", "adaptation", "evaluation", "metrics", "decoding", "models")
     return digest(sources.definitions(["mto_jax.matching.match"], [f"mto_jax.{r}" for r in rooms]))

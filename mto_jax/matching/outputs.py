@@ -10,6 +10,7 @@ import rich.table
 
 from mto_jax.matching.agreement import Agreement
 from mto_jax.matching.decide import Decision
+from mto_jax.matching.probe import Probed, choice
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
 
 Rows = list[list[str]]  # the first is the head
@@ -19,24 +20,48 @@ _COLOURS = {MASK_FILLING: "tab:blue", MAP_PHRASAL: "tab:orange", NO_WINNER: "0.6
 
 
 def verdict_rows(verdicts: Sequence[Verdict], decisions: Mapping[str, Decision]) -> Rows:
-    """A row a task, a column a score, the choice at the end.
+    """A row a task, a column a score, the choice and what decided at the end.
 
-    A cell says "fill", "map" or "?" (no clear winner), the value and its interval.
+    A cell says "fill", "map" or "?" (no clear winner), or an objective, the value and its interval.
     """
     scores = list(dict.fromkeys(verdict.score for verdict in verdicts))
     cells = {(verdict.task, verdict.score): _cell(verdict) for verdict in verdicts}
-    rows = [["task", *scores, "objective, template"]]
+    rows = [["task", *scores, "objective, template", "decided by"]]
     for task, decision in decisions.items():
         shown = [cells.get((task, score), "") for score in scores]
-        rows.append([task, *shown, ", ".join(decision.choice)])
+        rows.append([task, *shown, ", ".join(decision.choice), decision.decided_by])
     return rows
 
 
 def _cell(verdict: Verdict) -> str:
-    mark = MARKS[verdict.decision]
+    mark = MARKS.get(verdict.decision, verdict.decision)
     if verdict.value is None:
         return mark
     return f"{mark} {verdict.value:+.2f} [{verdict.low:+.2f}, {verdict.high:+.2f}]"
+
+
+def probe_rows(probes: Mapping[str, Probed]) -> Rows:
+    """A row a task: the best template under each objective, beside the best constant answer."""
+    pairs = [choice(name) for probe in probes.values() for name in probe.values]
+    objectives = list(dict.fromkeys(pair.objective for pair in pairs))
+    rows = [["task", "metric", "best constant answer", *objectives]]
+    for task, probe in probes.items():
+        cells = []
+        for objective in objectives:
+            same = [name for name in probe.values if choice(name).objective == objective]
+            best = max(same, key=probe.values.__getitem__)
+            distinct = f"{probe.distinct[best]:.0f} of {probe.heads}"
+            cells.append(f"{choice(best).template} {probe.values[best]:.3f} [{distinct}]")
+        rows.append([task, probe.metric, f"{probe.constant:.3f}", *cells])
+    return rows
+
+
+def classifier_rows(classified: Mapping[str, tuple[str, float]]) -> Rows:
+    """A row a task of known group: the share of its pairs that the classifier puts there."""
+    rows = [["task", "group", "pairs put there"]]
+    rows += [[task, group, f"{share:.0%}"] for task, (group, share) in classified.items()]
+    shares = [share for _, share in classified.values()]
+    return [*rows, ["mean", "", f"{sum(shares) / len(shares):.0%}"]]
 
 
 def agreement_rows(agreements: Sequence[Agreement]) -> Rows:
@@ -89,14 +114,15 @@ def figure(verdicts: Sequence[Verdict]) -> matplotlib.figure.Figure:
                 xerr=[[max(below, 0.0)], [max(above, 0.0)]],
                 fmt="o",
                 capsize=3,
-                color=_COLOURS[verdict.decision],
+                color=_COLOURS.get(verdict.decision, "tab:green"),
             )
             panel.axvline(verdict.threshold, color="0.8", zorder=0)
         panel.set_title(score)
     panels[0, 0].set_yticks(range(len(tasks)), tasks)
     panels[0, 0].invert_yaxis()
     result.supxlabel(
-        "right of the line: Mask-Filling (blue); left: Map-Phrasal (orange); grey: unclear"
+        "right of the line: Mask-Filling (blue), of adaptation a gain; left: Map-Phrasal (orange); "
+        "grey: unclear"
     )
     return result
 
@@ -108,14 +134,11 @@ def mapping_gin(decisions: Mapping[str, Decision], model: str) -> str:
         "#",
         "# Use: add --gin_file=THIS_FILE to a command and name a bare task, e.g. "
         "MIXTURE_OR_TASK_NAME =",
-        f'# "{next(iter(decisions))}". Nothing here is REQUIRED.',
+        f'# "{next(iter(decisions))}", or, for `mto adapt`, TASK. Nothing here is REQUIRED.',
         "",
         "mapping.tasks = {",
     ]
-    for task, (choice, by) in decisions.items():
-        sure = "" if by.decision != NO_WINNER else ", not clear"
-        value = "" if by.value is None else f" {by.value:+.3f} [{by.low:+.3f}, {by.high:+.3f}]"
-        lines.append(
-            f'    "{task}": ("{choice.objective}", "{choice.template}"),  # {by.score}{value}{sure}'
-        )
+    for task, decision in decisions.items():
+        pair = f'("{decision.choice.objective}", "{decision.choice.template}")'
+        lines.append(f'    "{task}": {pair},  # {decision.decided_by}')
     return "\n".join([*lines, "}"]) + "\n"

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mto_jax.metrics.statistics import Statistics, bootstrap
+from mto_jax.metrics.statistics import Interval, Statistics, bootstrap
 
 MASK_FILLING, MAP_PHRASAL = "Mask-Filling", "Map-Phrasal"
 NO_WINNER = "no clear winner"
+ADAPTATION = "adaptation"  # the score that compares objectives, not templates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Verdict:
       score: name of the score, with the number of training examples where it has one: "MI(5)".
       value: above the threshold it speaks for Mask-Filling, below for Map-Phrasal; None for an
         expert's word.
-      low, high: bounds of the 95 % bootstrap interval over the examples.
+      low, high: bounds of the 95 % bootstrap interval over the examples, and over the seeds where
+        there are several.
       threshold: what the value is compared with.
-      decision: MASK_FILLING, MAP_PHRASAL, or NO_WINNER when the interval covers the threshold.
-      templates: the score's own figure for every template that it compares, in its own unit.
+      decision: MASK_FILLING, MAP_PHRASAL, or NO_WINNER when the interval covers the threshold. The
+        verdict on adaptation decides for an objective or "none".
+      templates: the score's own figure for everything that it compares, in its own unit.
     """
 
     task: str
@@ -39,22 +42,23 @@ class Verdict:
 
     @property
     def leaning(self) -> str:
-        """The decision that the value alone would give, however unsure."""
+        """The decision that the value alone would give, however unsure; a tie leans nowhere."""
         if self.value is None:
             return self.decision
-        return MASK_FILLING if self.value >= self.threshold else MAP_PHRASAL
+        if self.value == self.threshold:
+            return NO_WINNER
+        return MASK_FILLING if self.value > self.threshold else MAP_PHRASAL
 
 
 def judge(
     task: str,
     score: str,
-    statistics: Statistics,
+    interval: Interval,
     *,
     threshold: float = 0.0,
     templates: Mapping[str, float] | None = None,
 ) -> Verdict:
-    """The verdict of a metric named "value", bootstrapped over its examples."""
-    interval = bootstrap(statistics)["value"]
+    """The verdict of a value and its interval."""
     decision = NO_WINNER
     if interval.low is not None and interval.low > threshold:
         decision = MASK_FILLING
@@ -72,8 +76,8 @@ def judge(
     )
 
 
-def ratio(numerator_N: np.ndarray, denominator_N: np.ndarray) -> Statistics:
-    """The metric "value" = sum of the numerators / sum of the denominators, over the examples.
+def ratio(numerator_N: np.ndarray, denominator_N: np.ndarray) -> Interval:
+    """The sum of the numerators / sum of the denominators, bootstrapped over the examples.
 
     A mean over sentences whose unit of resampling is the head has the sum of a head's sentences
     above and their number below.
@@ -83,10 +87,11 @@ def ratio(numerator_N: np.ndarray, denominator_N: np.ndarray) -> Statistics:
         del num_examples
         return {"value": sums[..., 0] / np.maximum(sums[..., 1], 1e-9)}
 
-    return Statistics(np.stack([numerator_N, denominator_N], axis=-1).astype(float), finish)
+    values_Nx2 = np.stack([numerator_N, denominator_N], axis=-1).astype(float)
+    return bootstrap(Statistics(values_Nx2, finish))["value"]
 
 
 def vote(task: str, margins_N: np.ndarray) -> Verdict:
     """Returns the classifier's verdict: the mean vote of the pairs, Filling +1 and Mapping -1."""
-    votes_N = np.where(margins_N > 0, 1.0, -1.0)
+    votes_N = np.sign(margins_N)
     return judge(task, "classifier", ratio(votes_N, np.ones_like(votes_N)))

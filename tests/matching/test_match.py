@@ -8,7 +8,8 @@ import gin
 import pytest
 
 from mto_jax import config
-from mto_jax.adaptation import classifier
+from mto_jax.adaptation import classifier, held_out
+from mto_jax.adaptation.make import PairConfig
 from mto_jax.commands.convert import convert
 from mto_jax.commands.match import match as verb
 from mto_jax.errors import UserError
@@ -23,6 +24,20 @@ from tests.matching.common import LENGTHS, QUESTIONS, USES, VOCABULARY, model
 TUNING = Tuning(epochs=1, optimizer=Optimizer("sgd", 1e-2))
 
 
+SENTENCES = [
+    "a cup is used for drinking tea",
+    "a big saw is used for cutting wood",
+    "a pencil is used for drawing a house",
+    "a knife is used for cutting bread",  # about a held-out head
+    "the sun shines all day long",
+]
+
+
+def corpus(path):
+    phrases = ["is used for"]
+    return PairConfig(str(path), method="phrases", groups="length", phrases=phrases, min_words=2)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("match") / "model"
@@ -33,7 +48,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture
 def run(checkpoint, tmp_path, monkeypatch):
     """Runs `match` on records that need no process of their own."""
-    known = {task.name: task for task in (USES, QUESTIONS)}
+    known = {"uses": USES, "questions": QUESTIONS, "other": QUESTIONS}
 
     def read(wanted, module):
         return [
@@ -47,11 +62,14 @@ def run(checkpoint, tmp_path, monkeypatch):
         ]
 
     monkeypatch.setattr(match_lib, "read", read)
+    monkeypatch.setattr(held_out, "read", read)
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(SENTENCES))
     gin.bind_parameter("vocabulary.name", "demo")
 
     def call(function=match_lib.match, **changes):
         options = {
-            "tasks": list(known),
+            "tasks": ["uses", "questions"],
             "initial_checkpoint_path": checkpoint,
             "output_dir": str(tmp_path / "out"),
             "task_feature_lengths": LENGTHS,
@@ -59,7 +77,10 @@ def run(checkpoint, tmp_path, monkeypatch):
             "examples": (0, 2),
             "examples_tuning": TUNING,
             "shots": 2,
+            "seeds": 1,
             "probe_tuning": TUNING,
+            "adaptation_tuning": TUNING,
+            "pairs": corpus(text),
         }
         matching = function(**(options | changes))
         return matching and matching.verdicts
@@ -79,9 +100,9 @@ def test_match_writes_a_mapping_that_gin_reads(run, tmp_path, monkeypatch, capsy
     }
     assert {v.score for v in verdicts if v.task == "questions"} == {
         "length rule",
-        "unlabelled",
         *ranks,
         "probe",
+        "ranked probe",
     }
     run(verb)  # from the scores that are there now
     shown = capsys.readouterr().out
@@ -99,27 +120,86 @@ def test_match_writes_a_mapping_that_gin_reads(run, tmp_path, monkeypatch, capsy
     assert written["uses"].objective == "denoising"
     assert mapping.resolve_task("uses").startswith("uses_masked_")
 
-    # Another start computes nothing anew.
+    # Another start computes nothing again.
     gin.bind_parameter("vocabulary.name", "demo")
-    monkeypatch.setattr(match_lib, "probe", None)
+    monkeypatch.setattr(match_lib.probe, "ask", None)
     monkeypatch.setattr(match_lib.teacher_forcing, "sentences", None)
     again = run(scores=("length_rule", "unlabelled", "ranks", "probe"))
     assert again == [verdict for verdict in verdicts if verdict.score != "expert"]
 
 
-def test_scores_are_computed_anew_when_what_they_depend_on_changes(run, tmp_path, monkeypatch):
-    text = tmp_path / "text.txt"
+def test_scores_are_computed_again_when_what_they_depend_on_changes(run, tmp_path, monkeypatch):
+    text = tmp_path / "other.txt"
     text.write_text("a cup is used for drinking\n")
-    chosen = {"scores": ("unlabelled",), "sentences_file": str(text), "tasks": ["uses"]}
+    chosen = {"scores": ("unlabelled",), "pairs": corpus(text), "tasks": ["uses"]}
     first = run(**chosen)
     text.write_text("a saw is used for cutting wood\n")
     assert run(**chosen) != first
-    probes = []
-    monkeypatch.setattr(match_lib, "probe", lambda *a, **b: probes.append(a[4]) or first[0])
+    asked = []
+    answers = {"predictions": ["a", "b", "c"], "ranked": None}
+    monkeypatch.setattr(match_lib.probe, "ask", lambda *a, **b: asked.append(a[5]) or answers)
     for rate in (0.1, 0.2, 0.2):
         gin.bind_parameter("Optimizer.learning_rate", rate)
         run(scores=("probe",), tasks=["uses"], probe_tuning=None)
-    assert [tuning.optimizer.learning_rate for tuning in probes] == [0.1, 0.2]
+    rates = [tuning.optimizer.learning_rate for tuning in asked]
+    assert rates == [0.1] * 4 + [0.2] * 4  # four templates
+
+
+def test_objectives_are_compared_on_models_adapted_once_without_held_out_heads(
+    run, tmp_path, monkeypatch
+):
+    trained = []
+    tune = Tuning.__call__
+
+    def counted(self, network, examples, **options):
+        trained.append([VOCABULARY.decode(targets) for _, targets in examples])
+        return tune(self, network, examples, **options)
+
+    monkeypatch.setattr(Tuning, "__call__", counted)
+    objectives = ["none", "denoising"]
+    chosen = {"scores": ("probe",), "tasks": ["uses"], "shots": 0, "seeds": 3}
+    by_template, adaptation = run(**chosen, objectives=objectives)
+    assert (by_template.score, adaptation.score) == ("probe", "adaptation")
+    assert [*adaptation.templates] == [
+        f"{objective} {template}"
+        for objective in objectives
+        for template in ("Mapping", "MaskedMapping", "Prompting", "MaskedPrompting")
+    ]
+    assert trained == []  # no shots; the adaptation keeps its model in a folder
+    text = (tmp_path / "out" / "adaptation" / "pairs.jsonl").read_text()
+    assert "drinking tea" in text
+    assert "cutting bread" not in text
+    assert len([*(tmp_path / "out" / "scores").glob("uses-denoising-Prompting-*.json")]) == 1
+    in_memory = run(**chosen, objectives=objectives, output_dir=None)
+    assert [verdict.value for verdict in in_memory] == [by_template.value, adaptation.value]
+    (adapting,) = trained
+    assert adapting
+    assert all(target.startswith("<extra_id_0>") for target in adapting)
+    # At another number of shots, other seeds are other heads.
+    run(**{**chosen, "shots": 1, "seeds": 2})
+    heads = trained[1:]
+    assert len(heads) == 8
+    assert len({str(targets) for targets in heads}) > 2
+
+
+def test_the_classifier_is_tested_on_tasks_that_it_has_not_seen(run, tmp_path):
+    options = {
+        "scores": ("classifier",),
+        "tasks": ["uses"],
+        "classifier_groups": {"uses": "Filling", "questions": "Mapping"},
+        "classifier_tests": {"questions": "Mapping"},
+        "classifier_tuning": TUNING,
+    }
+    with pytest.raises(UserError, match="no Filling task left"):
+        run(**options)
+    options["tasks"], options["classifier_tests"] = ["questions"], {"uses": "Filling"}
+    options["classifier_groups"] = {"uses": "Filling", "other": "Mapping"}
+    ((verdict),) = run(**options)
+    content = json.loads((tmp_path / "out" / "match.json").read_text())
+    group, share = content["classifier"]["uses"]
+    assert group == "Filling"
+    assert 0 <= share <= 1
+    assert verdict.task == "questions"
 
 
 def test_a_foreign_checkpoint_brings_its_vocabulary(run, checkpoint, tmp_path):
@@ -140,6 +220,12 @@ def test_what_match_refuses(run):
         run(tasks=[])
     with pytest.raises(UserError, match="Did you mean 'ranks'"):
         run(scores=["rank"])
+    with pytest.raises(UserError, match="Did you mean 'denoising'"):
+        run(objectives=["denoissing"])
+    with pytest.raises(UserError, match="CORPUS=sentences.txt"):
+        run(objectives=["none", "lm"], pairs=None)
+    with pytest.raises(UserError, match="0 or more heads"):
+        run(shots=-1)
     with pytest.raises(UserError, match="classifier_groups"):
         run(scores=["classifier"])
     with pytest.raises(UserError, match="Did you mean 'Filling'"):

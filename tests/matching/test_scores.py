@@ -11,6 +11,7 @@ import scipy.stats
 from mto_jax.matching import agreement, depth_rank, length_rule, likelihood, unlabelled, verdict
 from mto_jax.matching.teacher_forcing import ScoredSentence, TailScores
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
+from tests import tiny
 
 from .common import QUESTIONS, VOCABULARY, brute_force, model
 
@@ -79,9 +80,25 @@ def test_the_interval_is_that_of_the_mean():
     assert found.decision == MASK_FILLING
 
 
-def test_an_interval_that_touches_the_threshold_is_no_decision():
-    found = verdict.judge("t", "probe", verdict.ratio(np.zeros(9), np.ones(9)))
-    assert (found.low, found.high, found.decision) == (0.0, 0.0, NO_WINNER)
+def test_an_interval_that_touches_the_threshold_is_no_decision_and_a_tie_leans_nowhere():
+    tie = verdict.judge("t", "probe", verdict.ratio(np.zeros(9), np.ones(9)))
+    assert (tie.low, tie.high, tie.decision, tie.leaning) == (0.0, 0.0, NO_WINNER, NO_WINNER)
+    for sign, leaning in ((1, MASK_FILLING), (-1, MAP_PHRASAL)):
+        values = sign * np.array([1.0, 1.0, -1.5])
+        found = verdict.judge("t", "probe", verdict.ratio(values, np.ones(3)))
+        assert (found.decision, found.leaning) == (NO_WINNER, leaning)
+
+
+def test_the_published_threshold_is_for_models_of_t5_bases_size_alone():
+    base = dataclasses.replace(
+        tiny.CONFIG, d_model=768, num_encoder_layers=12, num_decoder_layers=12
+    )
+    assert depth_rank.threshold(base) == 0.30
+    assert depth_rank.threshold(tiny.CONFIG) == 0
+    heads = [[sentence([100])]] * 4, [[sentence([80])]] * 4
+    assert depth_rank.maskability("t", 5, *heads).decision == MAP_PHRASAL
+    calibrated = depth_rank.maskability("t", 5, *heads, depth_rank.threshold(tiny.CONFIG))
+    assert (calibrated.decision, calibrated.threshold) == (MASK_FILLING, 0)
 
 
 def test_length_rule():
@@ -151,11 +168,15 @@ def test_agreement_with_the_probe():
         judged("b", "probe", 0.3, MASK_FILLING),
         judged("c", "probe", -0.1, MAP_PHRASAL),
         judged("d", "probe", -0.2, MAP_PHRASAL),
+        judged("d", "adaptation", 0.2, "mixed"),  # is about something else
     ]
     (found,) = agreement.agreements(verdicts)
     assert found == agreement.Agreement("MI", 4, clear=3, same=2, same_leaning=3, correlation=0.8)
+    ties = [judged("a", "MI", 0.0, NO_WINNER), judged("a", "probe", 0.0, NO_WINNER)]
+    assert agreement.agreements(ties)[0].same_leaning == 0
 
 
 def test_the_classifiers_vote_counts_pairs():
     found = verdict.vote("t", np.array([2.0, 0.1, 3.0, -4.0] * 10))
     assert (found.value, found.decision) == (0.5, MASK_FILLING)
+    assert verdict.vote("t", np.array([2.0, 0.0])).value == 0.5  # who is undecided has no vote
