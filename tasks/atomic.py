@@ -96,6 +96,7 @@ def register() -> None:
                 kind="triple",
                 splits={split: reader(relation, split) for split in FILES},
                 phrase=_Phrase(relation),
+                gap="___" if relation == "isFilledBy" else "",
             )
 
 

@@ -36,6 +36,7 @@ def register() -> list[str]:
             kind="triple",
             splits={split: Triples(relation, split) for split in demo.SPLITS},
             phrase=_phrase(relation),
+            gap="___" if relation == "isFilledBy" else "",
         )
     ]
 

@@ -263,4 +263,5 @@ for _size in ("xs", "s", "m"):
 def register() -> None:
     """Registers all sets under all templates for questions; reads no file."""
     for name, splits in SETS.items():
-        tasks.register_records(name, kind="multiple_choice", splits=splits)
+        gap = "_" if name.startswith("winogrande") else ""
+        tasks.register_records(name, kind="multiple_choice", splits=splits, gap=gap)

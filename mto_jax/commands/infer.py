@@ -29,6 +29,7 @@ from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.decoding.model import Model
 from mto_jax.files import file_digest, write_atomically
 from mto_jax.text2text import templates
+from mto_jax.text2text.vocabulary import listed
 from mto_jax.training.performance import use_compilation_cache
 
 # Inputs are decoded by length within a chunk, and a chunk is what a killed job loses at most.
@@ -86,13 +87,18 @@ def infer(
         raise errors.UserError(f"{input_file} is empty: it must hold one input a line.")
     model = Model.open(model_dir, checkpoint)
     vocabulary, rows = model.vocabulary, model.network.adapters.prompt_rows
-    cut = prompted = 0
+    cut = prompted = unknown = 0
+    lacking: dict[str, None] = {}
 
     def predict(records: list[dict], first_index: int, advance: Callable[[int], None]):
-        nonlocal cut, prompted
+        nonlocal cut, prompted, unknown
         inputs = [model.encode(record["input"]) for record in records]
         prompted += sum(max(ids, default=0) >= vocabulary.soft_id(0) for ids in inputs)
         cut += sum(len(ids) >= input_length for ids in inputs)
+        for record, ids in zip(records, inputs, strict=True):
+            if vocabulary.unk_id in ids:
+                unknown += 1
+                lacking.update(dict.fromkeys(vocabulary.lacks(record["input"])))
         outputs = decode(
             model.network,
             [[*ids[: input_length - 1], vocabulary.eos_id] for ids in inputs],
@@ -131,6 +137,11 @@ def infer(
         raise errors.UserError("Standard input is empty: it must hold one input a line.")
     if rows and not prompted:
         print("no input has <prompt>: the model's soft prompt was not used", file=sys.stderr)
+    if unknown:
+        print(
+            f"{unknown} inputs have characters that the vocabulary lacks{listed(lacking)}",
+            file=sys.stderr,
+        )
     if cut:
         print(
             f"{cut} inputs were longer than infer.input_length={input_length} tokens and were cut",

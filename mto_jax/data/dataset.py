@@ -31,6 +31,9 @@ class DatasetConfig:
       module: module(s) that register the task, comma-separated; MTO-JAX's own tasks are always
         known.
       limit: at most so many examples of each pass; None means all.
+      too_long: of an example whose template does not fit the lengths even after its free fields
+        (head, tail, context, text) were shortened: "error", which says what lengths all would need,
+        or "skip", which leaves it out and says of how many.
 
     Raises:
       UserError: a length, count or name that makes no sense.
@@ -44,6 +47,7 @@ class DatasetConfig:
     prepared_dir: str | None = None
     module: str | None = None
     limit: int | None = None
+    too_long: str = "error"
 
     def __post_init__(self):
         name = mapping.resolve_task(self.mixture_or_task_name)
@@ -68,6 +72,8 @@ class DatasetConfig:
                 f"DatasetConfig.limit is {self.limit}; expected 1 or more, or None for all "
                 "examples."
             )
+        if self.too_long not in ("error", "skip"):
+            raise errors.unknown("DatasetConfig.too_long", str(self.too_long), ("error", "skip"))
 
     @property
     def modules(self) -> list[str]:

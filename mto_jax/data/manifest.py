@@ -116,6 +116,7 @@ def identity(config: DatasetConfig) -> dict:
         "seed": config.seed,
         "passes": config.passes,
         "limit": config.limit,
+        "too_long": config.too_long,
         "module": config.modules,
         "vocabulary": vocabulary.vocabulary().digest,
     }

@@ -7,6 +7,7 @@ see `mto_jax.data.loader.ensure`. People use `mto prepare`.
 """
 
 import array
+import collections
 import contextlib
 import dataclasses
 import errno
@@ -35,9 +36,11 @@ from mto_jax.data import manifest, packing, shards
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.files import digest, lock
 from mto_jax.metrics import by_kind
-from mto_jax.text2text import registration, registry, vocabulary
+from mto_jax.metrics import text as metrics
+from mto_jax.text2text import registration, registry, seqio_tasks, vocabulary
 
 FEATURES: tuple[str, ...] = ("inputs", "targets")
+MOST_REFERENCES = 100_000  # that are looked at for doubts about metrics
 
 
 def prepare(config: DatasetConfig) -> manifest.Prepared:
@@ -69,10 +72,16 @@ def register(config: DatasetConfig) -> None:
 
 
 def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterator[dict]:
-    """Yield the examples of pass `number` in a fixed order, not yet trimmed."""
+    """Yield the examples of pass `number` in a fixed order, not yet trimmed.
+
+    Those that are too long, where the configuration leaves them out, have "too_long": 1 alone.
+    """
+    lengths = dict(config.task_feature_lengths)
+    if config.too_long == "skip":
+        lengths[seqio_tasks.SKIP_TOO_LONG] = 1
     try:
         dataset = task.get_dataset(
-            sequence_length=dict(config.task_feature_lengths),
+            sequence_length=lengths,
             split=config.split,
             shuffle=False,
             seed=config.seed + number,
@@ -82,12 +91,15 @@ def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterat
         if config.limit is not None:
             dataset = dataset.take(config.limit)
         for example in dataset.as_numpy_iterator():
-            yield {
-                key: value if key in FEATURES else _plain(value) for key, value in example.items()
-            }
+            if not example.pop("too_long", 0):
+                yield {k: v if k in FEATURES else _plain(v) for k, v in example.items()}
+            else:
+                yield {"too_long": 1}
     except tf.errors.OpError as error:
         # A Python function inside TensorFlow's pipeline reports its own error as text.
-        match = re.search(r"UserError: (.+?)(?:\n\s*\n|\nTraceback|\Z)", str(error), re.DOTALL)
+        match = re.search(
+            r"(?:UserError|TooLong): (.+?)(?:\n\s*\n|\nTraceback|\Z)", str(error), re.DOTALL
+        )
         if match:
             raise errors.UserError(match[1].strip()) from error
         raise errors.UserError(
@@ -108,7 +120,8 @@ def preview(config: DatasetConfig, count: int) -> str:
         if config.split not in task.splits:
             continue
         few = dataclasses.replace(config, limit=count)
-        for number, example in enumerate(examples(few, task)):
+        whole = (example for example in examples(few, task) if "too_long" not in example)
+        for number, example in enumerate(whole):
             lines.append(f"{task.name}, {config.split}, example {number}")
             for key in FEATURES:
                 limit = config.task_feature_lengths[key]
@@ -135,6 +148,9 @@ def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
     if name not in known:
         raise errors.unknown("task or mixture", name, known)
     provider = seqio.get_mixture_or_task(name)
+    source = getattr(provider, "source", None)
+    if isinstance(source, seqio_tasks.RecordSource):
+        source.data.check_split(config.split)
     if config.split not in provider.splits:
         raise errors.unknown(f"split of {name} called", config.split, provider.splits)
     return provider
@@ -248,12 +264,19 @@ def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Pat
     """Shards and the table of lengths; returns what the manifest says about them."""
     lengths = array.array("i")
     trimmed: dict[str, int] = dict.fromkeys(FEATURES, 0)
+    doubts = _Doubts(task)
+    too_long = 0
     passes = []
 
     def records() -> Iterator[bytes]:
+        nonlocal too_long
         for number in range(config.passes):
             before = len(lengths)
             for example in _progress(config, task, examples(config, task, number)):
+                if "too_long" in example:
+                    too_long += 1
+                    continue
+                doubts.see(example)
                 for key, limit in config.task_feature_lengths.items():
                     # Templates cut their own parts, and say so.
                     cut = example.pop(f"{key}_truncated", 0)
@@ -274,6 +297,10 @@ def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Pat
     table = np.frombuffer(lengths, np.int32).reshape(-1, 2)
     np.save(folder / manifest.LENGTHS, table)
     _tell(config, task, table, trimmed)
+    if too_long:
+        doubts.sentences.append(f"{too_long} examples were too long, and were left out.")
+    for sentence in doubts.all():
+        print(f"warning: {sentence}")
     return {
         "num_examples": len(table),
         "lengths_digest": digest(table.tobytes()),
@@ -281,8 +308,40 @@ def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Pat
         "shards": counts,
         "features": {key: _statistics(table[:, i]) for i, key in enumerate(FEATURES)},
         "trimmed": trimmed,
+        "too_long": too_long,
         "report": _report(task.source, config.split),
     }
+
+
+class _Doubts:
+    """What makes the targets, or the scores on them, mean little."""
+
+    def __init__(self, task: seqio.Task):
+        self._metrics, self._vocabulary = task.metric_fns, vocabulary.vocabulary()
+        self._references: list[list[str]] = []
+        self._lacking: collections.Counter[str] = collections.Counter()
+        self._targets = self._unknown = 0
+        self.sentences: list[str] = []
+
+    def see(self, example: dict) -> None:
+        self._targets += 1
+        if example.get("references") and len(self._references) < MOST_REFERENCES:
+            self._references.append(example["references"])
+        if vocabulary.Vocabulary.unk_id in example["targets"]:
+            self._unknown += 1
+            if len(self._lacking) < 3:
+                text = example.get("targets_pretokenized", "")
+                self._lacking.update(self._vocabulary.lacks(text))
+
+    def all(self) -> list[str]:
+        """Returns them as sentences."""
+        found = metrics.doubts(self._metrics, self._references) if self._references else []
+        if self._unknown:
+            found.append(
+                f"{self._unknown} of {self._targets} targets have characters that the vocabulary "
+                f"lacks{vocabulary.listed(self._lacking)}: they are trained on as unknown."
+            )
+        return [*found, *self.sentences]
 
 
 def _statistics(tokens: np.ndarray) -> dict:

@@ -164,10 +164,10 @@ def evaluate_records(
       UserError: a record that does not fit the lengths, or a metric whose model is missing.
     """
     decoding = decoding or Decoding.from_dict({"max_length": lengths["targets"]})
-    examples = [
-        tasks.example(template, record, task.wording, vocabulary, lengths, soft)
-        for record in task.held_out
-    ]
+    examples = templates.all_of(
+        lambda record: tasks.example(template, record, task.wording, vocabulary, lengths, soft),
+        task.held_out,
+    )
     result = evaluate_examples(
         model,
         examples,
@@ -210,6 +210,8 @@ def evaluate_examples(
         for example, candidates in zip(examples, outputs, strict=True)
     ]
     targets = [row["references"] for row in rows]
+    for doubt in metrics_lib.doubts(functions, targets):
+        _warn(doubt)
     metrics, resampled = score(functions, targets, [row["prediction"] for row in rows])
     if decoding.num_outputs > 1:
         predictions_KxN = [
@@ -230,6 +232,11 @@ def evaluate_examples(
     for i, row in enumerate(rows):
         row["scores"] = {name: float(values[i]) for name, values in scores.items()}
     return Result("", "", metrics, rows, resampled)
+
+
+@functools.cache  # once, however many models are evaluated
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def predict(

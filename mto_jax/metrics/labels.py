@@ -7,6 +7,7 @@ it is always wrong. Of several references the first is the truth, or the one tha
 equals.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -44,7 +45,13 @@ def _counts(targets: References, predictions: Sequence[str]) -> tuple[list[str],
     return labels, np.hstack([is_true_NxC * is_predicted_NxC, is_predicted_NxC, is_true_NxC])
 
 
-@metric
+def _constant(metric_name: str, targets: References) -> str:
+    if len({plain(references[0]) for references in targets}) > 1:
+        return ""
+    return f"All references are {targets[0][0]!r}: {metric_name} is not defined on them, and is 0."
+
+
+@metric(doubt=functools.partial(_constant, "Matthews' correlation"))
 def matthews(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """Matthews' correlation of the true and the predicted class, from -1 to 1; CoLA's metric.
 
@@ -86,7 +93,7 @@ def label_f1(targets: References, predictions: Sequence[str]) -> statistics.Stat
     return statistics.Statistics(counts_Nx3C, finish)
 
 
-@metric
+@metric(doubt=functools.partial(_constant, "a correlation"))
 def correlation(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """Pearson's and Spearman's correlation of numbers, from -1 to 1; STS-B's metrics.
 

@@ -9,11 +9,12 @@ of a data set is the mean over its examples; BLEU and chrF pool their counts ove
 usual. An exception is never turned into a score. The libraries are imported where they are used:
 they take seconds, and every verb imports this module.
 
-`metric` makes a metric of a function that returns `statistics.Statistics`. The result has two
+`metric` makes a metric of a function that returns `statistics.Statistics`. The result has three
 attributes: `statistics`, a function of the same arguments that returns these per-example scores and
-what the bootstrap needs; and `ready`, which loads a model or file that the metric needs and names
+what the bootstrap needs; `ready`, which loads a model or file that the metric needs and names
 it (a JSON value; "" for none), or raises a UserError, so that a missing one is an error before the
-long work.
+long work; and `doubt`, which says of references, in a sentence, why the metric means little on them
+("" if it does not).
 
 Other metrics: `captions` (METEOR, CIDEr), `labels` (Matthews, F1 by label, Pearson, Spearman),
 `semantic` (sentence embeddings, BERTScore, BLEURT).
@@ -23,6 +24,7 @@ import collections
 import functools
 import re
 import string
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
@@ -39,11 +41,18 @@ Make = Callable[[References, Sequence[str]], statistics.Statistics]
 @overload
 def metric(make: Make) -> Metric: ...
 @overload
-def metric(*, ready: Callable[[], object]) -> Callable[[Make], Metric]: ...
-def metric(make: Make | None = None, *, ready: Callable[[], object] = lambda: "") -> Any:
+def metric(
+    *, ready: Callable[[], object] = ..., doubt: Callable[[References], str] = ...
+) -> Callable[[Make], Metric]: ...
+def metric(
+    make: Make | None = None,
+    *,
+    ready: Callable[[], object] = lambda: "",
+    doubt: Callable[[References], str] = lambda targets: "",
+) -> Any:
     """Returns the SeqIO metric over the `Statistics` that `make` computes."""
     if make is None:
-        return functools.partial(metric, ready=ready)
+        return functools.partial(metric, ready=ready, doubt=doubt)
 
     def with_statistics(targets, predictions):
         _check(targets, predictions)
@@ -53,7 +62,7 @@ def metric(make: Make | None = None, *, ready: Callable[[], object] = lambda: ""
     def function(targets, predictions):
         return with_statistics(targets, predictions).value()
 
-    vars(function).update(statistics=with_statistics, ready=ready)
+    vars(function).update(statistics=with_statistics, ready=ready, doubt=doubt)
     return function
 
 
@@ -71,7 +80,28 @@ def _check(targets: References, predictions: Sequence[str]) -> None:
             )
 
 
-@metric
+def doubts(functions: Sequence[Metric], targets: References) -> list[str]:
+    """Returns a sentence for each metric that means little on these references."""
+    found = (getattr(function, "doubt", lambda targets: "")(targets) for function in functions)
+    return [sentence for sentence in found if sentence]
+
+
+def _without(words: Callable[[str], Any], targets: References) -> str:
+    """Returns "N of M references" for those that have no words, "" for none."""
+    references = [reference for of_example in targets for reference in of_example]
+    count = sum(not words(reference) for reference in references)
+    return f"{count} of {len(references)} references" if count else ""
+
+
+def _outside_rouge(targets: References) -> str:
+    count = _without(re.compile("[a-z0-9]", re.IGNORECASE).search, targets)
+    return count and (
+        f"{count} have no word in [a-z0-9], the words of ROUGE, so nothing scores more than 0 on "
+        "them: text:rouge_unicode reads other scripts."
+    )
+
+
+@metric(doubt=_outside_rouge)
 def rouge(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """ROUGE-1, ROUGE-2 and ROUGE-L F-measures as `rouge_score` has them; the best reference counts.
 
@@ -84,7 +114,51 @@ def rouge(targets: References, predictions: Sequence[str]) -> statistics.Statist
     """
     from rouge_score import tokenize
 
-    texts = _texts(lambda text: tokenize.tokenize(text, None), targets, predictions)
+    scores = _rouge(lambda text: tokenize.tokenize(text, None), targets, predictions)
+    return statistics.mean(scores)
+
+
+@functools.cache
+def _unicode_word():
+    import regex
+
+    unspaced = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+    # Joiners belong to words: of Persian and of the scripts of India.
+    return regex.compile(
+        rf"[{unspaced}]\p{{M}}*|(?:(?![{unspaced}])[\p{{L}}\p{{M}}\p{{N}}\u200c\u200d])+"
+    )
+
+
+def unicode_words(text: str) -> list[str]:
+    """Returns the words of any script, in small letters; of one without spaces, its characters.
+
+    >>> unicode_words("Résumé, à jour"), unicode_words("猫がいる")
+    (['résumé', 'à', 'jour'], ['猫', 'が', 'い', 'る'])
+    """
+    return _unicode_word().findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+@metric(doubt=lambda targets: _no_words("text:rouge_unicode", unicode_words, targets))
+def rouge_unicode(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
+    """ROUGE as `rouge` counts it over `unicode_words`, under names of its own: "rougeL_unicode".
+
+    For languages that `rouge` cannot read; no published score is of this kind.
+
+    >>> rouge_unicode([["résumé à jour"]], ["résumé en cours"])["rougeL_unicode"]
+    0.3333333333333333
+    """
+    scores = _rouge(unicode_words, targets, predictions)
+    return statistics.mean({f"{name}_unicode": values for name, values in scores.items()})
+
+
+def _no_words(name: str, words: Callable[[str], Any], targets: References) -> str:
+    count = _without(words, targets)
+    return count and f"{count} have no words for {name}."
+
+
+def _rouge(words, targets: References, predictions: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the F-measures [N] of ROUGE-1, 2 and L by name; the best reference counts."""
+    texts = _texts(words, targets, predictions)
     lengths_M, lengths_N = texts.lengths()
     common = {"rougeL": (texts.common_subsequences(), 1)}
     for n, (reference_MxG, prediction_NxG) in enumerate(texts.ngrams(2), start=1):
@@ -96,7 +170,7 @@ def rouge(targets: References, predictions: Sequence[str]) -> statistics.Statist
         recall_M = _ratio(common_M, lengths_M - n + 1)
         precision_M = _ratio(common_M, lengths_N[texts.example_M] - n + 1)
         scores[name] = texts.best(_ratio(2 * precision_M * recall_M, precision_M + recall_M))
-    return statistics.mean(scores)
+    return scores
 
 
 def _texts(
@@ -211,14 +285,14 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
-@metric
+@metric(doubt=lambda targets: _no_words("text:exact_match", normalise, targets))
 def exact_match(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """The share of predictions that equal a reference after `normalise`."""
     hits = [normalise(p) in map(normalise, t) for t, p in zip(targets, predictions, strict=True)]
     return statistics.mean({"exact_match": np.array(hits, float)})
 
 
-@metric
+@metric(doubt=lambda targets: _no_words("text:token_f1", normalise, targets))
 def token_f1(targets: References, predictions: Sequence[str]) -> statistics.Statistics:
     """F1 of the bags of words after `normalise` (SQuAD); the best reference counts."""
     scores = [

@@ -7,6 +7,7 @@ nothing but the seed and the record, so it is the same on every machine and vers
 with the order of the file, and a larger sample contains the smaller one of the same seed.
 """
 
+import itertools
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +15,13 @@ import gin
 
 from mto_jax.errors import UserError
 from mto_jax.files import short_hash
-from mto_jax.text2text.records import Record, has_many_references, one_per_head, one_per_reference
+from mto_jax.text2text.records import (
+    LabelledText,
+    Record,
+    has_many_references,
+    one_per_head,
+    one_per_reference,
+)
 
 Report = dict[str, int]
 
@@ -91,6 +98,7 @@ def few_shot(
     *,
     shots: int | None = None,
     tails_per_head: int = 3,
+    per_label: bool = False,
     seed: int = 0,
 ) -> list[Record]:
     """A few heads with a few tails each, in random order.
@@ -100,6 +108,7 @@ def few_shot(
         report: receives the counts.
         shots: heads to draw; None takes every record, with all tails.
         tails_per_head: most records to draw for a head.
+        per_label: of labelled texts, draw `shots` of each label, the labels in turn.
         seed: another seed draws other heads.
 
     Raises:
@@ -110,21 +119,29 @@ def few_shot(
             f"few_shot.shots = {shots} and few_shot.tails_per_head = {tails_per_head} leave "
             "nothing to train on: both must be at least 1 (shots = None takes all)."
         )
-    by_head: dict[str, list[Record]] = {}
+    groups: dict[str, dict[str, list[Record]]] = {}  # label -> head -> its records
     for record in records:
-        by_head.setdefault(normal(record.head), []).append(record)
-    report["heads"] = len(by_head)
+        label = record.label if per_label and isinstance(record, LabelledText) else ""
+        groups.setdefault(label, {}).setdefault(normal(record.head), []).append(record)
+    report["heads"] = sum(map(len, groups.values()))
     sample = list(records)
     if shots is not None:
         salt = records[0].task if records else ""
+        drawn = [
+            [by_head[head] for head in draw(by_head, shots, seed, salt)]
+            for _, by_head in sorted(groups.items())
+        ]
+        in_turn = [
+            of_head for of_head in itertools.chain(*itertools.zip_longest(*drawn)) if of_head
+        ]
         sample = []
-        for head in draw(by_head, shots, seed, salt):
+        for of_head in in_turn:
             # Distinct by head and reference; questions that share a head differ in their choices.
-            tails = {repr(record): record for record in by_head[head]}
+            tails = {repr(record): record for record in of_head}
             sample += [tails[key] for key in draw(tails, tails_per_head, seed, salt)]
-        report["heads drawn"] = min(shots, len(by_head))
-        if shots > len(by_head):
-            report["heads asked for"] = shots
+        report["heads drawn"] = len(in_turn)
+        if len(in_turn) < shots * len(groups):
+            report["heads asked for"] = shots * len(groups)
     report["examples"] = len(sample)
     return sample
 

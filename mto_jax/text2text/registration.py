@@ -29,6 +29,7 @@ class _Words:
     names: tuple[str, str]
     labels: tuple[str, ...]
     related: tuple[tuple[str, str], ...]
+    gap: str
 
 
 @dataclasses.dataclass(eq=False)
@@ -62,15 +63,16 @@ class DataSet:
     @property
     def tasks(self) -> dict[str, templates.Template]:
         """The SeqIO tasks of its records: name -> template, with or without a soft prompt."""
-        related = dict(self.words.related)
-        fitting = templates.templates_for(self.kind, templates.Wording(related=related))
+        words = templates.Wording(related=dict(self.words.related), gap=self.words.gap)
+        fitting = templates.templates_for(self.kind, words)
         return {f"{self.name}_{template.snake_name}": template for template in fitting}
 
     def wording(self) -> templates.Wording:
         """Returns the words of its templates, with the phrase that gin chooses now."""
         words = self.words
         phrase = words.phrase() if callable(words.phrase) else words.phrase
-        return templates.Wording(phrase, words.names, words.labels, dict(words.related))
+        related = dict(words.related)
+        return templates.Wording(phrase, words.names, words.labels, related, words.gap)
 
     @property
     def input_files(self) -> list[str]:
@@ -90,8 +92,7 @@ class DataSet:
         Raises:
             UserError: no such split, or what the reader found wrong.
         """
-        if split not in self.readers:
-            raise unknown(f"split of {self.name} called", split, self.readers)
+        self.check_split(split)
         report = self.report[split] = {}
         if split == "train":
             others = [other for other in self.readers if other != "train"]
@@ -102,6 +103,16 @@ class DataSet:
             kept = few_shot.evaluation_records(self._read(split), report)
             kept = few_shot.evaluation_sample(kept, report, **(sample or {}))
         return kept
+
+    def check_split(self, split: str) -> None:
+        """Raises a UserError if there is no such split; it says how to get one."""
+        if split not in self.readers:
+            raise UserError(
+                f"The data set {self.name!r} has no split {split!r}, only "
+                f"{', '.join(self.readers)}. Register it with a file for that split, "
+                f"{{'train': ..., {split!r}: ...}}, or with one file alone, not in a dict: it is "
+                "divided by heads into train, validation and test. Or name a split that there is."
+            )
 
     def some_records_of(
         self, split: str, sample: Mapping[str, Any] | None = None
@@ -140,6 +151,7 @@ def register_records(
     names: tuple[str, str] = ("", ""),
     labels: Sequence[str] = (),
     related: Mapping[str, str] | None = None,
+    gap: str = "",
     metric_fns: Sequence[Callable] | None = None,
     metric: str = "",
 ) -> list[str]:
@@ -156,6 +168,8 @@ def register_records(
         names: names of the two texts of a labelled text, e.g. ("premise", "hypothesis").
         labels: all label words of a labelled text.
         related: a related word for every label; gives the task the two-slot template.
+        gap: what marks the place of the answer inside heads or questions, such as "___"; gives the
+            task the templates that have the sentinel there.
         metric_fns: functions of the form of `mto_jax.metrics.text`; by default those of the kind.
         metric: name of the value that decides between models, such as "matthews"; by default the
             kind's ("rougeL" or "accuracy"), or the first value of `metric_fns`.
@@ -183,7 +197,7 @@ def register_records(
     missing = [label for label in labels if related and label not in related]
     if missing:
         raise UserError(f"The task '{name}' has no related word for: {', '.join(missing)}.")
-    words = _Words(phrase, (names[0], names[1]), tuple(labels), tuple((related or {}).items()))
+    words = _Words(phrase, (names[0], names[1]), tuple(labels), tuple((related or {}).items()), gap)
     if isinstance(phrase, str):
         templates.check_phrase(phrase)
 
@@ -242,6 +256,7 @@ def register_file(
     phrase: str = "",
     labels: Mapping[str, str] | Sequence[str] = (),
     related: Mapping[str, str] | None = None,
+    gap: str = "",
     names: tuple[str, str] = ("", ""),
     first_answer: int = 0,
     answer_is: str = "",
@@ -266,7 +281,7 @@ def register_file(
             answer; optional context, fact. Labelled text: text, label; optional text2. Generation:
             source, target.
         columns: the names of the columns of a TSV or CSV without a header line.
-        phrase, related, names, metric_fns, metric: see `register_records`.
+        phrase, related, gap, names, metric_fns, metric: see `register_records`.
         labels: the label words, or what the file says -> the label word: {"0": "negative", ...}.
         first_answer: the number of the first choice (0 or 1) where answers are numbers.
         answer_is: "text", "letter" or "number", where an answer could be taken for several.
@@ -318,6 +333,7 @@ def register_file(
         names=names,
         labels=tuple(dict.fromkeys(label_words.values())),
         related=related,
+        gap=gap,
         metric_fns=metric_fns,
         metric=metric,
     )

@@ -6,6 +6,7 @@ This module imports SeqIO and TensorFlow; `registration` calls it where SeqIO is
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -82,29 +83,54 @@ SCALARS = {
     "task": tf.string,
     "inputs_truncated": tf.int32,
     "targets_truncated": tf.int32,
+    "too_long": tf.int32,
 }
+# In a sequence_length: examples that are too long come empty, with "too_long": 1, and are no error.
+SKIP_TOO_LONG = "skip_too_long"
 CHUNK = 256  # examples that cross from Python to TensorFlow at once; one by one is ten times slower
 
 
 def preprocessor(
     name: str, template: templates.Template, data: DataSet, vocab: vocabulary.Vocabulary
 ) -> Callable[..., tf.data.Dataset]:
-    """Returns a SeqIO preprocessor: records -> examples (`task.example`) that fit the lengths."""
+    """Returns a SeqIO preprocessor: records -> examples (`task.example`) that fit the lengths.
+
+    Its dataset raises `templates.TooLong` for the longest of those that do not fit, or marks them,
+    see `SKIP_TOO_LONG`.
+    """
 
     def render_and_tokenise(dataset: tf.data.Dataset, sequence_length, output_features):
         del output_features
         words, soft = data.wording(), templates.SoftPrompt()
 
-        def generate() -> Iterator[dict[str, tf.Tensor | tf.RaggedTensor]]:
-            for chunk in dataset.batch(CHUNK).as_numpy_iterator():
-                chunk_records = map(records.from_json, chunk["record"])
-                yield _stack(
-                    [
-                        example(template, record, words, vocab, sequence_length, soft)
-                        | {"task": name}
-                        for record in chunk_records
-                    ]
+        def one(record: bytes) -> dict[str, Any]:
+            made = example(template, records.from_json(record), words, vocab, sequence_length, soft)
+            return made | {"task": name, "too_long": 0}
+
+        def one_or_empty(record: bytes) -> dict[str, Any]:
+            try:
+                return one(record)
+            except templates.TooLong:
+                return (
+                    {key: [] for key in LISTS}
+                    | dict.fromkeys(SCALARS, "")
+                    | {
+                        "inputs_truncated": 0,
+                        "targets_truncated": 0,
+                        "too_long": 1,
+                    }
                 )
+
+        def generate() -> Iterator[dict[str, tf.Tensor | tf.RaggedTensor]]:
+            skip = SKIP_TOO_LONG in (sequence_length or {})
+            chunks = (chunk["record"] for chunk in dataset.batch(CHUNK).as_numpy_iterator())
+            for chunk in chunks:
+                try:
+                    made = templates.all_of(one_or_empty if skip else one, chunk)
+                except templates.TooLong:  # say what the rest of the file needs, too
+                    rest = itertools.chain(chunk, itertools.chain.from_iterable(chunks))
+                    made = templates.all_of(one, rest)
+                yield _stack(made)
 
         signature = {k: tf.RaggedTensorSpec([None, None], dtype) for k, dtype in LISTS.items()}
         signature |= {k: tf.TensorSpec([None], dtype) for k, dtype in SCALARS.items()}

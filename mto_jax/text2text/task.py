@@ -130,8 +130,8 @@ def tokenise(
         task name, phrase, choices and sentinels stay.
       soft: which rows a soft prompt has; None means gin's.
     """
-    examples = []
-    for record in records.one_per_reference(chosen):
+
+    def tokens(record: records.Record) -> Example:
         rendered = templates.render(template, record, task.wording)
         if not with_head:
             question = getattr(record, "question", None)
@@ -141,6 +141,7 @@ def tokenise(
                 if not (isinstance(part, Words) and (part.free or part.text == question))
             )
             rendered = dataclasses.replace(rendered, source=tuple(source))
-        tokens = templates.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
-        examples.append((tokens.inputs, tokens.targets))
-    return examples
+        made = templates.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
+        return made.inputs, made.targets
+
+    return templates.all_of(tokens, records.one_per_reference(chosen))

@@ -7,6 +7,7 @@ A template is data, a point on independent axes:
     masked       a sentinel marks the gap and opens the target (denoising), or not (language model)
     verbalised   the relation phrase, or the choices, are written out, or the bare field is alone
     soft         place of the soft prompt: none, before, after, or shared and private together
+    in_place     the sentinel stands at a gap inside the text, or at the end
     slots        one answer, or two: a first step and then the label it leads to
 
 What differs between the kinds of record is one small function each (`_FRAMES`). Rendering and
@@ -61,6 +62,7 @@ class Template:
         slots: 1 or 2. Two slots of a question are the answer and the number of its choice; two
             slots of a text are a word related to the label and the label.
         kinds: the kinds of record that it applies to.
+        in_place: the sentinel stands where the head or question marks its gap (`Wording.gap`).
         frame: lays out a record in place of the kind's own layout (`Frame`).
     """
 
@@ -70,6 +72,7 @@ class Template:
     soft: str = "none"
     slots: int = 1
     kinds: tuple[str, ...] = tuple(KINDS)
+    in_place: bool = False
     frame: "Callable[[Any, Template, Wording], Frame] | None" = None
 
     @property
@@ -92,6 +95,8 @@ def _templates() -> Iterator[Template]:
     yield Template("MaskedMapping", masked=True, verbalised=False)
     yield Template("Prompting", masked=False, verbalised=True, kinds=_FIELDS)
     yield Template("MaskedPrompting", masked=True, verbalised=True, kinds=_FIELDS)
+    yield Template("InPlaceMapping", masked=True, verbalised=False, in_place=True)
+    yield Template("InPlaceAnswerPrompting", True, True, kinds=_QUESTION, in_place=True)
     two_slots = ("labelled_text",)
     yield Template("MaskedRelatedPrompting", masked=True, verbalised=True, slots=2, kinds=two_slots)
     for masked in (False, True):
@@ -150,12 +155,14 @@ class Wording:
           "hypothesis").
         labels: the label words, in order.
         related: a word for each label, which the two-slot template names first.
+        gap: the mark in heads or questions for the place of the answer ("___"); "" for none.
     """
 
     phrase: str = ""
     names: tuple[str, str] = ("", "")
     labels: tuple[str, ...] = ()
     related: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    gap: str = ""
 
 
 def templates_for(kind: str, wording: Wording = Wording()) -> list[Template]:
@@ -165,6 +172,7 @@ def templates_for(kind: str, wording: Wording = Wording()) -> list[Template]:
         for template in TEMPLATES.values()
         if kind in template.kinds
         and (kind != "labelled_text" or template.slots == 1 or wording.related)
+        and (wording.gap or not template.in_place)
     ]
 
 
@@ -341,20 +349,34 @@ def check_phrase(phrase: str) -> None:
 
 
 def _body(
-    head: tuple[Words, ...], template: Template, phrase: str
+    head: tuple[Words, ...], template: Template, wording: Wording
 ) -> tuple[tuple[Part, ...], bool]:
     """The head inside its phrase, and whether the gap is inside too."""
+    if template.in_place:
+        return _at_gap(head, wording.gap)
     if not template.verbalised:
         return head, False
     gap = Sentinel(0) if template.masked else _BLANK
     body: list[Part] = []
-    pieces = _split_phrase(phrase)
+    pieces = _split_phrase(wording.phrase)
     for piece in pieces:
         if piece == "H":
             body += head
         else:
             body.append(gap if piece == "T" else piece)
     return tuple(body), "T" in pieces
+
+
+def _at_gap(words: tuple[Words, ...], gap: str) -> tuple[tuple[Part, ...], bool]:
+    """The words with the sentinel in place of their first gap, and whether they have one."""
+    mark = re.compile(rf"(?<!_){re.escape(gap)}(?!_)")
+    for i, (text, free, glued) in enumerate(words):
+        if found := mark.search(text):
+            before, after = text[: found.start()].rstrip(), text[found.end() :]
+            left = (Words(before, free, glued),) if before else ()
+            right = (Words(after.lstrip(), free, after[0] != " "),) if after.strip() else ()
+            return (*words[:i], *left, Sentinel(0), *right, *words[i + 1 :]), True
+    return words, False
 
 
 def _triple(record: Triple, template: Template, wording: Wording) -> Frame:
@@ -364,12 +386,12 @@ def _triple(record: Triple, template: Template, wording: Wording) -> Frame:
             "needs. Give it one (phrase='is used for') or choose a template without: Mapping, "
             "MaskedMapping."
         )
-    body, gap_inside = _body((Words(record.head, free=True),), template, wording.phrase)
+    body, gap_inside = _body((Words(record.head, free=True),), template, wording)
     return Frame(body, (Words(record.tails[0], free=True),), gap_inside=gap_inside)
 
 
 def _generation(record: Generation, template: Template, wording: Wording) -> Frame:
-    body, gap_inside = _body((Words(record.source, free=True),), template, wording.phrase)
+    body, gap_inside = _body((Words(record.source, free=True),), template, wording)
     return Frame(body, (Words(record.targets[0], free=True),), gap_inside=gap_inside)
 
 
@@ -380,7 +402,7 @@ def _labelled_text(record: LabelledText, template: Template, wording: Wording) -
             head += (Words(f"{name}:"),)
         if text:
             head += (Words(text, free=True),)
-    body, gap_inside = _body(head, template, wording.phrase)
+    body, gap_inside = _body(head, template, wording)
     answers = (Words(record.label),)
     if template.slots == 2:
         if record.label not in wording.related:
@@ -394,14 +416,18 @@ def _labelled_text(record: LabelledText, template: Template, wording: Wording) -
 
 def _multiple_choice(record: MultipleChoice, template: Template, wording: Wording) -> Frame:
     asides = tuple(Words(text, free=True) for text in (record.fact, record.context) if text)
-    body = (*asides, Words(record.question))
+    question: tuple[Part, ...] = (Words(record.question),)
+    gap_inside = False
+    if template.in_place:
+        question, gap_inside = _at_gap((Words(record.question),), wording.gap)
+    body = (*asides, *question)
     if template.verbalised:
         listed = ", ".join(f"choice{i}: {text}" for i, text in enumerate(record.choices, 1))
         body += (Words(listed),)
     answer = Words(record.choices[record.answer], free=True)
     number = Words(f"choice{record.answer + 1}")
     if template.slots == 1:
-        return Frame(body, (answer,))
+        return Frame(body, (answer,), gap_inside=gap_inside)
     # The masked form reasons from the answer to its number, the plain form names the number first.
     answers = (answer, number) if template.masked else (number, answer)
     return Frame(body, answers, ", the correct choice is")
@@ -488,7 +514,7 @@ def tokenise(
         soft: the rows that the soft prompt's tokens stand for.
 
     Raises:
-        UserError: when no free field can give way any more; it names the example.
+        TooLong: when no free field can give way any more.
     """
     lengths = lengths or {}
     inputs, inputs_cut = _fit(rendered, "inputs", vocab, lengths.get("inputs"), soft)
@@ -504,8 +530,8 @@ def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftP
         fields.append([vocab.soft_id(row) for row in soft.decoder_rows])
     for part in parts:
         match part:
-            case Words(text, True):
-                free.append(vocab.encode(literal(text)))
+            case Words(text, True, glued):
+                free.append(_ids(vocab, text, glued))
                 fields.append(free[-1])
             case Words(text, _, glued):
                 fields.append(_fixed_ids(vocab, text, glued))
@@ -515,18 +541,51 @@ def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftP
                 fields.append([vocab.soft_id(row) for row in soft.rows(shared)])
     total = sum(map(len, fields)) + 1
     excess = 0 if limit is None else max(0, total - limit)
+    needed = total - sum(max(0, len(field) - 1) for field in free)
+    if excess > total - needed:
+        raise TooLong(feature, needed, rendered.source_text)
     for _ in range(excess):
-        longest = max(free, key=len, default=[])
-        if len(longest) < 2:
-            raise UserError(
-                f"The example '{rendered.source_text[:200]}' does not fit: its {feature} have "
-                f"{total} tokens, the limit is {limit}, and what remains after shortening every "
-                "free field is task name, phrase, question, choices, soft prompt and sentinels, "
-                f"which are never cut. Raise TASK_FEATURE_LENGTHS['{feature}'] or leave this "
-                "example out."
-            )
-        longest.pop()
+        max(free, key=len).pop()
     return [*(token for field in fields for token in field), vocab.eos_id], excess > 0
+
+
+class TooLong(UserError):
+    """An example that does not fit, with every free field shortened to a token.
+
+    Attributes:
+        feature: "inputs" or "targets".
+        needed: the tokens that it needs.
+        text: the source text.
+    """
+
+    def __init__(self, feature: str, needed: int, text: str, others: int = 0):
+        self.feature, self.needed, self.text = feature, needed, text
+        more = f" and {others} others do" if others else " does"
+        super().__init__(
+            f"The example {text[:200]!r}{more} not fit: with every free field (head, tail, "
+            "context, text) shortened, task name, phrase, question, choices, soft prompt and "
+            "sentinels, which are never cut, need "
+            f"TASK_FEATURE_LENGTHS[{feature!r}] = {needed}. Raise it, or leave such "
+            "examples out of prepared data with DatasetConfig.too_long = 'skip'."
+        )
+
+
+def all_of(make: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Returns `make` of every item.
+
+    Raises:
+        TooLong: for the item that needs most tokens, if any does not fit.
+    """
+    made, too_long = [], []
+    for item in items:
+        try:
+            made.append(make(item))
+        except TooLong as error:
+            too_long.append(error)
+    if too_long:
+        most = max(too_long, key=lambda error: error.needed)
+        raise TooLong(most.feature, most.needed, most.text, len(too_long) - 1)
+    return made
 
 
 def encode(text: str, vocab, soft: SoftPrompt = SoftPrompt()) -> list[int]:
@@ -549,11 +608,15 @@ def encode(text: str, vocab, soft: SoftPrompt = SoftPrompt()) -> list[int]:
     return ids
 
 
+def _ids(vocab, text: str, glued: bool) -> list[int]:
+    """Ids of words; glued ones without SentencePiece's leading "▁", as inside a text."""
+    text = literal(text)
+    return vocab.encode(f"<extra_id_0>{text}")[1:] if glued and text else vocab.encode(text)
+
+
 @functools.lru_cache(maxsize=16384)
 def _fixed_ids(vocab, text: str, glued: bool) -> tuple[int, ...]:
-    """Ids of fixed words; glued ones without SentencePiece's leading "▁", as inside a text."""
-    text = literal(text)
-    return tuple(vocab.encode(f"<extra_id_0>{text}")[1:] if glued and text else vocab.encode(text))
+    return tuple(_ids(vocab, text, glued))
 
 
 # ---- The table in the documentation -----------------------------------------------------------
@@ -566,6 +629,10 @@ _EXAMPLES: dict[str, tuple[Record, Wording]] = {
     "triple, phrase around the head": (
         Triple("AtLocation", "AtLocation", "a pillow", ("a bed",)),
         Wording(phrases.WRAP["AtLocation"]),
+    ),
+    "triple, gap inside the head": (
+        Triple("isFilledBy", "isFilledBy", "PersonX fills ___ with water", ("a glass",)),
+        Wording(phrases.POSTFIX["isFilledBy"], gap="___"),
     ),
     "multiple_choice": (
         MultipleChoice(

@@ -56,6 +56,16 @@ def unmarked(text: str) -> str:
     return text.replace(_LITERAL, _SENTINEL)
 
 
+def listed(characters: Iterable[str]) -> str:
+    """Returns the first characters that a vocabulary lacks, for a message; "" for none.
+
+    >>> listed("abcd")
+    " (e.g. 'a', 'b', 'c')"
+    """
+    shown = ", ".join(map(repr, itertools.islice(characters, 3)))
+    return f" (e.g. {shown})" if shown else ""
+
+
 class Vocabulary:
     """A SentencePiece model with sentinels; the same ids as `seqio.SentencePieceVocabulary`.
 

@@ -140,6 +140,14 @@ def test_standard_input_and_output(run_dir, monkeypatch):
     assert [row["input"] for row in rows] == ["5 6", "", "7"]
 
 
+def test_characters_that_the_vocabulary_lacks_are_told(run_dir, tmp_path, capsys):
+    source = tmp_path / "in.txt"
+    source.write_text("5 6\n5 39\n39\n")
+    run(run_dir, source, tmp_path / "out.jsonl")
+    told = "2 inputs have characters that the vocabulary lacks (e.g. 'é')"
+    assert told in capsys.readouterr().err
+
+
 def test_long_inputs_are_cut_and_counted(run_dir, tmp_path, capsys):
     source = tmp_path / "in.txt"
     source.write_text("5 6 7 8\n5 6 7 9 9 9\n5\n")

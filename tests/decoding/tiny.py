@@ -28,7 +28,7 @@ CONFIG = dataclasses.replace(tiny.TWO_LAYERS, vocab_size=48)
 class Numbers:
     """A vocabulary without text: token `i` reads "i"; the ids 40 to 47 are sentinels."""
 
-    pad_id, eos_id = 0, 1
+    pad_id, eos_id, unk_id = 0, 1, 39
     size = padded_size = CONFIG.vocab_size
     extra_ids = 8
     digest = path = "numbers"
@@ -50,6 +50,9 @@ class Numbers:
             self.sentinel_id(int(word[10:-1])) if word.startswith("<") else int(word)
             for word in text.split()
         ]
+
+    def lacks(self, text):
+        return ["é"] if "39" in text else []
 
     def decode(self, ids):
         ids = [int(i) for i in ids]

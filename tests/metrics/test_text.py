@@ -11,7 +11,7 @@ import sacrebleu
 from rouge_score import rouge_scorer
 
 from mto_jax.errors import UserError
-from mto_jax.metrics import statistics, text
+from mto_jax.metrics import labels, statistics, text
 
 REFERENCES = [["to earn money", "to work"], ["a cup"], ["the red car", "a car", "red"]]
 PREDICTIONS = ["to earn some money", "a cup of tea", "red bike"]
@@ -212,3 +212,33 @@ def test_wrong_input_is_an_error_and_not_a_score():
         text.accuracy(["a"], ["a"])
     with pytest.raises(Exception):  # noqa: B017 - any: what counts is that none of it becomes a 0
         text.rouge([["a"]], [None])
+
+
+@pytest.mark.parametrize(
+    "reference, prediction, rouge_l",
+    [
+        ("سلام دنیا", "سلام دنیا", 1),
+        ("猫がいる", "猫がいる", 1),
+        ("猫がいる", "犬がいる", 3 / 4),
+        ("résumé à jour", "résumé en cours", 1 / 3),
+        ("e\u0301te\u0301", "ÉTÉ", 1),
+        ("हिन्दी भाषा", "हिन्दी", 2 / 3),
+        ("To earn money.", "to earn some money", 6 / 7),
+    ],
+)
+def test_rouge_of_other_scripts(reference, prediction, rouge_l):
+    scores = text.rouge_unicode([[reference]], [prediction])
+    assert scores["rougeL_unicode"] == pytest.approx(rouge_l)
+    assert set(scores) == {"rouge1_unicode", "rouge2_unicode", "rougeL_unicode"}
+
+
+def test_references_on_which_a_metric_means_little():
+    functions = [text.rouge, text.rouge_unicode, text.exact_match, labels.matthews, len]
+    assert text.doubts(functions, [["a cup"], ["to work", "b"]]) == []
+    told = text.doubts(functions, [["سلام دنیا"], ["a", "سلام"]])
+    assert told[0].startswith("2 of 3 references have no word in [a-z0-9]")
+    assert "rouge_unicode" in told[0]
+    assert told[1] == "1 of 3 references have no words for text:exact_match."
+    assert text.doubts([text.rouge_unicode], [["..."]])
+    for function in (labels.matthews, labels.correlation):
+        assert "All references are '1'" in text.doubts([function], [["1"], ["1"]])[0]

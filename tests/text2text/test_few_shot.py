@@ -71,6 +71,17 @@ def test_tasks_draw_apart():
     assert heads(one) != heads(few_shot.few_shot(other, {}, shots=10))
 
 
+def test_so_many_of_each_label():
+    counts = {"bad": 90, "good": 9, "odd": 2}
+    texts = [LabelledText("t", f"{w} {i}", w) for w, n in counts.items() for i in range(n)]
+    report = {}
+    sample = few_shot.few_shot(texts, report, shots=4, per_label=True)
+    assert [record.label for record in sample] == ["bad", "good", "odd"] * 2 + ["bad", "good"] * 2
+    assert (report["heads drawn"], report["heads asked for"]) == (10, 12)
+    assert few_shot.few_shot(texts, {}, shots=2, per_label=True) == sample[:6]
+    assert len({r.label for r in few_shot.few_shot(texts, {}, shots=4)}) < 3, "by chance alone"
+
+
 def test_gin_binds_the_sample():
     gin.parse_config("few_shot.shots = 4\nfew_shot.tails_per_head = 1")
     assert len(few_shot.few_shot(facts(9), {})) == 4

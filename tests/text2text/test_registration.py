@@ -18,7 +18,7 @@ from mto_jax.metrics import text
 from mto_jax.metrics.by_kind import BY_KIND
 from mto_jax.text2text import few_shot, record_sets, registration, registry, templates
 from mto_jax.text2text.record_sets import Wanted
-from mto_jax.text2text.records import MultipleChoice, Triple
+from mto_jax.text2text.records import Triple
 from mto_jax.text2text.vocabulary import vocabulary
 
 LENGTHS = {"inputs": 64, "targets": 24}
@@ -336,6 +336,16 @@ def test_bad_rows_are_told_when_the_data_are_read(tmp_path):
         examples("kitchen_mapping", "train")
 
 
+def test_a_missing_split_names_task_and_cure(facts, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "register", lambda config: None)
+    registration.register_file("own", {"train": facts}, phrase="is used for", columns="ab")
+    cure = r"'own' has no split 'validation', only train\. Register it with .*divided by heads"
+    with pytest.raises(UserError, match=cure):
+        record_sets.read([Wanted("own", "validation", 3)])
+    with pytest.raises(UserError, match=cure):
+        prepare.prepare(DatasetConfig("own_mapping", LENGTHS, "validation"))
+
+
 def test_a_split_without_records(tmp_path):
     (tmp_path / "a.tsv").write_text("head\ttail\nknife\tnone\n")
     registration.register_file("kitchen", {"train": tmp_path / "a.tsv"}, phrase="is used for")
@@ -343,11 +353,49 @@ def test_a_split_without_records(tmp_path):
         examples("kitchen_mapping", "train")
 
 
-def test_an_example_that_cannot_fit_is_named():
-    long = MultipleChoice("quiz", "why " * 50, ("a", "b"), 0)
-    registration.register_records("quiz", kind="multiple_choice", splits={"test": lambda: [long]})
-    with pytest.raises(Exception, match="The example 'quiz: why why"):
-        examples("quiz_answer_prompting", "test", {"inputs": 20, "targets": 8})
+def questions(tmp_path, words=(3, 50, 4, 80, 5)):
+    path = tmp_path / "quiz.jsonl"
+    rows = [{"question": "why " * n, "choices": ["so", "no {é"], "answer": 1} for n in words]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    registration.register_file("quiz", {"test": path}, kind="multiple_choice")
+
+
+def test_examples_that_cannot_fit_say_what_the_file_needs(tmp_path):
+    questions(tmp_path)
+    short = {"inputs": 70, "targets": 8}
+    with pytest.raises(Exception, match=r"'quiz: why why.* and 1 others do not fit: ") as error:
+        examples("quiz_answer_prompting", "test", short)
+    needed = int(re.search(r"TASK_FEATURE_LENGTHS\['inputs'\] = (\d+)", str(error.value))[1])
+    assert len(examples("quiz_answer_prompting", "test", short | {"inputs": needed})) == 5
+    with pytest.raises(Exception, match=f"and 0 others|does not fit.*= {needed}"):
+        examples("quiz_answer_prompting", "test", short | {"inputs": needed - 1})
+
+
+def test_examples_that_cannot_fit_are_left_out_on_demand(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prepare, "register", lambda config: None)
+    questions(tmp_path)
+    config = DatasetConfig(
+        "quiz_answer_prompting", {"inputs": 70, "targets": 8}, "test", prepared_dir=str(tmp_path)
+    )
+    with pytest.raises(UserError, match=r"and 1 others do not fit.*DatasetConfig.too_long"):
+        prepare.prepare(config)
+    prepared = prepare.prepare(dataclasses.replace(config, too_long="skip"))
+    assert prepared.num_examples == 3
+    assert prepared.manifest["too_long"] == 2
+    told = capsys.readouterr().out
+    assert "warning: 2 examples were too long, and were left out." in told
+    assert "warning: 3 of 3 targets have characters that the vocabulary lacks (e.g. 'é')" in told
+    with pytest.raises(UserError, match="Did you mean 'skip'"):
+        dataclasses.replace(config, too_long="skipp")
+
+
+def test_targets_without_words_for_their_metric_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prepare, "register", lambda config: None)
+    path = tmp_path / "a.tsv"
+    path.write_text("head\ttail\nhello\tسلام\nagain\tworld\n")
+    registration.register_file("greet", {"test": path}, phrase="is")
+    prepare.prepare(DatasetConfig("greet_mapping", LENGTHS, "test", prepared_dir=str(tmp_path)))
+    assert "warning: 1 of 2 references have no word in [a-z0-9]" in capsys.readouterr().out
 
 
 def test_records_of_a_function():

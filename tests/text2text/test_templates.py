@@ -368,7 +368,7 @@ def test_truncation_cuts_only_free_fields(case, text, other, inputs, targets):
         return len(tokenise(templates.Rendered(shortest, shortest), vocab).inputs)
 
     if least(rendered.source) > inputs or least(rendered.target) > targets:
-        with pytest.raises(UserError, match=r"'task: .*never cut"):
+        with pytest.raises(UserError, match=r"'task: .* never cut, need"):
             tokenise(rendered, vocab, lengths)
         return
     cut = tokenise(rendered, vocab, lengths)
@@ -485,3 +485,43 @@ def test_a_pair_for_adaptation_has_one_gap():
     assert max(vocab.encode(body) + vocab.encode(tail)) < vocab.num_pieces
     with pytest.raises(UserError, match="Mark the gap by the word T"):
         templates.check_phrase("is in <extra_id_0> .")
+
+
+# ---- Gaps inside the text -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head, source",
+    [
+        ("PersonX fills ___ with water", "fills: PersonX fills <extra_id_0> with water"),
+        ("PersonX fills ___.", "fills: PersonX fills <extra_id_0>."),
+        ("___ fills ___", "fills: <extra_id_0> fills ___"),
+        ("PersonX fills", "fills: PersonX fills <extra_id_0>"),
+        ("PersonX ____", "fills: PersonX ____ <extra_id_0>"),
+    ],
+)
+def test_the_sentinel_stands_at_the_gap(head, source):
+    wording = Wording("is filled by", gap="___")
+    rendered = render(TEMPLATES["InPlaceMapping"], Triple("fills", "r", head, ("a cup",)), wording)
+    assert rendered.source_text == source
+    assert rendered.target_text == "<extra_id_0> a cup"
+    vocab = vocabulary("demo")
+    assert tokenise(rendered, vocab).inputs == [*vocab.encode(source), vocab.eos_id]
+    assert TEMPLATES["InPlaceMapping"] in templates.templates_for("triple", wording)
+    assert not any(t.in_place for t in templates.templates_for("triple", Wording("is")))
+
+
+def test_the_gap_of_a_question():
+    question = MultipleChoice("wino", "Ann met Eve, so _ ran.", ("Ann", "Eve"), 1)
+    wording = Wording(gap="_")
+    texts = {
+        template.name: render(template, question, wording).source_text
+        for template in templates.templates_for("multiple_choice", wording)
+        if template.in_place
+    }
+    assert texts == {
+        "InPlaceMapping": "wino: Ann met Eve, so <extra_id_0> ran.",
+        "InPlaceAnswerPrompting": (
+            "wino: Ann met Eve, so <extra_id_0> ran. choice1: Ann, choice2: Eve"
+        ),
+    }
