@@ -8,7 +8,7 @@ TFDS. Where the labels of the test set are hidden, "test" is the validation set.
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from mto_jax.metrics import labels as label_metrics
 from mto_jax.metrics import text as text_metrics
@@ -21,7 +21,7 @@ from mto_jax.text2text.readers import (
     data_path,
     lines,
 )
-from mto_jax.text2text.records import LabelledText
+from mto_jax.text2text.records import LabelledText, Record
 from mto_jax.text2text.tfds import LocalOrTfds, TfdsRecords
 
 Files = tuple[str, ...]
@@ -105,7 +105,7 @@ class TextSet:
     related: Mapping[str, str] = dataclasses.field(default_factory=dict)
     columns: Files | None = None
     broken: bool = False
-    build: object = None
+    build: Callable[[Row], LabelledText | None] | None = None
     tfds: str = ""
     tfds_held_out: str = "validation"
 
@@ -321,7 +321,7 @@ class ImdbFolder:
             for path in sorted((folder / name).glob("*.txt"))
         ]
 
-    def __call__(self) -> Iterator[LabelledText]:
+    def __call__(self) -> Iterator[Record]:
         files = self._files()
         if not files:
             yield from TfdsRecords("imdb_reviews", self.split, _imdb_row)()

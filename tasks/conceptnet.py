@@ -35,7 +35,9 @@ def read(path: pathlib.Path) -> Iterator[tuple[str, str, str]]:
                 f"{path}, line {number}: {len(cells)} fields, expected 3 or 4 (relation, head, "
                 "tail, and a confidence or label)."
             )
-        row = dict(zip(("relation", "head", "tail", "confidence"), cells, strict=False))
+        row: readers.Row = dict(
+            zip(("relation", "head", "tail", "confidence"), cells, strict=False)
+        )
         if row["relation"] not in phrases.CONCEPTNET:
             raise UserError(
                 f"{path}, line {number}: the field 'relation' is {row['relation']!r}, which has no "

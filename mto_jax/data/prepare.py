@@ -327,7 +327,7 @@ class _Doubts:
         self._targets += 1
         if example.get("references") and len(self._references) < MOST_REFERENCES:
             self._references.append(example["references"])
-        if vocabulary.Vocabulary.unk_id in example["targets"]:
+        if self._vocabulary.unk_id in example["targets"]:
             self._unknown += 1
             if len(self._lacking) < 3:
                 text = example.get("targets_pretokenized", "")

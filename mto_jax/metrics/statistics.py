@@ -282,7 +282,7 @@ def _counts_of_level(
       outer: the levels that it is nested in.
     """
     others = tuple(i for i in range(known.ndim) if i != axis and i not in outer)
-    there = known.any(axis=others, keepdims=True)
+    there = np.asarray(known.any(axis=others, keepdims=True))
     there = there.reshape(there.shape[: axis + 1])
     counts = np.zeros((samples, *there.shape))
     for place in np.ndindex(there.shape[:-1]):

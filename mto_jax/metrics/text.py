@@ -80,7 +80,7 @@ def _check(targets: References, predictions: Sequence[str]) -> None:
             )
 
 
-def doubts(functions: Sequence[Metric], targets: References) -> list[str]:
+def doubts(functions: Sequence[Callable], targets: References) -> list[str]:
     """Returns a sentence for each metric that means little on these references."""
     found = (getattr(function, "doubt", lambda targets: "")(targets) for function in functions)
     return [sentence for sentence in found if sentence]
