@@ -13,14 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from mto_jax.metrics import labels as label_metrics
 from mto_jax.metrics import text as text_metrics
 from mto_jax.text2text import registration as tasks
-from mto_jax.text2text.readers import (
-    LabelledTextRow,
-    RecordFile,
-    Row,
-    cell,
-    data_path,
-    lines,
-)
+from mto_jax.text2text.readers import LabelledTextRow, RecordFile, Row, cell, data_path, lines
 from mto_jax.text2text.records import LabelledText, Record
 from mto_jax.text2text.tfds import LocalOrTfds, TfdsRecords
 
@@ -132,11 +125,7 @@ NLI_WORDS = {"entailment": "true", "neutral": "possible", "contradiction": "fals
 
 SETS = {
     "sst2": TextSet(
-        SENTIMENT,
-        "The sentiment is",
-        _tsv("sst2"),
-        related=SENTIMENT_WORDS,
-        tfds="glue/sst2",
+        SENTIMENT, "The sentiment is", _tsv("sst2"), related=SENTIMENT_WORDS, tfds="glue/sst2"
     ),
     "cola": TextSet(
         {

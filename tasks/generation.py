@@ -47,12 +47,7 @@ def register() -> None:
             "test": _commongen("dev"),
         },
         phrase="concepts: H",
-        metric_fns=(
-            text_metrics.rouge,
-            text_metrics.bleu,
-            captions.meteor_stem,
-            captions.cider,
-        ),
+        metric_fns=(text_metrics.rouge, text_metrics.bleu, captions.meteor_stem, captions.cider),
         metric="cider",
     )
     tasks.register_records(

@@ -13,14 +13,7 @@ set.
 import dataclasses
 
 from mto_jax.text2text import registration as tasks
-from mto_jax.text2text.readers import (
-    MultipleChoiceRow,
-    RecordFile,
-    Row,
-    answer_number,
-    cell,
-    cells,
-)
+from mto_jax.text2text.readers import MultipleChoiceRow, RecordFile, Row, answer_number, cell, cells
 from mto_jax.text2text.records import MultipleChoice
 from mto_jax.text2text.tfds import LocalOrTfds, TfdsRecords
 
@@ -179,11 +172,7 @@ def _arc(part: str) -> dict[str, LocalOrTfds]:
 
 
 _OPENBOOK = _splits(
-    "openbookqa",
-    LabelledChoices("openbookqa"),
-    ("train.jsonl",),
-    ("dev.jsonl",),
-    ("test.jsonl",),
+    "openbookqa", LabelledChoices("openbookqa"), ("train.jsonl",), ("dev.jsonl",), ("test.jsonl",)
 )
 _STRATEGY = RecordFile(
     ("strategyqa/strategyqa_train.json", "strategyqa/train.jsonl", "strategyqa/train_part.jsonl"),

@@ -231,11 +231,7 @@ def _same_content(entry: Mapping) -> bool:
 def describe_file(path: str) -> dict:
     """Return path, size, time stamp and (up to a gigabyte) SHA-256 of a raw input file."""
     status = os.stat(path)
-    entry = {
-        "path": os.path.abspath(path),
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-    }
+    entry = {"path": os.path.abspath(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     if status.st_size <= HASHED_BYTES:
         entry["sha256"] = file_digest(path)
     return entry

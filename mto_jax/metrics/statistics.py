@@ -93,12 +93,7 @@ def bootstrap(
 
 
 def compare(
-    a: Statistics,
-    b: Statistics,
-    *,
-    samples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    a: Statistics, b: Statistics, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Comparison]:
     """Returns the paired bootstrap of two systems on the same examples in the same order.
 

@@ -114,11 +114,7 @@ def preprocessor(
                 return (
                     {key: [] for key in LISTS}
                     | dict.fromkeys(SCALARS, "")
-                    | {
-                        "inputs_truncated": 0,
-                        "targets_truncated": 0,
-                        "too_long": 1,
-                    }
+                    | {"inputs_truncated": 0, "targets_truncated": 0, "too_long": 1}
                 )
 
         def generate() -> Iterator[dict[str, tf.Tensor | tf.RaggedTensor]]:

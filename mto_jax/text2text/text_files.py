@@ -23,10 +23,7 @@ FORMATS = ("lines", "paragraphs")
 SPLITS = ("train", "validation")
 SUFFIXES = (".txt", ".txt.gz")
 # Corpora without a file: name -> function that returns their documents.
-GENERATED: dict[str, Callable[[], Iterable[str]]] = {
-    "demo": demo.documents,
-    "lab": lab.documents,
-}
+GENERATED: dict[str, Callable[[], Iterable[str]]] = {"demo": demo.documents, "lab": lab.documents}
 READ_BATCH = 256  # documents per hand-over to TensorFlow, which costs more than reading one
 
 
