@@ -568,7 +568,7 @@ class Adapted(Checkpoint):
 
     @functools.cached_property
     def _content(self) -> tuple[Adapters, Mapping[str, Any], Mapping[str, Any]]:
-        return peft.load_adapter(self.path)
+        return peft.load_adapter(self.path, allow_pickle=self.options.allow_pickle)
 
     @property
     def adapters(self) -> Adapters:
@@ -608,11 +608,11 @@ class Adapted(Checkpoint):
     def assign(
         self, config: T5Config | None = None, adapters: Adapters | None = None
     ) -> tuple[dict[str, Tensor], list[str]]:
-        own = self._content[1]
         wanted = self.adapters if adapters is None else adapters.folded
-        peft.check_fits(wanted, own, config or self.config, str(self.path))
+        own, absent = peft.completed(wanted, self._content[1], config or self.config, self.path)
         tensors, report = self.base.assign(config)
-        return {**tensors, **{name: in_memory(value) for name, value in own.items()}}, report
+        own = {name: in_memory(value) for name, value in own.items()}
+        return {**tensors, **own}, [*report, *absent]
 
     def _from_base(self, name: str) -> bool:
         return "fingerprint" in self._content[2].get("base", {}) and not is_adapter(name)

@@ -12,7 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from mto_jax.checkpoints import parameter_names, safetensors
+from mto_jax.checkpoints import parameter_names, pickles, safetensors
 from mto_jax.checkpoints.contents import File
 from mto_jax.checkpoints.foreign_fields import Fields, read_object
 from mto_jax.checkpoints.lazy import Tensor
@@ -265,7 +265,7 @@ def _tensors(folder: pathlib.Path, allow_pickle: bool) -> tuple[dict[str, Tensor
     """The tensors of all weight files of a folder, and what kind of files they are."""
     for stem, suffix, kind, reader in (
         ("model", "safetensors", "Hugging Face, safetensors", safetensors.read),
-        ("pytorch_model", "bin", "Hugging Face, PyTorch pickle", _read_pickle),
+        ("pytorch_model", "bin", "Hugging Face, PyTorch pickle", pickles.read),
     ):
         index = folder / f"{stem}.{suffix}.index.json"
         single = folder / f"{stem}.{suffix}"
@@ -306,33 +306,6 @@ def _read_shards(folder: pathlib.Path, index: pathlib.Path, reader) -> dict[str,
     if missing:
         raise unknown(f"tensor in the files of {index} called", missing[0], tensors)
     return tensors
-
-
-def _read_pickle(path: pathlib.Path) -> dict[str, Tensor]:
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(
-            f"{path} can only be read by PyTorch: pip install torch, or get the model as "
-            "safetensors."
-        ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except Exception as error:  # torch raises errors of many kinds on foreign bytes
-        raise UserError(f"{path} does not read as tensors: {str(error).splitlines()[0]}") from error
-
-    def lazy(tensor) -> Tensor:
-        dtype = np.dtype(ml_dtypes.bfloat16) if tensor.dtype == torch.bfloat16 else None
-        array = tensor.view(torch.int16).numpy().view(dtype) if dtype else tensor.numpy()
-        return Tensor(array.shape, array.dtype, lambda index: array[index])
-
-    return {name: lazy(tensor) for name, tensor in state.items()}
-
-
-def _is_zip(path: pathlib.Path) -> bool:
-    """PyTorch's format since 1.6, which can be mapped into memory; before, it was a bare pickle."""
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
 
 
 # -------------------------------------------------------------------------------------- writing

@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 
 from mto_jax import errors, fields, hub
-from mto_jax.checkpoints import peft_form, safetensors
+from mto_jax.checkpoints import peft_form, pickles, safetensors
 from mto_jax.checkpoints.contents import columns
+from mto_jax.checkpoints.foreign_fields import read_object
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.errors import UserError
-from mto_jax.files import digest, file_digest, write_json
+from mto_jax.files import canonical, digest, file_digest, read_record, write_json, write_record
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters, PromptTuning
 from mto_jax.models.config import T5Config
@@ -40,6 +41,7 @@ OWN_WEIGHTS = "parameters.safetensors"
 PROMPT = "prompt.npy"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+PICKLE = "adapter_model.bin"
 # What a description may tell besides the adapter itself.
 DESCRIPTION = ("task", "template", "vocabulary", "base", "info")
 
@@ -91,7 +93,7 @@ def save_adapter(
         raise UserError(f"There is no adapter to write to {folder}: the model has none.")
     _check_finite(arrays, folder)
     content = {"adapters": adapters.folded.as_dict(), **description}
-    json.dumps(content)  # before anything is written
+    canonical(content)  # raises before anything is written
 
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -104,7 +106,7 @@ def save_adapter(
     if (table_PxD := adapters.prompt_table(arrays)) is not None:
         np.save(partial / PROMPT, table_PxD)
     digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
-    write_json(partial / OWN, {**content, "sha256": digests})
+    write_record(partial / OWN, {**content, "sha256": digests})
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)
@@ -113,9 +115,9 @@ def save_adapter(
 def add_info(folder: str | os.PathLike, info: Mapping[str, Any]) -> None:
     """Add to the "info" of an adapter folder that `save_adapter` wrote."""
     path = pathlib.Path(folder) / OWN
-    content = _read_json(path)
+    content = _read_description(path)
     content["info"] = {**(content.get("info") or {}), **info}
-    write_json(path, content)
+    write_record(path, content)
 
 
 def _base_for_peft(description: Mapping[str, Any]) -> dict[str, str | None]:
@@ -135,11 +137,15 @@ def _write_tensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None
 
 
 def load_adapter(
-    path: str | os.PathLike,
+    path: str | os.PathLike, *, allow_pickle: bool = False
 ) -> tuple[Adapters, dict[str, np.ndarray], dict[str, Any]]:
     """(adapters, float32 parameters by name, description) of a folder or a .npy file.
 
-    The description of foreign files tells {"base": {"path": ...}} at most; see `save_adapter`.
+    An adapter of PEFT may lack the parameters of a stack or a weight, see `completed`. The
+    description of foreign files says {"base": {"path": ...}} at most; see `save_adapter`.
+
+    Args:
+      allow_pickle: read adapter_model.bin of PEFT where there are no safetensors.
 
     Raises:
       UserError: no adapter, damaged, changed since it was written, or what `Adapters` cannot
@@ -157,7 +163,7 @@ def load_adapter(
             "the .npy file of a prompt."
         )
     if not (place / OWN).is_file():
-        return _read_peft(place)
+        return _read_peft(place, allow_pickle)
     adapters, description = _read_own(place)
     if (place / CONFIG).is_file():
         return adapters, _read_peft(place)[1], description
@@ -178,7 +184,7 @@ def prompt_rows(path: str | os.PathLike) -> np.ndarray:
 
 
 def _read_own(folder: pathlib.Path) -> tuple[Adapters, dict[str, Any]]:
-    content = _read_json(folder / OWN)
+    content = _read_description(folder / OWN)
     try:
         adapters, digests = Adapters.from_dict(content["adapters"]), dict(content["sha256"])
     except (KeyError, TypeError, ValueError) as error:
@@ -195,16 +201,25 @@ def _read_own(folder: pathlib.Path) -> tuple[Adapters, dict[str, Any]]:
     return adapters, {key: content[key] for key in DESCRIPTION if key in content}
 
 
+def _read_description(path: pathlib.Path) -> dict[str, Any]:
+    content = read_object(path)
+    return read_record(path) if "digest" in content else content  # earlier versions wrote none
+
+
 def _read_peft(
-    folder: pathlib.Path,
+    folder: pathlib.Path, allow_pickle: bool = False
 ) -> tuple[Adapters, dict[str, np.ndarray], dict[str, Any]]:
-    config = _read_json(folder / CONFIG)
-    if not (folder / WEIGHTS).is_file():
+    config = read_object(folder / CONFIG)
+    pickled = not (folder / WEIGHTS).is_file() and (folder / PICKLE).is_file()
+    if pickled and not allow_pickle:
         raise UserError(
-            f"{folder} has no {WEIGHTS}. Adapters are not read from pickles (adapter_model.bin): "
-            "load it with PEFT and write it with save_pretrained, which makes safetensors."
+            f"{folder} holds its weights as a pickle ({PICKLE}), a format that can carry programs. "
+            "If you trust its author, allow it: load_checkpoint.allow_pickle = True in gin, or mto "
+            "convert --allow_pickle."
         )
-    tensors = _read_tensors(folder / WEIGHTS)
+    if not pickled and not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} has an {CONFIG} and no weights: expected {WEIGHTS}.")
+    tensors = _read_tensors(folder / (PICKLE if pickled else WEIGHTS))
     adapters, parameters = peft_form.decode(config, tensors, str(folder))
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not base:
@@ -217,7 +232,8 @@ def _read_peft(
 
 
 def _read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    arrays = {n: np.array(t.whole(), np.float32) for n, t in safetensors.read(path).items()}
+    tensors = pickles.read(path) if path.name == PICKLE else safetensors.read(path)
+    arrays = {name: np.array(tensor.whole(), np.float32) for name, tensor in tensors.items()}
     _check_finite(arrays, path)
     return arrays
 
@@ -243,16 +259,6 @@ def _read_array(path: pathlib.Path) -> np.ndarray:
     table = table.astype(np.float32)
     _check_finite({"prompt.table": table}, path)
     return table
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} does not hold a JSON object.")
-    return value
 
 
 def inspect(path: str | os.PathLike) -> str:
@@ -290,17 +296,29 @@ def _check_finite(arrays: Mapping[str, np.ndarray], place: pathlib.Path) -> None
             raise UserError(f"{place}: {name} has values that are not finite numbers.")
 
 
-def check_fits(
+def completed(
     adapters: Adapters, parameters: Mapping[str, Any], config: T5Config, where: str | os.PathLike
-) -> None:
-    """Raises a UserError unless the parameters of a folded adapter at `where` fit a model."""
+) -> tuple[dict[str, Any], list[str]]:
+    """(the parameters of a folded adapter for a model, a report of those that it lacks).
+
+    What is absent, in PEFT's adapters of some weights or of a single stack, has no effect.
+
+    Raises:
+      UserError: the parameters do not fit the model; `where` is what the message calls the adapter.
+    """
     spec = abstract_model(lambda rngs: T5(config, rngs, adapters))
-    wanted = {n: list(v.shape) for n, v in spec.shapes.items() if adapters_lib.is_adapter(n)}
-    shapes = {name: list(np.shape(value)) for name, value in parameters.items()}
+    shapes = {n: v.shape for n, v in spec.shapes.items() if adapters_lib.is_adapter(n)}
+    whole, absent = dict(parameters), []
+    for method in adapters.methods:
+        own = adapters_lib.own_parameters(shapes, method)
+        absent += [name for name in own if name not in whole and method.absent is not None]
+        whole |= {n: np.full(own[n], method.absent, np.float32) for n in absent if n in own}
+    wanted = {name: list(shape) for name, shape in shapes.items()}
+    present = {name: list(np.shape(value)) for name, value in whole.items()}
     wrong = [
-        f"{name} is {shapes.get(name, 'missing')}, expected {wanted.get(name, 'none')}"
-        for name in sorted({*wanted, *shapes})
-        if wanted.get(name) != shapes.get(name)
+        f"{name} is {present.get(name, 'missing')}, expected {wanted.get(name, 'none')}"
+        for name in sorted({*wanted, *present})
+        if wanted.get(name) != present.get(name)
     ]
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
@@ -310,3 +328,6 @@ def check_fits(
             f"{'; '.join(wrong[:5])}{more}. Take the model that it was trained on, or an adapter "
             "of this one."
         )
+    places = sorted({name.rpartition(".")[0] for name in absent})
+    report = [f"the adapter has nothing for {', '.join(places)}"] if places else []
+    return whole, report

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mto_jax.checkpoints import parameter_names
+from mto_jax.checkpoints.foreign_fields import Fields
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import METHODS, Adapters
 
@@ -22,9 +23,18 @@ Arrays = Mapping[str, np.ndarray]
 
 _PREFIX = "base_model.model."
 # Fields of all methods that change nothing here.
-_FREE = {
+_IGNORED = (
     *("peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"),
     *("inference_mode", "target_modules", "exclude_modules"),
+)
+# Kinds that PEFT cannot merge into a model either.
+_PROMPTS = {
+    "MULTITASK_PROMPT_TUNING": "it has a prompt for each of several tasks. Choose a task in PEFT "
+    "and save the rows that get_prompt(1, task_ids) gives for it with numpy.save: this program "
+    "reads a prompt from a .npy file.",
+    "PREFIX_TUNING": "its keys and values stand in the decoder's self-attention as earlier tokens, "
+    "with T5's bias of distance; prefixes of this program have none.",
+    "ADAPTION_PROMPT": "it is of decoders without an encoder.",
 }
 _MERGE = "Merge it into its base with PEFT (merge_and_unload) and read the merged model."
 
@@ -65,20 +75,22 @@ def decode(
     """
     methods = {kind: method for method in METHODS.values() for kind in method.peft_types}
     kind = str(config.get("peft_type"))
+    if kind in _PROMPTS:
+        raise UserError(f"{where}: peft_type is {kind}, which has no form here: {_PROMPTS[kind]}")
     if kind not in methods:
         raise UserError(
             f"{where}: peft_type is {kind}; this program reads {', '.join(methods)}. {_MERGE}"
         )
-    free = {*_FREE, *methods[kind].peft_fields}
-    for field, value in config.items():
-        task = field == "task_type" and value == "SEQ_2_SEQ_LM"
-        if not (task or field in free or value in (None, False, "none", [], {})):
-            raise UserError(
-                f"{where}: {field} is {value!r}, which has no counterpart here. {_MERGE}"
-            )
+    known = Fields(
+        understood=methods[kind].peft_fields,
+        ignored=_IGNORED,
+        only={"task_type": ("SEQ_2_SEQ_LM", None)},
+        unknown_is_fatal=True,
+    )
     if not tensors:
         raise UserError(f"{where} holds no tensors.")
     try:
+        known.check(config, where)
         method, parameters = methods[kind].from_peft(config, _stacked(tensors, where), where)
     except UserError as error:
         raise UserError(f"{error} {_MERGE}") from error
@@ -89,7 +101,7 @@ def _stacked(tensors: Arrays, where: str) -> dict[str, np.ndarray]:
     """The tensors by our names of the weights, the layers of a stack put together.
 
     Raises:
-      UserError: shapes differ between layers, or an adapter of a weight is not in every layer.
+      UserError: shapes differ between layers, or an adapter of a weight is in some layers only.
     """
     weights = {name.template: ours for ours, name in parameter_names.table("hf").items()}
     others: dict[str, np.ndarray] = {}
@@ -114,10 +126,10 @@ def _stacked(tensors: Arrays, where: str) -> dict[str, np.ndarray]:
                 continue
             present = layers.get((weight, suffix), {})
             lost = [i for i in range(depths[weight.split(".")[0]]) if i not in present]
-            if lost:
+            if lost and present:
                 raise UserError(
                     f"{where} has no {weight}.{suffix} for layer {lost[0]}; here, an adapter of a "
-                    f"weight is in every layer of both stacks. {_MERGE}"
+                    "weight is in every layer of a stack."
                 )
     try:
         stacked = {

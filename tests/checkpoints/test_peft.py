@@ -5,12 +5,14 @@
 import dataclasses
 import functools
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import peft as hf_peft
 import pytest
+import safetensors.torch
 import torch
 from flax import nnx
 
@@ -34,9 +36,17 @@ THEIRS = {
     ),
     "lora": ("t5_v1_1", hf_peft.LoraConfig(**LORA | {"target_modules": EVERYWHERE})),
     "lora-relu-tied": ("t5", hf_peft.LoraConfig(**LORA | {"target_modules": ["v", "wi", "wo"]})),
+    "lora-rank-stabilised": ("t5", hf_peft.LoraConfig(**LORA | {"use_rslora": True})),
+    "lora-decoder": ("t5", hf_peft.LoraConfig(**LORA | {"target_modules": r"decoder.*\.(q|wo)"})),
+    "lora-cross": ("t5", hf_peft.LoraConfig(**LORA | {"target_modules": r".*EncDec.*\.v"})),
     "ia3": ("t5_v1_1", hf_peft.IA3Config()),
+    "ia3-encoder": (
+        "t5",
+        hf_peft.IA3Config(target_modules=r"encoder.*\.(k|v|wo)", feedforward_modules=r".*\.wo"),
+    ),
     "ia3-mt5": ("mt5", hf_peft.IA3Config()),  # PEFT scales what comes out of wi_1 in mT5
 }
+PARTIAL = ("lora-decoder", "lora-cross", "ia3-encoder")  # not in every stack
 OURS = {
     "prompt": Adapters.of(PromptTuning(5, encoder="residual", width=4)),
     "lora": Adapters.of(LoRA(2, alpha=3.0, targets=("key", "out", "wi_0", "wo"))),
@@ -113,7 +123,8 @@ def test_theirs_loads_here(bases, name, tmp_path):
     adapters, parameters, told = peft.load_adapter(tmp_path / "theirs")
     assert told == {}
     model = plain(bases[family])
-    peft.check_fits(adapters, parameters, model.config, name)
+    parameters, absent = peft.completed(adapters, parameters, model.config, name)
+    assert bool(absent) == (name in PARTIAL)
     tuned = attach(model, adapters, parameters)
     np.testing.assert_allclose(logits(tuned), expected, atol=1e-4, rtol=1e-4)
     without = models.torch_logits(models.torch_model(family), *models.tokens(128))
@@ -166,7 +177,7 @@ def test_what_peft_cannot_express_has_a_form_of_its_own(base, tmp_path):
     assert stored.keys() == parameters.keys()
     for name, value in parameters.items():
         np.testing.assert_array_equal(stored[name], value)
-    peft.check_fits(again, stored, base.config, "all")
+    assert peft.completed(again, stored, base.config, "all") == (stored, [])
 
 
 def test_merged_weights_answer_like_the_adapter(base):
@@ -232,7 +243,6 @@ def lora_folder(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use_rslora": True}, "use_rslora is True"),
         ({"use_dora": True}, "use_dora is True"),
         ({"bias": "lora_only"}, "bias is 'lora_only'"),
         ({"rank_pattern": {"encoder.*q": 5}}, "rank_pattern is"),
@@ -242,8 +252,8 @@ def lora_folder(tmp_path_factory):
         ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora'"),
         ({"task_type": "FEATURE_EXTRACTION"}, "task_type is 'FEATURE_EXTRACTION'"),
         (
-            {"target_modules": r"encoder.*\.q"},
-            "no decoder.layers.self_attention.query.lora_A.weight for",
+            {"target_modules": r"encoder.*1.*\.q"},
+            "no encoder.layers.attention.query.lora_A.weight for",
         ),
         ({"target_modules": ["q", "shared"]}, "the tensor .*shared.* is none of LoRA"),
     ],
@@ -268,8 +278,33 @@ def test_other_kinds_are_refused_by_name(tmp_path):
         task_type="SEQ_2_SEQ_LM", num_virtual_tokens=2, token_dim=18, num_attention_heads=3
     )
     hf_peft.get_peft_model(models.torch_model("t5"), config).save_pretrained(tmp_path / "prefix")
-    with pytest.raises(UserError, match="peft_type is PREFIX_TUNING"):
+    with pytest.raises(UserError, match="PREFIX_TUNING.*with T5's bias of distance") as refusal:
         peft.load_adapter(tmp_path / "prefix")
+    assert "merge" not in str(refusal.value)
+    config = hf_peft.MultitaskPromptTuningConfig(
+        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=2, num_tasks=3
+    )
+    hf_peft.get_peft_model(models.torch_model("t5"), config).save_pretrained(tmp_path / "tasks")
+    with pytest.raises(UserError, match=r"MULTITASK.*several tasks.*\.npy file") as refusal:
+        peft.load_adapter(tmp_path / "tasks")
+    assert "merge" not in str(refusal.value)
+
+
+def test_weights_in_a_pickle_only_when_allowed(lora_folder, bases, tmp_path):
+    shutil.copytree(lora_folder, tmp_path / "lora")
+    tensors = safetensors.torch.load_file(tmp_path / "lora" / peft.WEIGHTS)
+    torch.save(tensors, tmp_path / "lora" / peft.PICKLE)
+    (tmp_path / "lora" / peft.WEIGHTS).unlink()
+    with pytest.raises(UserError, match=r"adapter_model.bin.*allow_pickle"):
+        peft.load_adapter(tmp_path / "lora")
+    expected = peft.load_adapter(lora_folder)
+    adapters, parameters, _ = peft.load_adapter(tmp_path / "lora", allow_pickle=True)
+    assert adapters == expected[0]
+    for name, value in expected[1].items():
+        np.testing.assert_array_equal(parameters[name], value)
+    (tmp_path / "lora" / peft.PICKLE).unlink()
+    with pytest.raises(UserError, match=r"no weights: expected adapter_model.safetensors"):
+        peft.load_adapter(tmp_path / "lora")
 
 
 def test_another_width_depth_or_length_is_told(base, tmp_path, lora_folder):
@@ -277,11 +312,11 @@ def test_another_width_depth_or_length_is_told(base, tmp_path, lora_folder):
     np.save(tmp_path / "wide.npy", table)
     adapters, parameters, _ = peft.load_adapter(tmp_path / "wide.npy")
     with pytest.raises(UserError, match=r"wide.*prompt.table is \[4, 21\], expected \[4, 20\]"):
-        peft.check_fits(adapters, parameters, base.config, tmp_path / "wide.npy")
+        peft.completed(adapters, parameters, base.config, tmp_path / "wide.npy")
     adapters, parameters, _ = peft.load_adapter(lora_folder)
     deeper = dataclasses.replace(base.config, num_decoder_layers=4)
     with pytest.raises(UserError, match=r"query_a is \[3, 20, 3\], expected \[4, 20, 3\]"):
-        peft.check_fits(adapters, parameters, deeper, lora_folder)
+        peft.completed(adapters, parameters, deeper, lora_folder)
 
 
 def test_damaged_files(base, tmp_path):
@@ -303,10 +338,14 @@ def test_damaged_files(base, tmp_path):
     with pytest.raises(UserError, match="is not a whole safetensors file"):
         peft.load_adapter(folder)
     weights.unlink()
-    with pytest.raises(UserError, match="Adapters are not read from pickles"):
+    with pytest.raises(UserError, match="no weights: expected adapter_model.safetensors"):
         peft.load_adapter(folder)
     (tmp_path / "kept").rename(folder / peft.OWN)
     with pytest.raises(UserError, match=r"adapter_model.safetensors is missing"):
+        peft.load_adapter(folder)
+    changed = (folder / peft.OWN).read_text().replace('"rows": 3', '"rows": 4')
+    (folder / peft.OWN).write_text(changed)
+    with pytest.raises(UserError, match=r"mto.json has changed since it was written"):
         peft.load_adapter(folder)
     (folder / peft.OWN).write_text("{")
     with pytest.raises(UserError, match=r"Cannot read .*mto.json"):

@@ -79,6 +79,8 @@ class Method:
         and folds to the parameter `NAME.table` [rows, D].
       peft_types: the values of Hugging Face PEFT's `peft_type` that `from_peft` reads.
       peft_fields: fields of PEFT's configuration that may have any value; others must be unset.
+      absent: the value of a parameter that has no effect; None if there is none. An adapter of PEFT
+        may lack such parameters.
     """
 
     name: ClassVar[str]
@@ -86,6 +88,7 @@ class Method:
     rows = 0
     peft_types: ClassVar[Sequence[str]] = ()
     peft_fields: ClassVar[Sequence[str]] = ()
+    absent: ClassVar[float | None] = None
 
     def in_layer(
         self,

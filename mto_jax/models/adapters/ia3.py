@@ -21,6 +21,7 @@ class IA3(Method):
     name = "ia3"
     peft_types = ("IA3",)
     peft_fields = ("feedforward_modules", "init_ia3_weights")
+    absent = 1.0
 
     def in_layer(self, weights, kv_heads, num_layers, rngs):
         widths = {name: E for name, (_, E) in weights.items() if name in ("key", "value")}

@@ -38,8 +38,9 @@ class LoRA(Method):
     peft_types = ("LORA",)
     peft_fields = (
         *("r", "lora_alpha", "lora_dropout", "init_lora_weights", "megatron_core"),
-        "qalora_group_size",
+        *("qalora_group_size", "use_rslora"),
     )
+    absent = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", tuple(self.targets))
@@ -95,7 +96,10 @@ class LoRA(Method):
                 raise UserError(f"{where} has {name} without {other}.")
         own_names = {name.rpartition(".")[2][:-2] for name in parameters}
         targets = tuple(name for name in PROJECTIONS if name in own_names)
-        return cls(rank, float(config.get("lora_alpha", 8)), targets), parameters
+        alpha = float(config.get("lora_alpha", 8))
+        # Rank-stabilised LoRA scales by alpha / sqrt(r) (https://arxiv.org/abs/2312.03732).
+        alpha *= rank**0.5 if config.get("use_rslora") else 1.0
+        return cls(rank, alpha, targets), parameters
 
 
 class _LoRA(AdapterModule):
