@@ -21,39 +21,63 @@ Files = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class TextRow:
-    """A row -> a labelled text, where the columns have other names in other releases of the set.
+class TextSet:
+    """One data set: its words and where its splits are.
+
+    Columns may have other names in other releases of a set: "premise|sentence1" is the first of
+    them that a row has.
 
     Attributes:
         labels: what the sources say -> the label word.
-        text, text2, label: the names that the column may have; text2 is () for single texts.
+        phrase, related, names: see `templates.Wording`.
+        text, text2, label: columns; text2 is "" for single texts.
         word: the column of a word that the question is about (WiC); it is put before the text.
         joined: a column that is put after text2 (MultiRC's answer).
-        no_label: label of the rows without one; they are left out.
+        build: makes a record of a row; None for `TextRow`.
+        files: for each split, file names (the first that exists is read); None for `_tsv`.
+        columns: the names of the columns of files without a header line.
+        broken: some rows of the files have another number of fields; they are left out.
+        tfds, tfds_held_out: name in TFDS, None for GLUE's, and its split for validation and test.
     """
 
-    task: str
-    labels: tuple[tuple[str, str], ...]
-    text: Files
-    text2: Files = ()
-    label: Files = ("label",)
+    labels: Mapping[str, str]
+    phrase: str
+    text: str = "sentence"
+    text2: str = ""
+    label: str = "label"
     word: str = ""
     joined: str = ""
-    no_label: str = "-"
+    names: tuple[str, str] = ("", "")
+    related: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    build: Callable[[Row], LabelledText | None] | None = None
+    files: Mapping[str, Files] | None = None
+    columns: Files | None = None
+    broken: bool = False
+    tfds: str | None = None
+    tfds_held_out: str = "validation"
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRow:
+    """A row -> a labelled text; those whose label is "-" have none, and are left out."""
+
+    task: str
+    texts: TextSet
 
     def __call__(self, row: Row) -> LabelledText | None:
+        texts = self.texts
         text, text2, label = (
-            next((name for name in names if name in row), names[0]) if names else ""
-            for names in (self.text, self.text2, self.label)
+            next((name for name in names.split("|") if name in row), names.partition("|")[0])
+            for names in (texts.text, texts.text2, texts.label)
         )
-        if row.get(label) == self.no_label:
+        if row.get(label) == "-":
             return None
-        if self.word:
-            row = row | {text: f"{cell(row, 'word', self.word)}: {cell(row, 'text', text)}"}
-        if self.joined:
-            second = (cell(row, "text2", column) for column in (text2, self.joined))
+        if texts.word:
+            row = row | {text: f"{cell(row, 'word', texts.word)}: {cell(row, 'text', text)}"}
+        if texts.joined:
+            second = (cell(row, "text2", column) for column in (text2, texts.joined))
             row = row | {text2: " ".join(second)}
-        return LabelledTextRow(self.task, self.labels, text, label, text2)(row)
+        return LabelledTextRow(self.task, tuple(texts.labels.items()), text, label, text2)(row)
 
 
 def stsb(row: Row) -> LabelledText:
@@ -71,38 +95,6 @@ def wsc(row: Row) -> LabelledText:
     return LabelledTextRow("wsc", tuple(TRUE_FALSE.items()), text2="claim")(row)
 
 
-@dataclasses.dataclass(frozen=True)
-class TextSet:
-    """One data set: its words and where its splits are.
-
-    Attributes:
-        labels: what the sources say -> the label word.
-        phrase, related, names: see `templates.Wording`.
-        build: makes a record of a row; by default `TextRow` with the columns below.
-        text, text2, label, word, joined: see `TextRow`.
-        files: for each split, file names (the first that exists is read).
-        columns: the names of the columns of files without a header line.
-        broken: some rows of the files have another number of fields; they are left out.
-        tfds, tfds_held_out: name in TFDS, and its split for validation and test.
-    """
-
-    labels: Mapping[str, str]
-    phrase: str
-    files: Mapping[str, Files]
-    text: Files = ("sentence",)
-    text2: Files = ()
-    label: Files = ("label",)
-    word: str = ""
-    joined: str = ""
-    names: tuple[str, str] = ("", "")
-    related: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    columns: Files | None = None
-    broken: bool = False
-    build: Callable[[Row], LabelledText | None] | None = None
-    tfds: str = ""
-    tfds_held_out: str = "validation"
-
-
 def _files(folder: str, train: Files, validation: Files, test: Files = ()) -> dict[str, Files]:
     chosen = {"train": train, "validation": validation, "test": test or validation}
     return {split: tuple(f"{folder}/{name}" for name in names) for split, names in chosen.items()}
@@ -115,168 +107,93 @@ def _tsv(folder: str) -> dict[str, Files]:
     return _files(folder, train, held_out)
 
 
-SENTIMENT = {"0": "negative", "1": "positive", "negative": "negative", "positive": "positive"}
+def _nli(labels: Mapping[str, str], **more) -> TextSet:
+    names, words = ("premise", "hypothesis"), "This is a case of"
+    related = {"entailment": "true", "neutral": "possible", "contradiction": "false"}
+    columns = ("premise|sentence1", "hypothesis|sentence2")
+    return TextSet(labels, words, *columns, names=names, related=related, **more)
+
+
+def _paraphrase(text: str, text2: str, label: str, names: tuple[str, str], **more) -> TextSet:
+    same, other = ("1", "equivalent", "duplicate"), ("0", "not_equivalent", "not_duplicate")
+    labels = dict.fromkeys(other, "different") | dict.fromkeys(same, "equivalent")
+    words, related = "The meaning of the two is", {"different": "no", "equivalent": "yes"}
+    return TextSet(labels, words, text, text2, label, names=names, related=related, **more)
+
+
+def _yes_no(phrase: str, text: str = "", text2: str = "", **more) -> TextSet:
+    more.setdefault("labels", TRUE_FALSE)
+    related = {"yes": "true", "no": "false"}
+    return TextSet(phrase=phrase, text=text, text2=text2, related=related, **more)
+
+
 SENTIMENT_WORDS = {"negative": "bad", "positive": "good"}
+TRUE_FALSE = {"True": "yes", "False": "no", "true": "yes", "false": "no", "1": "yes", "0": "no"}
 ENTAILMENT = {"entailment": "entailment", "not_entailment": "contradiction"}
 THREE_WAY = {label: label for label in ("entailment", "neutral", "contradiction")}
-TRUE_FALSE = {"True": "yes", "False": "no", "true": "yes", "false": "no", "1": "yes", "0": "no"}
-YES_NO_WORDS = {"yes": "true", "no": "false"}
-NLI_WORDS = {"entailment": "true", "neutral": "possible", "contradiction": "false"}
+STEPS = [f"{step / 5:.1f}" for step in range(26)]
 
 SETS = {
     "sst2": TextSet(
-        SENTIMENT, "The sentiment is", _tsv("sst2"), related=SENTIMENT_WORDS, tfds="glue/sst2"
+        {"0": "negative", "1": "positive", "negative": "negative", "positive": "positive"},
+        "The sentiment is",
+        related=SENTIMENT_WORDS,
     ),
     "cola": TextSet(
-        {
-            "0": "unacceptable",
-            "1": "acceptable",
-            "unacceptable": "unacceptable",
-            "acceptable": "acceptable",
-        },
+        dict.fromkeys(("0", "unacceptable"), "unacceptable")
+        | dict.fromkeys(("1", "acceptable"), "acceptable"),
         "This sentence is",
-        _files(
+        related={"unacceptable": "wrong", "acceptable": "right"},
+        files=_files(
             "cola", ("in_domain_train.tsv",), ("in_domain_dev.tsv",), ("out_of_domain_dev.tsv",)
         ),
         columns=("source", "label", "mark", "sentence"),
-        related={"unacceptable": "wrong", "acceptable": "right"},
-        tfds="glue/cola",
     ),
-    "mrpc": TextSet(
-        {
-            "0": "different",
-            "1": "equivalent",
-            "not_equivalent": "different",
-            "equivalent": "equivalent",
-        },
-        "The meaning of the two is",
-        _files(
+    "mrpc": _paraphrase(
+        *("#1 String|sentence1", "#2 String|sentence2", "Quality|label"),
+        names=("sentence1", "sentence2"),
+        files=_files(
             "mrpc",
             ("msr_paraphrase_train.txt", "msr_paraphrase_train.tsv", "train.tsv"),
             ("msr_paraphrase_test.txt", "msr_paraphrase_test.tsv", "dev.tsv"),
         ),
-        text=("#1 String", "sentence1"),
-        text2=("#2 String", "sentence2"),
-        label=("Quality", "label"),
-        names=("sentence1", "sentence2"),
-        related={"different": "no", "equivalent": "yes"},
-        tfds="glue/mrpc",
     ),
-    "qqp": TextSet(
-        {
-            "0": "different",
-            "1": "equivalent",
-            "not_duplicate": "different",
-            "duplicate": "equivalent",
-        },
-        "The meaning of the two is",
-        _tsv("qqp"),
-        broken=True,
-        text=("question1",),
-        text2=("question2",),
-        label=("is_duplicate", "label"),
+    "qqp": _paraphrase(
+        *("question1", "question2", "is_duplicate|label"),
         names=("question1", "question2"),
-        related={"different": "no", "equivalent": "yes"},
-        tfds="glue/qqp",
+        broken=True,
     ),
-    "mnli": TextSet(
-        THREE_WAY,
-        "This is a case of",
-        _tsv("mnli"),
-        text=("premise", "sentence1"),
-        text2=("hypothesis", "sentence2"),
-        label=("gold_label", "label"),
-        names=("premise", "hypothesis"),
-        related=NLI_WORDS,
-        tfds="glue/mnli",
-        tfds_held_out="validation_matched",
-    ),
-    "rte": TextSet(
-        ENTAILMENT,
-        "This is a case of",
-        _tsv("rte"),
-        text=("sentence1", "premise"),
-        text2=("sentence2", "hypothesis"),
-        names=("premise", "hypothesis"),
-        related=NLI_WORDS,
-        tfds="glue/rte",
-    ),
-    "qnli": TextSet(
-        {"entailment": "yes", "not_entailment": "no"},
-        "Does the sentence answer the question?",
-        _tsv("qnli"),
-        text=("sentence",),
-        text2=("question",),
+    "mnli": _nli(THREE_WAY, label="gold_label|label", tfds_held_out="validation_matched"),
+    "rte": _nli(ENTAILMENT),
+    "wnli": _nli({"1": "entailment", "0": "contradiction"} | ENTAILMENT),
+    "cb": _nli(THREE_WAY, tfds="super_glue/cb"),
+    "qnli": _yes_no(
+        *("Does the sentence answer the question?", "sentence", "question"),
+        labels={"entailment": "yes", "not_entailment": "no"},
         names=("sentence", "question"),
-        related=YES_NO_WORDS,
-        tfds="glue/qnli",
-    ),
-    "wnli": TextSet(
-        {"1": "entailment", "0": "contradiction"} | ENTAILMENT,
-        "This is a case of",
-        _tsv("wnli"),
-        text=("sentence1",),
-        text2=("sentence2",),
-        names=("premise", "hypothesis"),
-        related=NLI_WORDS,
-        tfds="glue/wnli",
     ),
     "stsb": TextSet(
-        {f"{step / 5:.1f}": f"{step / 5:.1f}" for step in range(26)},
+        dict(zip(STEPS, STEPS, strict=True)),
         "The similarity from 0 to 5 is",
-        _tsv("stsb"),
         names=("sentence1", "sentence2"),
         build=stsb,
-        tfds="glue/stsb",
     ),
-    "boolq": TextSet(
-        TRUE_FALSE,
-        "The answer is",
-        _tsv("boolq"),
-        text=("passage",),
-        text2=("question",),
+    "boolq": _yes_no(
+        *("The answer is", "passage", "question"),
         names=("passage", "question"),
-        related=YES_NO_WORDS,
         tfds="super_glue/boolq",
     ),
-    "cb": TextSet(
-        THREE_WAY,
-        "This is a case of",
-        _tsv("cb"),
-        text=("premise",),
-        text2=("hypothesis",),
-        names=("premise", "hypothesis"),
-        related=NLI_WORDS,
-        tfds="super_glue/cb",
-    ),
-    "wic": TextSet(
-        TRUE_FALSE,
-        "Does the word have the same meaning in both?",
-        _tsv("wic"),
-        text=("sentence1",),
-        text2=("sentence2",),
+    "wic": _yes_no(
+        *("Does the word have the same meaning in both?", "sentence1", "sentence2"),
         word="word",
-        related=YES_NO_WORDS,
         tfds="super_glue/wic",
     ),
-    "multirc": TextSet(
-        TRUE_FALSE,
-        "Is the answer right?",
-        _tsv("multirc"),
-        text=("paragraph",),
-        text2=("question",),
+    "multirc": _yes_no(
+        *("Is the answer right?", "paragraph", "question"),
         joined="answer",
-        related=YES_NO_WORDS,
         tfds="super_glue/multirc",
     ),
-    "wsc": TextSet(
-        TRUE_FALSE,
-        "Is this right?",
-        _tsv("wsc"),
-        build=wsc,
-        related=YES_NO_WORDS,
-        tfds="super_glue/wsc.fixed",
-    ),
+    "wsc": _yes_no("Is this right?", build=wsc, tfds="super_glue/wsc.fixed"),
 }
 # Those of GLUE and SuperGLUE beside accuracy, and the value that decides.
 MORE_METRICS = {
@@ -325,21 +242,13 @@ def _imdb_row(row: Row) -> LabelledText:
 
 
 def _splits(name: str, texts: TextSet) -> dict[str, LocalOrTfds]:
-    build = texts.build or TextRow(
-        name,
-        tuple(texts.labels.items()),
-        texts.text,
-        texts.text2,
-        texts.label,
-        texts.word,
-        texts.joined,
-    )
+    build, tfds = texts.build or TextRow(name, texts), texts.tfds or f"glue/{name}"
     return {
         split: LocalOrTfds(
             RecordFile(names, build, texts.columns, broken=texts.broken),
-            TfdsRecords(texts.tfds, "train" if split == "train" else texts.tfds_held_out, build),
+            TfdsRecords(tfds, "train" if split == "train" else texts.tfds_held_out, build),
         )
-        for split, names in texts.files.items()
+        for split, names in (texts.files or _tsv(name)).items()
     }
 
 
@@ -358,14 +267,11 @@ def register() -> None:
             metric_fns=(text_metrics.accuracy, *more),
             metric=metric,
         )
+    folders = {"train": "train", "validation": "test", "test": "test"}
     tasks.register_records(
         "imdb",
         kind="labelled_text",
-        splits={
-            "train": ImdbFolder("train"),
-            "validation": ImdbFolder("test"),
-            "test": ImdbFolder("test"),
-        },
+        splits={split: ImdbFolder(folder) for split, folder in folders.items()},
         phrase="The sentiment is",
         labels=("negative", "positive"),
         related=SENTIMENT_WORDS,

@@ -17,6 +17,7 @@ from mto_jax.text2text.readers import MultipleChoiceRow, RecordFile, Row, answer
 from mto_jax.text2text.records import MultipleChoice
 from mto_jax.text2text.tfds import LocalOrTfds, TfdsRecords
 
+Files = dict[str, RecordFile]
 YES_NO = ("yes", "no")
 
 
@@ -129,28 +130,25 @@ _WINOGRANDE = MultipleChoiceRow(
 )
 
 
-def _splits(folder: str, build, train, validation, test=None) -> dict[str, RecordFile]:
-    """Readers of the three splits; each is a tuple of file names, the first that exists is read."""
+def _splits(folder: str, build, train: str, validation: str, test: str = "") -> Files:
+    """Readers of the three splits, each of file names between spaces: the first there is read."""
     chosen = {"train": train, "validation": validation, "test": test or validation}
     return {
-        split: RecordFile(tuple(f"{folder}/{name}" for name in names), build)
+        split: RecordFile(tuple(f"{folder}/{name}" for name in names.split()), build)
         for split, names in chosen.items()
     }
 
 
-def _labelled_beside(
-    splits: dict[str, RecordFile], labels: dict[str, str]
-) -> dict[str, RecordFile]:
+def _labelled_beside(splits: Files, train: str, held_out: str) -> Files:
     """Returns the readers with the labels in a file of their own where the user has one."""
+    labels = {"train": train, "validation": held_out, "test": held_out}
     return {
         split: dataclasses.replace(file, beside=("label", (labels[split],)))
         for split, file in splits.items()
     }
 
 
-def _or_tfds(
-    splits: dict[str, RecordFile], name: str, test: str = "validation"
-) -> dict[str, LocalOrTfds]:
+def _or_tfds(splits: Files, name: str, test: str = "validation") -> dict[str, LocalOrTfds]:
     remote = {"train": "train", "validation": "validation", "test": test}
     return {
         split: LocalOrTfds(file, TfdsRecords(name, remote[split], file.build))
@@ -164,16 +162,15 @@ def _arc(part: str) -> dict[str, LocalOrTfds]:
     files = _splits(
         "arc",
         Arc(f"arc_{part}"),
-        (f"{official}-Train.jsonl", f"{part}_train.jsonl", f"{part}_train_part.jsonl"),
-        (f"{official}-Dev.jsonl", f"{part}_dev.jsonl", test),
-        (f"{official}-Test.jsonl", test),
+        f"{official}-Train.jsonl {part}_train.jsonl {part}_train_part.jsonl",
+        f"{official}-Dev.jsonl {part}_dev.jsonl {test}",
+        f"{official}-Test.jsonl {test}",
     )
     return _or_tfds(files, f"ai2_arc/{official}", test="test")
 
 
-_OPENBOOK = _splits(
-    "openbookqa", LabelledChoices("openbookqa"), ("train.jsonl",), ("dev.jsonl",), ("test.jsonl",)
-)
+_BOOK, _BOOK_FACT = (LabelledChoices("openbookqa", with_fact) for with_fact in (False, True))
+_CSQA, _CSQA2 = LabelledChoices("commonsenseqa"), YesNo("commonsenseqa2")
 _STRATEGY = RecordFile(
     ("strategyqa/strategyqa_train.json", "strategyqa/train.jsonl", "strategyqa/train_part.jsonl"),
     YesNo("strategyqa"),
@@ -181,59 +178,50 @@ _STRATEGY = RecordFile(
 
 SETS = {
     "commonsenseqa": _splits(
-        "commonsenseqa",
-        LabelledChoices("commonsenseqa"),
-        ("train_rand_split.jsonl",),
-        ("dev_rand_split.jsonl",),
+        "commonsenseqa", _CSQA, "train_rand_split.jsonl", "dev_rand_split.jsonl"
     ),
     "commonsenseqa2": _splits(
         "commonsenseqa2",
-        YesNo("commonsenseqa2"),
-        ("CSQA2_train.json", "CSQA2_train.json.gz"),
-        ("CSQA2_dev.json", "CSQA2_dev.json.gz"),
+        _CSQA2,
+        "CSQA2_train.json CSQA2_train.json.gz",
+        "CSQA2_dev.json CSQA2_dev.json.gz",
     ),
-    "openbookqa": _or_tfds(_OPENBOOK, "openbookqa", test="test"),
+    "openbookqa": _or_tfds(
+        _splits("openbookqa", _BOOK, "train.jsonl", "dev.jsonl", "test.jsonl"),
+        "openbookqa",
+        test="test",
+    ),
     "openbookqa_fact": _splits(
         "openbookqa",
-        LabelledChoices("openbookqa", with_fact=True),
-        ("train_complete.jsonl",),
-        ("dev_complete.jsonl",),
-        ("test_complete.jsonl",),
+        _BOOK_FACT,
+        "train_complete.jsonl",
+        "dev_complete.jsonl",
+        "test_complete.jsonl",
     ),
     "piqa": _or_tfds(
         _labelled_beside(
-            _splits("piqa", _PIQA, ("train.jsonl", "train_part.jsonl"), ("valid.jsonl",)),
-            {
-                "train": "piqa/train-labels.lst",
-                "validation": "piqa/valid-labels.lst",
-                "test": "piqa/valid-labels.lst",
-            },
+            _splits("piqa", _PIQA, "train.jsonl train_part.jsonl", "valid.jsonl"),
+            "piqa/train-labels.lst",
+            "piqa/valid-labels.lst",
         ),
         "piqa",
     ),
     "socialiqa": _labelled_beside(
-        _splits("socialiqa", _SOCIAL, ("train.jsonl", "train_sample.jsonl"), ("dev.jsonl",)),
-        {
-            "train": "socialiqa/train-labels.lst",
-            "validation": "socialiqa/dev-labels.lst",
-            "test": "socialiqa/dev-labels.lst",
-        },
+        _splits("socialiqa", _SOCIAL, "train.jsonl train_sample.jsonl", "dev.jsonl"),
+        "socialiqa/train-labels.lst",
+        "socialiqa/dev-labels.lst",
     ),
     "copa": _or_tfds(
-        _splits("copa", copa, ("train.jsonl",), ("val.jsonl",), ("test.jsonl",)), "super_glue/copa"
+        _splits("copa", copa, "train.jsonl", "val.jsonl", "test.jsonl"), "super_glue/copa"
     ),
-    "winogrande": _splits(
-        "winogrande", _WINOGRANDE, ("train_xl.jsonl", "train_m.jsonl"), ("dev.jsonl",)
-    ),
-    "record": _or_tfds(
-        _splits("record", record, ("train.jsonl",), ("val.jsonl",)), "super_glue/record"
-    ),
+    "winogrande": _splits("winogrande", _WINOGRANDE, "train_xl.jsonl train_m.jsonl", "dev.jsonl"),
+    "record": _or_tfds(_splits("record", record, "train.jsonl", "val.jsonl"), "super_glue/record"),
     "hellaswag": _or_tfds(
         _splits(
             "hellaswag",
             hellaswag,
-            ("hellaswag_train.jsonl", "train.jsonl"),
-            ("hellaswag_val.jsonl", "val.jsonl", "val_sample.jsonl"),
+            "hellaswag_train.jsonl train.jsonl",
+            "hellaswag_val.jsonl val.jsonl val_sample.jsonl",
         ),
         "hellaswag",
     ),
@@ -241,12 +229,12 @@ SETS = {
     "arc_challenge": _arc("challenge"),
     # Only the training questions have public answers: the heads divide them.
     "strategyqa": tasks.by_heads(_STRATEGY),
+    # WinoGrande comes with training sets of several sizes.
+    **{
+        f"winogrande_{size}": _splits("winogrande", _WINOGRANDE, f"train_{size}.jsonl", "dev.jsonl")
+        for size in ("xs", "s", "m")
+    },
 }
-# WinoGrande comes with training sets of several sizes.
-for _size in ("xs", "s", "m"):
-    SETS[f"winogrande_{_size}"] = _splits(
-        "winogrande", _WINOGRANDE, (f"train_{_size}.jsonl",), ("dev.jsonl",)
-    )
 
 
 def register() -> None:
