@@ -335,13 +335,13 @@ class _Doubts:
 
     def all(self) -> list[str]:
         """Returns them as sentences."""
-        found = metrics.doubts(self._metrics, self._references) if self._references else []
+        sentences = metrics.doubts(self._metrics, self._references) if self._references else []
         if self._unknown:
-            found.append(
+            sentences.append(
                 f"{self._unknown} of {self._targets} targets have characters that the vocabulary "
                 f"lacks{vocabulary.listed(self._lacking)}: they are trained on as unknown."
             )
-        return [*found, *self.sentences]
+        return [*sentences, *self.sentences]
 
 
 def _statistics(tokens: np.ndarray) -> dict:

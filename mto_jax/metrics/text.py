@@ -82,8 +82,8 @@ def _check(targets: References, predictions: Sequence[str]) -> None:
 
 def doubts(functions: Sequence[Callable], targets: References) -> list[str]:
     """Returns a sentence for each metric that means little on these references."""
-    found = (getattr(function, "doubt", lambda targets: "")(targets) for function in functions)
-    return [sentence for sentence in found if sentence]
+    sentences = (getattr(f, "doubt", lambda targets: "")(targets) for f in functions)
+    return [sentence for sentence in sentences if sentence]
 
 
 def _without(words: Callable[[str], Any], targets: References) -> str:

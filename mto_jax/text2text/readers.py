@@ -24,7 +24,7 @@ from mto_jax.text2text.records import (
     MultipleChoice,
     Record,
     Triple,
-    found,
+    described,
     tidy,
 )
 
@@ -358,7 +358,7 @@ def _text(value: Any, place: str) -> str:
         return json.dumps(value)
     if isinstance(value, str):
         raise UserError(f"{place} is empty. Fill it or remove the row.")
-    raise UserError(f"{place} holds {found(value)}; expected a text or a number.")
+    raise UserError(f"{place} holds {described(value)}; expected a text or a number.")
 
 
 def _place(field: str, column: str) -> str:
@@ -482,7 +482,7 @@ class MultipleChoiceRow:
             listed = _cell(row, "choices", self.choices)
             if not isinstance(listed, list):
                 raise UserError(
-                    f"{_place('choices', self.choices)} holds {found(listed)}; expected a list. "
+                    f"{_place('choices', self.choices)} holds {described(listed)}; expected a list. "
                     "Or give one column for each choice: "
                     "fields={'choices': ('choice1', 'choice2')}."
                 )

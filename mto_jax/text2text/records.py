@@ -29,10 +29,10 @@ def tidy(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_INVISIBLE))
 
 
-def found(value: object) -> str:
+def described(value: object) -> str:
     """Returns what a cell holds, in words, for an error that expected a text or a number.
 
-    >>> found(None), found(float("nan")), found([1999]), found(" ")
+    >>> described(None), described(float("nan")), described([1999]), described(" ")
     ('null', 'NaN', 'the list [1999]', 'an empty text')
     """
     match value:
@@ -64,7 +64,8 @@ def _settle(record, *required: str) -> None:
         if bad or (field in required and not texts):
             raise UserError(
                 f"The field '{field}' of a {type(record).__name__} holds "
-                f"{found(bad[0] if bad else texts)} ({record!r}). Give it a text or remove the row."
+                f"{described(bad[0] if bad else texts)} ({record!r}). Give it a text or remove "
+                "the row."
             )
 
 

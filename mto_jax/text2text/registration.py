@@ -21,17 +21,6 @@ from mto_jax.text2text import few_shot, readers, records, registry, templates
 Reader = Callable[[], Iterable[records.Record]]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Words:
-    """A task's wording; the phrase may be a function, so that gin is asked only when it is used."""
-
-    phrase: str | Callable[[], str]
-    names: tuple[str, str]
-    labels: tuple[str, ...]
-    related: tuple[tuple[str, str], ...]
-    gap: str
-
-
 @dataclasses.dataclass(eq=False)
 class DataSet:
     """A registered data set without any template; its records, cleaned and sampled as gin says.
@@ -40,7 +29,8 @@ class DataSet:
         name: as registered.
         kind: of its records.
         readers: the reader of each split.
-        words: what its templates say.
+        words: what its templates say beside the phrase.
+        phrase: see `templates.Wording`; a function is asked when the data are used.
         metrics: what predictions on it are scored by.
         report: for every split that was read, how many records were read, dropped (and why), kept.
     """
@@ -48,7 +38,8 @@ class DataSet:
     name: str
     kind: str
     readers: Mapping[str, Reader]
-    words: _Words
+    words: templates.Wording
+    phrase: str | Callable[[], str]
     metrics: TaskMetrics
 
     def __post_init__(self):
@@ -58,21 +49,18 @@ class DataSet:
     @property
     def identity(self) -> tuple:
         """Everything that registering it again must not change."""
-        return (self.kind, tuple(self.readers.items()), self.words, self.metrics)
+        return (self.kind, tuple(self.readers.items()), self.words, self.phrase, self.metrics)
 
     @property
     def tasks(self) -> dict[str, templates.Template]:
         """The SeqIO tasks of its records: name -> template, with or without a soft prompt."""
-        words = templates.Wording(related=dict(self.words.related), gap=self.words.gap)
-        fitting = templates.templates_for(self.kind, words)
+        fitting = templates.templates_for(self.kind, self.words)
         return {f"{self.name}_{template.snake_name}": template for template in fitting}
 
     def wording(self) -> templates.Wording:
         """Returns the words of its templates, with the phrase that gin chooses now."""
-        words = self.words
-        phrase = words.phrase() if callable(words.phrase) else words.phrase
-        related = dict(words.related)
-        return templates.Wording(phrase, words.names, words.labels, related, words.gap)
+        phrase = self.phrase() if callable(self.phrase) else self.phrase
+        return dataclasses.replace(self.words, phrase=phrase)
 
     @property
     def input_files(self) -> list[str]:
@@ -197,12 +185,12 @@ def register_records(
     missing = [label for label in labels if related and label not in related]
     if missing:
         raise UserError(f"The task '{name}' has no related word for: {', '.join(missing)}.")
-    words = _Words(phrase, (names[0], names[1]), tuple(labels), tuple((related or {}).items()), gap)
+    words = templates.Wording("", (names[0], names[1]), tuple(labels), dict(related or {}), gap)
     if isinstance(phrase, str):
         templates.check_phrase(phrase)
 
     metrics = task_metrics(kind, metric_fns, metric)
-    data = DataSet(name, kind, dict(splits), words, metrics)
+    data = DataSet(name, kind, dict(splits), words, phrase, metrics)
     if name in DATA_SETS and DATA_SETS[name].identity != data.identity:
         raise UserError(
             f"There is already a data set '{name}' with other data, words or metrics. Give this "

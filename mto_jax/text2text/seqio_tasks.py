@@ -103,13 +103,13 @@ def preprocessor(
         del output_features
         words, soft = data.wording(), templates.SoftPrompt()
 
-        def one(record: bytes) -> dict[str, Any]:
+        def made_of(record: bytes) -> dict[str, Any]:
             made = example(template, records.from_json(record), words, vocab, sequence_length, soft)
             return made | {"task": name, "too_long": 0}
 
-        def one_or_empty(record: bytes) -> dict[str, Any]:
+        def made_of_or_empty(record: bytes) -> dict[str, Any]:
             try:
-                return one(record)
+                return made_of(record)
             except templates.TooLong:
                 return (
                     {key: [] for key in LISTS}
@@ -122,10 +122,10 @@ def preprocessor(
             chunks = (chunk["record"] for chunk in dataset.batch(CHUNK).as_numpy_iterator())
             for chunk in chunks:
                 try:
-                    made = templates.all_of(one_or_empty if skip else one, chunk)
+                    made = templates.all_of(made_of_or_empty if skip else made_of, chunk)
                 except templates.TooLong:  # say what the rest of the file needs, too
                     rest = itertools.chain(chunk, itertools.chain.from_iterable(chunks))
-                    made = templates.all_of(one, rest)
+                    made = templates.all_of(made_of, rest)
                 yield _stack(made)
 
         signature = {k: tf.RaggedTensorSpec([None, None], dtype) for k, dtype in LISTS.items()}

@@ -20,7 +20,7 @@ tokenising are pure: nothing is carried from one example to the next.
     >>> rendered.target_text
     '<extra_id_0> to earn money'
 
-`python -m mto_jax.text2text.templates` prints every template on one example of every kind.
+`python -m mto_jax.text2text.template_page` prints every template on one example of every kind.
 """
 
 import dataclasses
@@ -32,9 +32,7 @@ from typing import Any, Literal, NamedTuple
 import gin
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.text2text import phrases
 from mto_jax.text2text.records import (
-    KIND_NAMES,
     KINDS,
     Generation,
     LabelledText,
@@ -371,8 +369,8 @@ def _at_gap(words: tuple[Words, ...], gap: str) -> tuple[tuple[Part, ...], bool]
     """The words with the sentinel in place of their first gap, and whether they have one."""
     mark = re.compile(rf"(?<!_){re.escape(gap)}(?!_)")
     for i, (text, free, glued) in enumerate(words):
-        if found := mark.search(text):
-            before, after = text[: found.start()].rstrip(), text[found.end() :]
+        if place := mark.search(text):
+            before, after = text[: place.start()].rstrip(), text[place.end() :]
             left = (Words(before, free, glued),) if before else ()
             right = (Words(after.lstrip(), free, after[0] != " "),) if after.strip() else ()
             return (*words[:i], *left, Sentinel(0), *right, *words[i + 1 :]), True
@@ -617,66 +615,3 @@ def _ids(vocab, text: str, glued: bool) -> list[int]:
 @functools.lru_cache(maxsize=16384)
 def _fixed_ids(vocab, text: str, glued: bool) -> tuple[int, ...]:
     return tuple(_ids(vocab, text, glued))
-
-
-# ---- The table in the documentation -----------------------------------------------------------
-
-_EXAMPLES: dict[str, tuple[Record, Wording]] = {
-    "triple": (
-        Triple("xIntent", "xIntent", "PersonX works as a waitress", ("to earn money",)),
-        Wording(phrases.POSTFIX["xIntent"]),
-    ),
-    "triple, phrase around the head": (
-        Triple("AtLocation", "AtLocation", "a pillow", ("a bed",)),
-        Wording(phrases.WRAP["AtLocation"]),
-    ),
-    "triple, gap inside the head": (
-        Triple("isFilledBy", "isFilledBy", "PersonX fills ___ with water", ("a glass",)),
-        Wording(phrases.POSTFIX["isFilledBy"], gap="___"),
-    ),
-    "multiple_choice": (
-        MultipleChoice(
-            "commonsenseqa", "Where do adults use glue sticks?", ("classroom", "office"), 1
-        ),
-        Wording(),
-    ),
-    "labelled_text": (
-        LabelledText("sst2", "a warm and funny film", "positive"),
-        Wording("It was", labels=("negative", "positive"), related={"positive": "great"}),
-    ),
-    "generation": (
-        Generation("commongen", "dog frisbee catch", ("The dog catches a frisbee.",)),
-        Wording("concepts: H"),
-    ),
-}
-
-
-def table() -> str:
-    """Every template on one example of every kind, as Markdown (docs/templates.md)."""
-    lines = [
-        "# Templates",
-        "",
-        "Written by `python -m mto_jax.text2text.templates > docs/templates.md`; a test checks "
-        "that it is up to date.",
-        "",
-        "`<prompt>` stands for the soft tokens of the task (10 by default), `<shared_prompt>` for "
-        "those that",
-        "tasks share. The name of a SeqIO task ends in the template's name in snake case:",
-        "`atomic_xIntent_masked_prompting`.",
-    ]
-    for title, (record, wording) in _EXAMPLES.items():
-        lines += ["", f"## {title.replace('_', ' ').capitalize()}", ""]
-        lines += ["| template | masked | verbalised | soft prompt | slots | source | target |"]
-        lines += ["|---|---|---|---|---|---|---|"]
-        for template in templates_for(KIND_NAMES[type(record)], wording):
-            rendered = render(template, record, wording)
-            marks = ["yes" if axis else "-" for axis in (template.masked, template.verbalised)]
-            soft = "-" if template.soft == "none" else template.soft
-            cells = [template.name, *marks, soft, str(template.slots)]
-            cells += [f"`{rendered.source_text}`", f"`{rendered.target_text}`"]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(table(), end="")

@@ -144,8 +144,8 @@ def test_characters_that_the_vocabulary_lacks_are_told(run_dir, tmp_path, capsys
     source = tmp_path / "in.txt"
     source.write_text("5 6\n5 39\n39\n")
     run(run_dir, source, tmp_path / "out.jsonl")
-    told = "2 inputs have characters that the vocabulary lacks (e.g. 'é')"
-    assert told in capsys.readouterr().err
+    warning = "2 inputs have characters that the vocabulary lacks (e.g. 'é')"
+    assert warning in capsys.readouterr().err
 
 
 def test_long_inputs_are_cut_and_counted(run_dir, tmp_path, capsys):

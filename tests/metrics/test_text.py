@@ -235,10 +235,10 @@ def test_rouge_of_other_scripts(reference, prediction, rouge_l):
 def test_references_on_which_a_metric_means_little():
     functions = [text.rouge, text.rouge_unicode, text.exact_match, labels.matthews, len]
     assert text.doubts(functions, [["a cup"], ["to work", "b"]]) == []
-    told = text.doubts(functions, [["سلام دنیا"], ["a", "سلام"]])
-    assert told[0].startswith("2 of 3 references have no word in [a-z0-9]")
-    assert "rouge_unicode" in told[0]
-    assert told[1] == "1 of 3 references have no words for text:exact_match."
+    sentences = text.doubts(functions, [["سلام دنیا"], ["a", "سلام"]])
+    assert sentences[0].startswith("2 of 3 references have no word in [a-z0-9]")
+    assert "rouge_unicode" in sentences[0]
+    assert sentences[1] == "1 of 3 references have no words for text:exact_match."
     assert text.doubts([text.rouge_unicode], [["..."]])
     for function in (labels.matthews, labels.correlation):
         assert "All references are '1'" in text.doubts([function], [["1"], ["1"]])[0]

@@ -382,9 +382,9 @@ def test_examples_that_cannot_fit_are_left_out_on_demand(tmp_path, monkeypatch, 
     prepared = prepare.prepare(dataclasses.replace(config, too_long="skip"))
     assert prepared.num_examples == 3
     assert prepared.manifest["too_long"] == 2
-    told = capsys.readouterr().out
-    assert "warning: 2 examples were too long, and were left out." in told
-    assert "warning: 3 of 3 targets have characters that the vocabulary lacks (e.g. 'é')" in told
+    printed = capsys.readouterr().out
+    assert "warning: 2 examples were too long, and were left out." in printed
+    assert "warning: 3 of 3 targets have characters that the vocabulary lacks (e.g. 'é')" in printed
     with pytest.raises(UserError, match="Did you mean 'skip'"):
         dataclasses.replace(config, too_long="skipp")
 

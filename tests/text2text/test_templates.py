@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from mto_jax.decoding.answers import answer, slots
 from mto_jax.errors import UserError
-from mto_jax.text2text import phrases, templates
+from mto_jax.text2text import phrases, template_page, templates
 from mto_jax.text2text.records import Generation, LabelledText, MultipleChoice, Triple
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Wording, render, tokenise
 from mto_jax.text2text.vocabulary import vocabulary
@@ -415,18 +415,18 @@ def test_an_example_without_free_fields_is_named(vocab):
 
 def test_table_in_the_docs_is_up_to_date():
     path = pathlib.Path(__file__).parents[2] / "docs" / "templates.md"
-    assert path.read_text() == templates.table()
+    assert path.read_text() == template_page.page()
 
 
 def test_module_prints_the_table_and_needs_no_tensorflow():
     code = (
-        "import sys, mto_jax.text2text.templates, mto_jax.text2text.few_shot, "
+        "import sys, mto_jax.text2text.template_page, mto_jax.text2text.few_shot, "
         "mto_jax.text2text.readers; assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    command = [sys.executable, "-m", "mto_jax.text2text.templates"]
+    command = [sys.executable, "-m", "mto_jax.text2text.template_page"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert printed == templates.table()
+    assert printed == template_page.page()
 
 
 def test_a_written_source_has_the_ids_of_the_rendered_one(vocab):
