@@ -13,14 +13,13 @@ import sys
 from collections.abc import Sequence
 
 import gin
-import rich.console
 import rich.progress
 import rich.table
 
 import mto_jax
 from mto_jax import errors, hub
 from mto_jax.checkpoints import Checkpoint, open_all
-from mto_jax.console import progress_bar
+from mto_jax.console import progress_bar, wide
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.decoding.generation import Decoding
@@ -55,6 +54,9 @@ def evaluate(
     report: bool = False,
 ) -> dict[int, list[Result]]:
     """Evaluate checkpoints on data sets; print a table and write the predictions.
+
+    Beside every score stands that of the best answer that is the same for every example; scores
+    that are not above it, and predictions that are all alike, are named.
 
     Writes `predictions-TASK-SPLIT.jsonl` (a row an example: input, references, prediction, scores)
     and `metrics.json`, each at once or not at all. What is there already, of the same checkpoint,
@@ -115,7 +117,9 @@ def evaluate(
                     )
                 result_files.write(folder, checkpoint.title, step, result, origin)
             evaluated.append(result)
-        rich.console.Console().print(_table(f"{model_dir}, step {step}", evaluated))
+        title = f"{model_dir}, step {step}: {_sample()}"
+        wide().print(_table(title, evaluated))
+        print(*(text for result in evaluated for text in result.warnings()), sep="\n")
         print(f"predictions and metrics are in {folder}")
         results[step], places[step] = evaluated, (checkpoint, folder)
     if not results:
@@ -146,9 +150,18 @@ def _facts(
         "size": f"{size / 1e6:,.1f} million parameters, {layers}, d_model {config.d_model}",
         "vocabulary": f"{vocabulary.path}, {vocabulary.size:,} ids",
         "data": ", ".join(f"{r.title}: {len(r.rows):,} examples" for r in results),
+        "sample": _sample(),
         "decoding": str(decoding),
         "written": f"{datetime.datetime.now():%Y-%m-%d %H:%M}, MTO-JAX {mto_jax.__version__}",
     }
+
+
+def _sample() -> str:
+    """Which part of their splits the tasks are evaluated on, as gin binds it."""
+    bound = gin.get_bindings("evaluation_sample")
+    heads, count = bound.get("heads"), bound.get("references")
+    shown = "all heads" if heads is None else f"at most {heads} heads"
+    return f"{shown}, {'all' if count is None else f'at most {count}'} references of each"
 
 
 def _output_dir(checkpoint: Checkpoint) -> pathlib.Path:
@@ -163,13 +176,17 @@ def _table(title: str, results: Sequence[Result]) -> rich.table.Table:
     table = rich.table.Table(title=title)
     for name in ("task", "split", "metric"):
         table.add_column(name, overflow="fold")
-    for name in ("examples", "value", "95 % interval"):
+    for name in ("examples", "value", "95 % interval", "best constant answer"):
         table.add_column(name, justify="right")
     for result in results:
         for i, (name, interval) in enumerate(result.metrics.items()):
             head = (result.task, result.split) if i == 0 else ("", "")
             bounds = "" if interval.low is None else f"{interval.low:.3f} to {interval.high:.3f}"
             count = str(len(result.rows)) if i == 0 else ""
-            table.add_row(*head, name, count, f"{interval.value:.3f}", bounds)
+            constant = f"{result.constant[name]:.3f}" if name in result.constant else ""
+            table.add_row(*head, name, count, f"{interval.value:.3f}", bounds, constant)
+        if result.constant:
+            share = f"{result.distinct / len(result.rows):.0%}"
+            table.add_row("", "", "distinct predictions", "", share, "", "")
         table.add_section()
     return table

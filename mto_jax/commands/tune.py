@@ -165,7 +165,8 @@ def tune(
     finally:
         paths = [folder / "tables" / f"{table.name}.md" for table in tables]
         if all(path.exists() for path in paths):
-            text = "\n".join(path.read_text() for path in paths)
+            paths.append(folder / "tables" / "notes.md")
+            text = "\n".join(path.read_text() for path in paths if path.exists())
             write_atomically(folder / "table.md", text)
             picture = (folder / "figures" / "scores.png").read_bytes()
             write_atomically(folder / "figure.png", picture)

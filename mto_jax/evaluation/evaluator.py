@@ -56,6 +56,8 @@ class Result:
         metrics that score single examples, and, where only some answers are allowed, these as
         "choices" and, where they are ranked, the likeliest as "ranked_prediction". Of an objective:
         "input", "references", "log_likelihood", "tokens".
+      constant: the same metrics of the best answer that is the same for every example, the value
+        that decides first; empty where nothing is predicted.
       resampled: for each value in `metrics` what the bootstrap needs; empty for a result that was
         read.
     """
@@ -64,6 +66,7 @@ class Result:
     split: str
     metrics: dict[str, statistics.Interval]
     rows: list[dict[str, Any]]
+    constant: Mapping[str, float] = dataclasses.field(default_factory=dict)
     resampled: Mapping[str, statistics.Statistics] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
     )
@@ -87,6 +90,16 @@ class Result:
     def scores(self) -> dict[str, list[float]]:
         """The scores of the single examples, by name of the metrics that have them."""
         return {name: [row["scores"][name] for row in self.rows] for name in self.rows[0]["scores"]}
+
+    @property
+    def distinct(self) -> int:
+        """How many of the predictions are different from each other."""
+        return len({*self.predictions})
+
+    def warnings(self) -> list[str]:
+        """Returns in words what makes the scores doubtful."""
+        answers = self.predictions if self.constant else []
+        return doubts(self.title, self.values(), self.constant, answers)
 
     def values(self) -> dict[str, float]:
         """The metrics without their intervals."""
@@ -175,6 +188,7 @@ def evaluate_records(
         vocabulary,
         decoding,
         rank=rank,
+        decides=task.metrics.decides,
         batch_size=batch_size,
         progress=progress,
     )
@@ -189,6 +203,7 @@ def evaluate_examples(
     decoding: Decoding,
     *,
     rank: bool = True,
+    decides: str = "",
     batch_size: int = 32,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Result:
@@ -201,6 +216,7 @@ def evaluate_examples(
 
     Args:
       rank: score by likelihood as well, where all examples list the answers that are allowed.
+      decides: name of the value by which the best constant answer is chosen; "" for the first.
     """
     outputs = predict(
         model, examples, vocabulary, decoding, batch_size=batch_size, progress=progress
@@ -231,7 +247,35 @@ def evaluate_examples(
         scores |= ranked_scores
     for i, row in enumerate(rows):
         row["scores"] = {name: float(values[i]) for name, values in scores.items()}
-    return Result("", "", metrics, rows, resampled)
+    constant = best_constant(functions, targets, decides).values
+    return Result(
+        "", "", metrics, rows, {name: known.value for name, known in constant.items()}, resampled
+    )
+
+
+def doubts(
+    title: str,
+    values: Mapping[str, float],
+    constant: Mapping[str, float],
+    predictions: Sequence[str],
+) -> list[str]:
+    """Returns in words where scores are not above the best constant answer's, or answers all alike.
+
+    Args:
+      title: of what was evaluated.
+      values: by name of the metric.
+      constant: those of the best constant answer, the one that decides first.
+      predictions: the answers.
+    """
+    texts = []
+    if constant and values[name := next(iter(constant))] <= constant[name]:
+        texts.append(
+            f"{title}: {name} {values[name]:.3f} is not above the {constant[name]:.3f} of the best "
+            "constant answer: these predictions show no knowledge of the single examples."
+        )
+    if constant and len({*predictions}) == 1 < len(predictions):
+        texts.append(f"{title}: all {len(predictions)} predictions are the same.")
+    return texts
 
 
 @functools.cache  # once, however many models are evaluated
@@ -316,20 +360,22 @@ def best_constant(
     return _best_constant(tuple(functions), tuple(map(tuple, targets)), decides)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def _best_constant(functions, targets, decides: str) -> Constant:
     counts = collections.Counter(itertools.chain.from_iterable(targets))
     commonest = [text for text, _ in counts.most_common(20)]
+    gold = [texts[0] for texts in targets]
+    # Only the metric that decides is asked twenty times.
+    by = next((f for f in functions if decides in f(targets, gold)), functions[0])
 
     def value(answer: str) -> float:
-        for function in functions:
-            values = function(targets, [answer] * len(targets))
-            if (decides or next(iter(values))) in values:
-                return values[decides or next(iter(values))]
-        raise errors.unknown("metric called", decides, [])
+        values = by(targets, [answer] * len(targets))
+        return values.get(decides, next(iter(values.values())))
 
     best = max(commonest, key=value)
-    return Constant(best, *score(functions, targets, [best] * len(targets)))
+    values, resampled = score(functions, targets, [best] * len(targets))
+    first = decides if decides in values else next(iter(values))
+    return Constant(best, {first: values[first]} | values, resampled)
 
 
 def best_of(

@@ -118,6 +118,9 @@ def page(
             {
                 "name": result.title,
                 "count": len(result.rows),
+                "constant": result.constant,
+                "distinct": result.distinct / len(result.rows) if result.constant else None,
+                "warnings": result.warnings(),
                 "by": ranking(result)[0],
                 "examples": dict(zip(("best", "worst"), best_and_worst(result), strict=True)),
                 "lengths": lengths(result),

@@ -57,7 +57,8 @@ def read(folder: pathlib.Path, prepared: Prepared, wanted: Mapping[str, Any]) ->
         return None
     metrics = {name: Interval(**values) for name, values in entry["metrics"].items()}
     with path.open() as file:
-        return Result(prepared.name, prepared.split, metrics, [*map(json.loads, file)])
+        rows = [*map(json.loads, file)]
+    return Result(prepared.name, prepared.split, metrics, rows, entry["constant"])
 
 
 def write(
@@ -73,6 +74,7 @@ def write(
         "split": result.split,
         "examples": len(result.rows),
         "metrics": {name: dataclasses.asdict(value) for name, value in result.metrics.items()},
+        "constant": dict(result.constant),
         "predictions": digest(rows.encode()),
         "origin": dict(origin),
     }

@@ -17,6 +17,7 @@ from mto_jax.experiments.engine import Runner, compute
 from mto_jax.experiments.figures import IMAGE_FORMATS, Figure, encode
 from mto_jax.experiments.grid import Cell, Grid
 from mto_jax.experiments.html import page
+from mto_jax.experiments.notes import notes
 from mto_jax.experiments.results import Results
 from mto_jax.experiments.store import CellStore
 from mto_jax.experiments.tables import Filled, Table, fill
@@ -93,6 +94,11 @@ def run_grid(
     console = wide()
     for table in filled:
         console.print(formats.terminal(table))
+    beside = notes(grid, results)
+    write_atomically(
+        store.folder / "tables" / "notes.md", "\n".join(f"- {t}" for t in beside) + "\n"
+    )
+    print(*beside, sep="\n")
     print(f"tables/, figures/, cells.csv and index.html are in {store.folder}")
     if errors:
         cell, text = next(iter(errors.items()))

@@ -299,7 +299,7 @@ class FewShot:
             soft=adapters_lib.soft_prompt(self._plain_adapters(cell)),
         )
         values = {**result.values(), **(losses or {})}
-        return self._result(cell, result.scores, values, result.predictions)
+        return self._result(cell, result.scores, values, result.predictions, result.constant)
 
     def _validation(self, cell: Cell, model: T5) -> dict[str, float]:
         """The deciding metric on the dev heads, as "validation_rougeL"; empty without them."""
@@ -345,6 +345,7 @@ class FewShot:
         scores: Mapping[str, Sequence[float]],
         values: Mapping[str, float],
         answers: Sequence[str],
+        constant: Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
         held_out = self._of(cell).task.held_out
         trained_on = 0 if cell.method in UNTRAINED else len(self._training_examples(cell))
@@ -356,6 +357,7 @@ class FewShot:
                 "trained on": trained_on,
                 "distinct predictions": len(set(answers)),
                 "predictions": answers,
+                "best constant answer": constant or {},
             },
         }
 

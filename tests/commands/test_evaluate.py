@@ -55,8 +55,11 @@ def test_best_checkpoint_table_and_files(run_dir, capsys):
     results = run(run_dir)
     assert list(results) == [2]
     printed = capsys.readouterr().out
-    for word in ("tiny", "rougeL", "bleu", "95 % interval", "step 2"):
+    for word in ("tiny", "rougeL", "bleu", "95 % interval", "step 2", "all heads", "distinct"):
         assert word in printed
+    # The references are alike, so one of them is the best answer to everything.
+    assert results[2][0].constant["rougeL"] == 1
+    assert "not above the 1.000 of the best constant answer" in " ".join(printed.split())
     folder = run_dir / "evaluation" / "2"
     rows = [json.loads(line) for line in (folder / "predictions-tiny-test.jsonl").open()]
     assert [row["input"] for row in rows] == [f"{i} {i + 1}" for i in range(5, 12)]

@@ -79,6 +79,45 @@ def test_the_best_of_several_outputs_stands_beside_the_likeliest(tmp_path):
     assert result.rows[0]["scores"].keys() == {"exact_match"}
 
 
+def test_the_best_constant_answer_is_the_best_of_the_commonest_references():
+    targets = [["a cup", "tea"], ["a cup"], ["tea"], ["tea"], ["milk"]]
+    by_hand = {
+        text: np.mean([text in references for references in targets])
+        for text in ("a cup", "tea", "milk")
+    }
+    found = evaluator.best_constant(
+        [text_metrics.rouge, text_metrics.exact_match], targets, "exact_match"
+    )
+    assert found.answer == max(by_hand, key=by_hand.get) == "tea"
+    assert found.values["exact_match"].value == by_hand["tea"]
+    assert next(iter(found.values)) == "exact_match"  # the one that decides comes first
+    assert found.values.keys() > {"rougeL", "exact_match"}
+
+
+def test_the_best_constant_answer_and_distinct_predictions_stand_beside_the_scores(tmp_path):
+    right = [evaluator.answer(raw) for raw in predictions()]
+
+    def result(name, references):
+        (tmp_path / name).mkdir()
+        texts = [
+            {"inputs": source, "targets": "2", "references": refs}
+            for source, refs in zip(SOURCES, references, strict=True)
+        ]
+        names = ["mto_jax.metrics.text:exact_match"]
+        return run(tiny.prepared(tmp_path / name, texts, names))
+
+    knows = result("knows", [[said] for said in right])
+    assert knows.distinct == len({*right})
+    assert knows.constant == {"exact_match": max(right.count(said) for said in right) / 5}
+    assert knows.warnings() == []
+    none = result("none", [["2 2"]] * 4 + [["3"]])
+    assert none.constant == {"exact_match": 0.8}
+    (warning,) = none.warnings()
+    assert "exact_match 0.000 is not above the 0.800 of the best constant answer" in warning
+    alike = evaluator.doubts("uses", {"x": 1.0}, {"x": 0.5}, ["a cup"] * 3)
+    assert alike == ["uses: all 3 predictions are the same."]
+
+
 def test_log_likelihoods_of_beams_are_the_models_own(tmp_path):
     how = Decoding(method="beam", num_beams=2, max_length=6, length_penalty=2.0)
     texts = [{"inputs": source, "targets": "2", "references": ["2"]} for source in SOURCES]

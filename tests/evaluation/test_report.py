@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report: a page that loads nothing, escapes everything, and shows the given numbers."""
 
+import dataclasses
 import html.parser
 import math
 import re
@@ -77,6 +78,14 @@ def test_a_page_for_one_task():
         assert text in shown.text
     assert "Scores by checkpoint" not in shown.text
     assert "What was answered for what" not in shown.text
+
+
+def test_the_best_constant_answer_stands_beside_the_scores():
+    rows = [row(0, 1.0), row(1, 0.5, prediction="tea")]
+    text = Page(page(dataclasses.replace(result(rows), constant={"rougeL": 0.625}))).text
+    assert "the same for every example: rougeL 0.625. 100 % of the" in text
+    assert "rougeL 0.250 is not above the 0.625" in text
+    assert "the same for every example" not in Page(page(result(rows))).text
 
 
 def test_a_page_loads_nothing_from_elsewhere_and_runs_nothing():
