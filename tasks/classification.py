@@ -131,6 +131,8 @@ SENTIMENT_WORDS = {"negative": "bad", "positive": "good"}
 TRUE_FALSE = {"True": "yes", "False": "no", "true": "yes", "false": "no", "1": "yes", "0": "no"}
 ENTAILMENT = {"entailment": "entailment", "not_entailment": "contradiction"}
 THREE_WAY = {label: label for label in ("entailment", "neutral", "contradiction")}
+ACCEPTABLE: dict[str, str] = dict.fromkeys(("0", "unacceptable"), "unacceptable")
+ACCEPTABLE |= dict.fromkeys(("1", "acceptable"), "acceptable")
 STEPS = [f"{step / 5:.1f}" for step in range(26)]
 
 SETS = {
@@ -140,8 +142,7 @@ SETS = {
         related=SENTIMENT_WORDS,
     ),
     "cola": TextSet(
-        dict.fromkeys(("0", "unacceptable"), "unacceptable")
-        | dict.fromkeys(("1", "acceptable"), "acceptable"),
+        ACCEPTABLE,
         "This sentence is",
         related={"unacceptable": "wrong", "acceptable": "right"},
         files=_files(

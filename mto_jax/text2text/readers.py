@@ -482,8 +482,8 @@ class MultipleChoiceRow:
             listed = _cell(row, "choices", self.choices)
             if not isinstance(listed, list):
                 raise UserError(
-                    f"{_place('choices', self.choices)} holds {described(listed)}; expected a list. "
-                    "Or give one column for each choice: "
+                    f"{_place('choices', self.choices)} holds {described(listed)}; expected a "
+                    "list. Or give one column for each choice: "
                     "fields={'choices': ('choice1', 'choice2')}."
                 )
             choices = cells(row, "choices", self.choices)

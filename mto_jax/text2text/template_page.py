@@ -59,7 +59,7 @@ def page() -> str:
     """Every template on one example of every kind, as Markdown (docs/templates.md)."""
     parts = [_HEAD]
     for title, (record, wording) in _EXAMPLES.items():
-        rows = [_COLUMNS]
+        rows: list[tuple[str, ...]] = [_COLUMNS]
         for template in templates_for(KIND_NAMES[type(record)], wording):
             rendered = render(template, record, wording)
             marks = ["yes" if axis else "-" for axis in (template.masked, template.verbalised)]
