@@ -49,7 +49,7 @@ def canonical(content: Any) -> str:
 
 def digest(content: Any) -> str:
     """The SHA-256, in 64 hexadecimal digits, of bytes, a text, or canonical JSON of all else."""
-    if not isinstance(content, bytes | str):
+    if not isinstance(content, bytes | memoryview | str):
         content = canonical(content)
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
@@ -109,7 +109,7 @@ def lock(path: str | os.PathLike) -> filelock.BaseFileLock:
 
 
 @contextlib.contextmanager
-def only_writer(path: str | os.PathLike) -> Iterator[None]:
+def only_writer(path: str | os.PathLike, *, make_folder: bool = False) -> Iterator[None]:
     """A context in which this process alone writes `path`; it does not wait.
 
     The kernel drops the lock when its holder dies, however that happens. Two hidden files hold it
@@ -118,11 +118,15 @@ def only_writer(path: str | os.PathLike) -> Iterator[None]:
 
     Args:
       path: a folder, which exists, or a file, which need not.
+      make_folder: make the folder, and remove it in the end if nothing was written to it.
 
     Raises:
       UserError: another process writes it; names its number and its host.
     """
     place = pathlib.Path(path).resolve()  # a link stands for what it leads to
+    new = make_folder and not place.exists()
+    if make_folder:
+        place.mkdir(parents=True, exist_ok=True)
     file = place / ".lock" if place.is_dir() else place.with_name(f".{place.name}.lock")
     holder = file.with_name(f"{file.name}.holder")
     try:
@@ -139,6 +143,9 @@ def only_writer(path: str | os.PathLike) -> Iterator[None]:
             yield
         finally:
             holder.unlink(missing_ok=True)
+            if new and os.listdir(place) == [file.name]:
+                file.unlink()
+                place.rmdir()
 
 
 class Leases:
@@ -196,24 +203,33 @@ class Leases:
 
 def write_record(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Write JSON together with the digest of its content, atomically."""
-    record = json.loads(canonical(content))  # as it will be read: no tuples, no numbers as keys
-    record["digest"] = digest(record)
-    write_json(path, record)
+    record = json.loads(json.dumps(content))  # as it will be read: no tuples, no numbers as keys
+    write_json(path, {**record, "digest": _record_digest(record)})
 
 
-def read_record(path: pathlib.Path) -> dict[str, Any]:
+def _record_digest(record: Mapping[str, Any]) -> str:
+    # As `canonical`, but measurements may be NaN.
+    return digest(json.dumps(record, sort_keys=True, separators=(",", ":")))
+
+
+def read_record(path: pathlib.Path, *, unsigned: bool = False) -> dict[str, Any]:
     """The content that `write_record` wrote.
+
+    Args:
+      unsigned: also take content without a digest, as earlier versions wrote it.
 
     Raises:
       UserError: it is damaged; the message begins with the path.
     """
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} does not parse as JSON: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} does not read as JSON: {error}") from error
+    if unsigned and isinstance(content, dict) and "digest" not in content:
+        return content
     if not isinstance(content, dict) or "digest" not in content:
         raise UserError(f"{path} was not written by this program: it has no digest")
-    if content.pop("digest") != digest(content):
+    if content.pop("digest") != _record_digest(content):
         raise UserError(
             f"{path} has changed since it was written: its digest does not fit its content"
         )

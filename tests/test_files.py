@@ -4,6 +4,7 @@
 
 import hashlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -45,11 +46,17 @@ def test_a_digest_is_that_of_canonical_json(tmp_path):
 
 def test_a_record_comes_back_and_damage_is_refused(tmp_path):
     path = tmp_path / "a.json"
+    write_record(path, {"undefined": math.nan})
+    assert math.isnan(read_record(path)["undefined"])
     write_record(path, {"scores": (0.25, 1.0), "name": "x"})
     assert read_record(path) == {"scores": [0.25, 1.0], "name": "x"}
     path.write_text(path.read_text().replace("0.25", "0.75"))
     with pytest.raises(UserError, match="has changed since it was written"):
         read_record(path)
+    path.write_text('{"name": "x"}')
+    with pytest.raises(UserError, match="has no digest"):
+        read_record(path)
+    assert read_record(path, unsigned=True) == {"name": "x"}
 
 
 @pytest.fixture
@@ -147,6 +154,15 @@ except UserError as error:
             refusal = f"{place} is being written by process {os.getpid()} on host"
             assert second(place).startswith(f"{refusal} {socket.gethostname()}. ")
     assert second(path) == "written\n"
+
+
+def test_a_folder_into_which_nothing_was_written_goes_again(tmp_path):
+    for written in ("", "result"):
+        with only_writer(tmp_path / "a" / "b", make_folder=True):
+            assert (tmp_path / "a" / "b").is_dir()
+            if written:
+                (tmp_path / "a" / "b" / written).touch()
+        assert (tmp_path / "a" / "b").exists() == bool(written)
 
 
 def test_the_lock_of_a_killed_writer_is_free(tmp_path):

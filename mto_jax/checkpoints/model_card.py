@@ -12,6 +12,7 @@ from mto_jax import __version__
 from mto_jax.checkpoints import runs
 from mto_jax.checkpoints.contents import family
 from mto_jax.console import markdown_table
+from mto_jax.files import read_record
 from mto_jax.models.config import T5Config
 
 
@@ -69,7 +70,7 @@ def _training(step_dir: pathlib.Path) -> list[str]:
         parts += [f"## Metrics at step {step}", markdown_table([("metric", "value"), *rows])]
     if results.is_file():
         head = ("task", "split", "metric", "value (95 %)")
-        rows = [head, *_results(json.loads(results.read_text())["results"])]
+        rows = [head, *_results(read_record(results, unsigned=True)["results"])]
         parts += ["## Evaluation", markdown_table(rows)]
     if gin_text:
         parts += [

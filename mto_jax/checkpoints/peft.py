@@ -115,7 +115,7 @@ def save_adapter(
 def add_info(folder: str | os.PathLike, info: Mapping[str, Any]) -> None:
     """Add to the "info" of an adapter folder that `save_adapter` wrote."""
     path = pathlib.Path(folder) / OWN
-    content = _read_description(path)
+    content = read_record(path, unsigned=True)
     content["info"] = {**(content.get("info") or {}), **info}
     write_record(path, content)
 
@@ -184,7 +184,7 @@ def prompt_rows(path: str | os.PathLike) -> np.ndarray:
 
 
 def _read_own(folder: pathlib.Path) -> tuple[Adapters, dict[str, Any]]:
-    content = _read_description(folder / OWN)
+    content = read_record(folder / OWN, unsigned=True)
     try:
         adapters, digests = Adapters.from_dict(content["adapters"]), dict(content["sha256"])
     except (KeyError, TypeError, ValueError) as error:
@@ -199,11 +199,6 @@ def _read_own(folder: pathlib.Path) -> tuple[Adapters, dict[str, Any]]:
                 "PEFT's."
             )
     return adapters, {key: content[key] for key in DESCRIPTION if key in content}
-
-
-def _read_description(path: pathlib.Path) -> dict[str, Any]:
-    content = read_object(path)
-    return read_record(path) if "digest" in content else content  # earlier versions wrote none
 
 
 def _read_peft(

@@ -5,9 +5,10 @@
 A step lives in MODEL_DIR/checkpoints/STEP:
 
   trainable/, frozen/, optimizer/  arrays (frozen/ only for what is frozen and not in `base`)
-  run/metadata                     JSON: the model, step, key, data position, metrics, array shapes,
-                                   and `base`: the path and fingerprints of the model whose frozen
-                                   parameters are not stored again
+  run/metadata                     JSON: the model, step, key, data position, metrics, sums of the
+                                   steps not reported yet, array shapes, and `base`: the path and
+                                   fingerprints of the model whose frozen parameters are not
+                                   stored again
   digest.json                      SHA-256 of all of these
 
 The digest is written before Orbax renames the finished folder to its final name: a step is either
@@ -212,13 +213,18 @@ class Checkpointer:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def save(
-        self, state: TrainState, data_state: Any, metrics: Mapping[str, float] | None = None
+        self,
+        state: TrainState,
+        data_state: Any,
+        metrics: Mapping[str, float] | None = None,
+        window: Mapping[str, Any] | None = None,
     ) -> None:
         """Start writing `state`; returns as soon as the arrays are copied from the devices.
 
         Args:
           data_state: JSON, the place in the data (the same on all processes).
           metrics: dev metrics at this step.
+          window: JSON, the sums over the steps that were not reported yet.
         """
         step = int(state.step)
         metrics = dict(metrics or {})
@@ -234,6 +240,7 @@ class Checkpointer:
             "key": np.asarray(state.key).tolist(),
             "data": data_state,
             "metrics": metrics,
+            "window": window,
             "score": score if math.isfinite(score) else None,
             "shapes": {item: _shapes(tree) for item, tree in arrays.items()},
         }

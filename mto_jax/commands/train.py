@@ -14,7 +14,7 @@ import functools
 import pathlib
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -26,7 +26,7 @@ from mto_jax.checkpoints import compatibility, runs
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.evaluation.during_training import Evaluator, means
-from mto_jax.files import write_atomically, write_json
+from mto_jax.files import only_writer, write_atomically, write_json
 from mto_jax.models import flops
 from mto_jax.models.adapters import NONE, Adapters, Method
 from mto_jax.models.config import T5Config
@@ -39,7 +39,21 @@ from mto_jax.training.logging import MetricsWriter, NoWriter
 from mto_jax.training.optimizers import Optimizer
 
 
+def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `train` with MODEL_DIR made, and locked against other processes while it runs."""
+
+    @functools.wraps(function)
+    def train(**arguments):
+        if jax.process_index():
+            return function(**arguments)
+        with only_writer(arguments["model_dir"], make_folder=True):
+            return function(**arguments)
+
+    return train
+
+
 @gin.configurable
+@_alone
 def train(
     *,
     model_dir: str,
@@ -166,6 +180,7 @@ def train(
 
     # ------------------------------------------------------------------------ state
     newest = runs.newest_good(model_dir, set_aside=True)
+    window = None
     if newest is not None:
         tell(f"resuming from {newest}")
         run = checkpoints.Run(newest, base_path=initial_checkpoint_path)
@@ -173,6 +188,7 @@ def train(
         shardings = {name: value.sharding for name, value in target.frozen.items()}
         frozen = run.parameters(shardings) if base else None
         state, place = runs.restore(newest, target, frozen)
+        window = run.record.get("window")
         batches.set_state(place)
     else:
         parameters, base = {}, None
@@ -260,19 +276,26 @@ def train(
         metrics.update(measured)
         return measured
 
+    def save(state, place, metrics, window):
+        checkpointer.save(state, place, metrics, window.as_dict())
+
+    everywhere = sharding.replicated(mesh)
+    totals, interval_seconds, input_wait = loop.resumed(window, zeros)
+    totals = jax.device_put(totals, everywhere)
     with cleanup:
         state, stopped = loop.run(
             program,
             state,
             feed,
-            new_totals=lambda: jax.device_put(zeros, sharding.replicated(mesh)),
+            window=loop.LogWindow(start_step, totals, interval_seconds, input_wait),
+            new_totals=lambda: jax.device_put(zeros, everywhere),
             train_steps=train_steps,
             log_period=log_period,
             evaluate_period=eval_period or train_steps if dev_sets else None,
             save_period=checkpoint_period,
             report=report,
             evaluate=evaluate,
-            save=checkpointer.save,
+            save=save,
         )
         checkpointer.wait()
 

@@ -97,7 +97,7 @@ def train_iterator(
       Iterator of batches of numpy arrays; its `get_state` and `set_state` are exact.
 
     Raises:
-      UserError: batch_size does not divide, a negative seed.
+      UserError: batch_size does not divide, a negative seed, damaged data.
     """
     if batch_size < 1 or batch_size % shard_count:
         raise errors.UserError(
@@ -105,6 +105,7 @@ def train_iterator(
         )
     if seed < 0:
         raise errors.UserError(f"The data seed is {seed}; expected 0 or more.")
+    prepared.check_lengths()
     plan = _Plan(
         tasks=prepared.tasks,
         stream=packing.Stream(
@@ -139,8 +140,7 @@ def eval_batches(prepared: Prepared, *, batch_size: int) -> Iterator[tuple[Batch
     for task in prepared.tasks:
         reader = shards.Reader(task.path, task.manifest["shards"])
         for start in range(0, len(reader), batch_size):
-            records = reader.read(range(start, min(start + batch_size, len(reader))))
-            examples = [shards.decode(record) for record in records]
+            examples = reader.examples(range(start, min(start + batch_size, len(reader))))
             yield assemble(examples, np.arange(len(examples)), batch_size, capacity), examples
 
 
@@ -319,8 +319,7 @@ class _Read:
         examples = np.empty(len(row_N), object)
         for i in np.unique(task_N):
             here = task_N == i
-            records = self._readers[i].read(record_N[here])
-            examples[here] = [shards.decode(record, extras=False) for record in records]
+            examples[here] = self._readers[i].examples(record_N[here], extras=False)
         marks = task_N + 1 if self._task_ids else None
         return assemble(list(examples), row_N, self._rows, self._capacity, marks), state
 

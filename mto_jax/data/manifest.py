@@ -23,7 +23,7 @@ import numpy as np
 from mto_jax import config as gin_files
 from mto_jax import errors, sources
 from mto_jax.data.dataset import DatasetConfig
-from mto_jax.files import digest, file_digest
+from mto_jax.files import digest, file_digest, read_record
 from mto_jax.text2text import vocabulary
 
 # Version of the folders' content, apart from the examples: raised when this room writes other
@@ -98,6 +98,20 @@ class Prepared:
     def lengths(self) -> np.ndarray:
         """int32 [N, 2] tokens of inputs and targets of each record (one task; read lazily)."""
         return np.load(self.path / LENGTHS, mmap_mode="r")
+
+    def check_lengths(self) -> None:
+        """Raises a UserError unless the `lengths` of every task are as they were written."""
+        for task in self.tasks:
+            try:
+                lengths = np.ascontiguousarray(task.lengths())
+                whole = digest(lengths.data) == task.manifest["lengths_digest"]
+            except (OSError, ValueError, EOFError):
+                whole = False
+            if not whole:
+                raise errors.UserError(
+                    f"{task.path / LENGTHS} is not as it was written. Delete the folder "
+                    f"{task.path}; it is prepared again on the next start."
+                )
 
 
 def identity(config: DatasetConfig) -> dict:
@@ -201,7 +215,7 @@ def read(folder: pathlib.Path) -> Prepared:
       UserError: the manifest, or that of a mixture's member, is missing or not JSON.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = read_record(folder / MANIFEST, unsigned=True)
         members = tuple(read(folder.parent / name) for name in manifest.get("members", ()))
     except (OSError, ValueError) as error:
         raise errors.UserError(

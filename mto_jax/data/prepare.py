@@ -34,7 +34,7 @@ import tensorflow as tf
 from mto_jax import errors, sources
 from mto_jax.data import manifest, packing, shards
 from mto_jax.data.dataset import DatasetConfig
-from mto_jax.files import digest, lock
+from mto_jax.files import digest, lock, write_record
 from mto_jax.metrics import by_kind
 from mto_jax.metrics import text as metrics
 from mto_jax.text2text import registration, registry, seqio_tasks, vocabulary
@@ -249,8 +249,7 @@ def _commit(
                 "identity": manifest.identity(config),
                 **made_from,
             }
-            text = json.dumps(content, indent=1, ensure_ascii=False)
-            (temporary / manifest.MANIFEST).write_text(text)
+            write_record(temporary / manifest.MANIFEST, content)
             temporary.chmod(0o755)
             if folder.exists():  # Damaged: a whole one would be in use.
                 shutil.rmtree(folder)

@@ -10,6 +10,8 @@ import msgpack
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from mto_jax.errors import UserError
+
 # Group size 1: every record is reached by one seek.
 OPTIONS = "group_size:1"
 SHARD_BYTES = 256 << 20
@@ -75,6 +77,7 @@ class Reader:
     """Random access to the records of the files that `write` made."""
 
     def __init__(self, folder: pathlib.Path, counts: Mapping[str, int]):
+        self._folder = folder
         self._paths = [str(folder / name) for name in counts]
         self._ends = np.cumsum(list(counts.values()))
         self._open: dict[int, ArrayRecordReader] = {}
@@ -84,6 +87,21 @@ class Reader:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_open": {}}  # Workers open the files themselves.
+
+    def examples(self, indices: Sequence[int] | np.ndarray, extras: bool = True) -> list[dict]:
+        """Return the examples of these numbers, in their order; see `decode`.
+
+        Raises:
+          UserError: a file is missing or damaged.
+        """
+        try:
+            return [decode(record, extras) for record in self.read(indices)]
+        except Exception as error:  # the two libraries raise errors of many kinds on damaged bytes
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"The prepared data in {self._folder} are damaged ({reason}). Delete the folder; "
+                "it is prepared again on the next start."
+            ) from error
 
     def read(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
         """Return the records of these numbers, in their order."""

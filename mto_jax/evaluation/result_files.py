@@ -18,7 +18,7 @@ from mto_jax.data.manifest import Prepared
 from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import Result, metric_function, metric_names
-from mto_jax.files import digest, write_atomically, write_json
+from mto_jax.files import digest, read_record, write_atomically, write_record
 from mto_jax.metrics.statistics import Interval
 
 METRICS_FILE = "metrics.json"
@@ -79,16 +79,16 @@ def write(
         "origin": dict(origin),
     }
     summary = {"checkpoint": checkpoint, "step": step, "results": [*entries.values()]}
-    write_json(folder / METRICS_FILE, summary)
+    write_record(folder / METRICS_FILE, summary)
 
 
 def _entries(folder: pathlib.Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Returns the entries of `metrics.json` by (task, split)."""
     path = folder / METRICS_FILE
     try:
-        known = json.loads(path.read_text())["results"] if path.exists() else []
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}). Remove it; it is written again.") from error
+        known = read_record(path)["results"] if path.exists() else []
+    except UserError as error:
+        raise UserError(f"{error}. Remove it; it is written again.") from error
     return {(entry["task"], entry["split"]): entry for entry in known}
 
 

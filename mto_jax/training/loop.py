@@ -111,12 +111,34 @@ def stop_requested(received: list[int], step: int) -> int | None:
 
 @dataclasses.dataclass
 class LogWindow:
-    """The steps between two reports."""
+    """The steps since the last report."""
 
     step: int  # the last one
     totals: Any  # on the devices
     seconds: float = 0.0  # without evaluation and saving
     input_wait: float = 0.0  # seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form for JSON, totals fetched; `resumed` is its inverse."""
+        totals = {name: value.tolist() for name, value in jax.device_get(self.totals).items()}
+        return {"totals": totals, "seconds": self.seconds, "input_wait": self.input_wait}
+
+
+def resumed(
+    stored: Mapping[str, Any] | None, zeros: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], float, float]:
+    """(totals, seconds, input wait) of a stored window; those of no steps if it does not fit.
+
+    Args:
+      stored: `LogWindow.as_dict`; None where a checkpoint has none.
+      zeros: the totals of no steps.
+    """
+    stored = stored or {"totals": {}, "seconds": 0.0, "input_wait": 0.0}
+    totals = {name: np.asarray(value) for name, value in stored["totals"].items()}
+    if {n: v.shape for n, v in totals.items()} != {n: v.shape for n, v in zeros.items()}:
+        return dict(zeros), 0.0, 0.0
+    totals = {name: totals[name].astype(value.dtype) for name, value in zeros.items()}
+    return totals, stored["seconds"], stored["input_wait"]
 
 
 def run(
@@ -124,6 +146,7 @@ def run(
     state: TrainState,
     feed: Feed,
     *,
+    window: LogWindow,
     new_totals: Callable[[], Any],
     train_steps: int,
     log_period: int,
@@ -131,22 +154,28 @@ def run(
     save_period: int | None,
     report: Callable[[LogWindow, Mapping[str, np.ndarray]], None],
     evaluate: Callable[[int, TrainState], Mapping[str, float]],
-    save: Callable[[TrainState, Any, Mapping[str, float]], None],
+    save: Callable[[TrainState, Any, Mapping[str, float], LogWindow], None],
 ) -> tuple[TrainState, int | None]:
     """Train up to step `train_steps`; returns the state and the signal that stopped it, if any.
 
     Within the loop nothing moves between host and devices unless it is asked for by name
     (`transfer_guard`), and no step waits for its own result: a report is fetched while the next
-    step runs. A step that was evaluated is also saved, so that the best one can be had.
+    step runs. A step that was evaluated is also saved, so that the best one can be had. What is
+    reported is the same whether a run was stopped in between or not: at the first step, every
+    `log_period` steps and at the last one.
+
+    Args:
+      window: the steps before `state` that were not reported yet.
+      new_totals: the totals of no steps, on the devices.
+      save: gets the steps up to its own that were not reported.
 
     Raises:
       Diverged: a loss or gradient is not finite; no checkpoint was written since then.
     """
-    step = int(state.step)
-    totals = new_totals()
+    step, totals = int(state.step), window.totals
     in_flight: collections.deque = collections.deque()
     late: LogWindow | None = None
-    clock, waited = time.monotonic(), feed.waited
+    clock, waited = time.monotonic() - window.seconds, feed.waited - window.input_wait
 
     def deliver(interval):
         """Fetches the totals of an interval, whose steps are done or running, and reports them."""
@@ -157,7 +186,6 @@ def run(
         report(interval, fetched)
         _check_finite(int(fetched["bad_step"]), interval.step)
 
-    first = step + 1
     with stop_signals() as received, jax.transfer_guard("disallow"):
         while step < train_steps:
             state, totals = program(state, totals, next(feed))
@@ -174,7 +202,7 @@ def run(
             evaluating = bool(evaluate_period) and (last or step % evaluate_period == 0)
             evaluating = evaluating and stop is None
             saving = last or evaluating or (bool(save_period) and step % save_period == 0)
-            if step % log_period == 0 or step == first or last:
+            if step % log_period == 0 or step in (1, train_steps):
                 late, totals = LogWindow(step, totals), new_totals()
             if saving:
                 if late is not None:
@@ -182,9 +210,10 @@ def run(
                     late = None
                 _check_finite(int(jax.device_get(totals["bad_step"])), step)
                 pause = time.monotonic()
+                window = LogWindow(step, totals, pause - clock, feed.waited - waited)
                 with jax.transfer_guard("allow"):
                     metrics = evaluate(step, state) if evaluating else {}
-                    save(state, feed.state, metrics)
+                    save(state, feed.state, metrics, window)
                 clock += time.monotonic() - pause
             if stop is not None:
                 return state, stop

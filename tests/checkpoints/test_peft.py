@@ -348,7 +348,7 @@ def test_damaged_files(base, tmp_path):
     with pytest.raises(UserError, match=r"mto.json has changed since it was written"):
         peft.load_adapter(folder)
     (folder / peft.OWN).write_text("{")
-    with pytest.raises(UserError, match=r"Cannot read .*mto.json"):
+    with pytest.raises(UserError, match=r"mto.json does not read as JSON"):
         peft.load_adapter(folder)
     (folder / peft.OWN).write_text('{"adapters": {"lora_rnk": 2}, "sha256": {}}')
     with pytest.raises(UserError, match="Did you mean 'lora_rank'"):

@@ -173,7 +173,7 @@ def test_a_report_for_each_step(run_dir, capsys):
 def test_broken_metrics_are_told(run_dir):
     run(run_dir)
     (run_dir / "evaluation" / "2" / "metrics.json").write_text("{")
-    with pytest.raises(UserError, match=r"metrics\.json is not JSON"):
+    with pytest.raises(UserError, match=r"metrics\.json does not read as JSON.*Remove it"):
         run(run_dir)
 
 

@@ -10,7 +10,7 @@ import gin
 import pytest
 
 from mto_jax import errors
-from mto_jax.data import manifest
+from mto_jax.data import loader, manifest
 from mto_jax.text2text import few_shot  # noqa: F401  (gin learns the names)
 
 
@@ -122,3 +122,23 @@ def test_a_damaged_manifest_is_told(config, prepared, tmp_path):
         errors.UserError, match=r"manifest\.json cannot be read .*Delete the folder"
     ):
         manifest.find(config("toy_two", prepared_dir=str(tmp_path)))
+
+
+def test_a_changed_manifest_or_length_is_found(prepared, tmp_path):
+    data = prepared("toy_two", prepared_dir=str(tmp_path))
+    data.check_lengths()
+    path = data.path / manifest.LENGTHS
+    content = path.read_bytes()
+    changed = content[:-1] + bytes([content[-1] ^ 1])
+    for damaged in (changed, content[:-3], content[:9], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(errors.UserError, match=r"lengths\.npy is not as it was.*Delete the f"):
+            loader.train_iterator(data, batch_size=2, seed=0)
+    path.unlink()
+    with pytest.raises(errors.UserError, match=r"lengths\.npy is not as it was"):
+        data.check_lengths()
+
+    path = data.path / manifest.MANIFEST
+    path.write_text(path.read_text().replace('"num_examples": 50', '"num_examples": 51'))
+    with pytest.raises(errors.UserError, match=r"has changed since.*Delete the folder"):
+        manifest.read(data.path)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mto_jax.data import shards
+from mto_jax.errors import UserError
 
 
 def example(i):
@@ -45,3 +46,20 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
         shards.write(tmp_path / name, (shards.encode(example(i)) for i in range(300)))
     (first,), (second,) = ([*(tmp_path / name).iterdir()] for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short", "missing"])
+def test_damaged_files_are_named_with_what_to_do(tmp_path, damage):
+    counts = shards.write(tmp_path, [shards.encode(example(i)) for i in range(50)])
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        for place in range(len(content) // 2, len(content) // 2 + 40):
+            content[place] ^= 0x55
+    path.write_bytes(content[: len(content) // 2] if damage == "short" else content)
+    if damage == "missing":
+        path.unlink()
+    with pytest.raises(UserError, match=r"are damaged \(.*\)\. Delete the folder") as refusal:
+        shards.Reader(tmp_path, counts).examples(range(50))
+    assert str(tmp_path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)

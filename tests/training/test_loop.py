@@ -3,11 +3,13 @@
 """The loop: late reports, evaluation, saving, divergence; and the feed that goes before it."""
 
 import itertools
+import json
 import os
 import signal
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -43,11 +45,12 @@ def run(change=None, steps=7, evaluate=None, **options):
             one.program,
             one.state,
             feed,
+            window=loop.LogWindow(0, one.totals()),
             new_totals=one.totals,
             train_steps=steps,
             report=lambda interval, totals: reports.append((interval.step, totals)),
             evaluate=evaluate or (lambda step, state: evaluations.append(step) or {"x": step}),
-            save=lambda state, place, metrics: saves.append((int(state.step), place, metrics)),
+            save=lambda state, place, metrics, _: saves.append((int(state.step), place, metrics)),
             **{"log_period": 3, "evaluate_period": None, "save_period": None, **options},
         )
     except loop.Diverged as error:
@@ -77,6 +80,59 @@ def test_evaluated_steps_are_saved_with_their_metrics_and_the_place_in_the_data(
     assert evaluations == [3, 6, 7]
     metrics = {3: {"x": 3}, 6: {"x": 6}, 7: {"x": 7}}
     assert saves == [(n, {"count": n}, metrics.get(n, {})) for n in (2, 3, 4, 6, 7)]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 6])
+def test_reports_of_a_resumed_run_are_those_of_an_undisturbed_one(cut):
+    *_, undisturbed, _, _ = run()
+    one = setup()
+    reports, windows = [], []
+
+    def part(state, window, batches, train_steps):
+        feed = loop.Feed(batches, one.place)
+        try:
+            loop.run(
+                one.program,
+                state,
+                feed,
+                window=window,
+                new_totals=one.totals,
+                train_steps=train_steps,
+                log_period=3,
+                evaluate_period=None,
+                save_period=cut,
+                report=lambda interval, totals: reports.append((interval.step, totals)),
+                evaluate=lambda *_: {},
+                save=lambda state, place, metrics, window: windows.append(
+                    (jax.tree.map(jnp.copy, state), json.dumps(window.as_dict()))
+                ),
+            )
+        finally:
+            feed.close()
+
+    part(one.state, loop.LogWindow(0, one.totals()), Batches(), 7)
+    state, stored = windows[0]
+    reports[:] = [(step, totals) for step, totals in reports if step <= cut]
+    zeros = jax.device_get(one.totals())
+    totals, *times = loop.resumed(json.loads(stored), zeros)
+    batches = Batches()
+    batches.count = cut
+    where = jax.tree.map(lambda x: x.sharding, one.totals())
+    part(state, loop.LogWindow(cut, jax.device_put(totals, where), *times), batches, 7)
+    assert [step for step, _ in reports] == [step for step, _ in undisturbed]
+    for (_, ours), (_, theirs) in zip(reports, undisturbed, strict=True):
+        for name, value in theirs.items():
+            np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+def test_a_stored_window_of_other_totals_is_not_taken_up():
+    zeros = {"loss": np.zeros((), np.float32), "steps": np.int32(0)}
+    stored = {"totals": {"loss": 2.5, "steps": 3}, "seconds": 1.5, "input_wait": 0.5}
+    totals, *times = loop.resumed(stored, zeros)
+    assert (totals["loss"], totals["steps"], times) == (2.5, 3, [1.5, 0.5])
+    assert totals["loss"].dtype == np.float32
+    for other in (None, stored | {"totals": {"loss": [2.5, 1.0], "steps": 3}}):
+        assert loop.resumed(other, zeros) == (zeros, 0.0, 0.0)
 
 
 def test_a_bad_loss_stops_the_run_names_its_step_and_saves_nothing_after():
@@ -132,6 +188,7 @@ def test_the_loop_refuses_hidden_transfers():
             careless,
             one.state,
             feed,
+            window=loop.LogWindow(0, one.totals()),
             new_totals=one.totals,
             train_steps=2,
             log_period=1,
