@@ -17,7 +17,7 @@ import numpy as np
 
 from mto_jax.errors import UserError, unknown
 from mto_jax.text2text import demo, lab
-from mto_jax.text2text.readers import raw_lines
+from mto_jax.text2text.tables import raw_lines
 
 FORMATS = ("lines", "paragraphs")
 SPLITS = ("train", "validation")
@@ -79,7 +79,7 @@ def read_documents(files: Iterable[str], format: str = "lines") -> Iterator[byte
     "lines": each line that is not blank; "paragraphs": each run of such lines, joined by spaces.
 
     Raises:
-      UserError: what `readers.raw_lines` finds wrong, or a file without text.
+      UserError: what `tables.raw_lines` finds wrong, or a file without text.
     """
     for file in files:
         empty, paragraph = True, []

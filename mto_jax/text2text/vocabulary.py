@@ -255,13 +255,14 @@ class Vocabulary:
         return "".join(parts)
 
     def lacks(self, text: str) -> list[str]:
-        """Returns the characters of a text that become the unknown piece, in order.
+        """Returns the characters of a text, its sentinels apart, that become the unknown piece.
 
         >>> vocabulary("demo").lacks("a café")
         ['é']
         """
         if self.unk_id not in self.encode(text):
             return []
+        text = unmarked(re.sub(r"<extra_id_\d+>", "", text))
         return [c for c in dict.fromkeys(text) if self.unk_id in self.encode(c)]
 
 

@@ -1,16 +1,15 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Every kind of value in every kind of field; tables as spreadsheets and pandas write them."""
+"""Every kind of value in every kind of field; rows that are no records, named by file and line."""
 
-import csv
-import io
+import gzip
 import json
-import re
 
 import pytest
 
 from mto_jax.errors import UserError
-from mto_jax.text2text import readers
+from mto_jax.text2text import readers, records
+from mto_jax.text2text.records import LabelledText, MultipleChoice, Triple
 
 FACT = {"head": "a pen", "tail": "write"}
 REVIEW = {"text": "fine", "label": "1"}
@@ -67,16 +66,16 @@ def test_values_and_fields(tmp_path, value, field):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(row) + "\n" + json.dumps(row | {column: put(content)}) + "\n")
     right = expected.get(field, expected[None])
-    records = readers.RecordFile((str(path),), build)()
+    read_records = readers.RecordFile((str(path),), build)()
     if isinstance(right, str) and right.startswith("<"):
         with pytest.raises(UserError) as refusal:
-            list(records)
+            list(read_records)
         message = str(refusal.value)
         assert message.startswith(f"{path}, line 2: ")
         assert f"'{column}'" in message
         assert right[1:-1] in message
     else:
-        assert read(list(records)[1]) == right
+        assert read(list(read_records)[1]) == right
 
 
 # ---- Answers ----------------------------------------------------------------------------------
@@ -114,70 +113,120 @@ def test_what_can_mean_one_thing_only_is_read():
     assert QUIZ(row | {"choices": ["5", "1"], "answer": "1"}).answer == 1, "both are the same"
 
 
-# ---- Tables as programs write them --------------------------------------------------------------
-
-TABLE = [
-    {"head": 'say "hi"', "tail": "a, b"},
-    {"head": "«été»", "tail": "tab\tand\nline"},
-    {"head": '"a" knife', "tail": "cut"},
-]
+# ---- Rows of files -----------------------------------------------------------------------------
 
 
-def written(rows=TABLE, index=False, **how) -> str:
-    """The table as pandas writes it: by Python's csv, quotes where they are needed."""
-    text = io.StringIO()
-    table = csv.writer(text, **{"lineterminator": "\n"} | how)
-    for number, cells in enumerate([("head", "tail"), *(row.values() for row in rows)], -1):
-        table.writerow(["" if number < 0 else number, *cells] if index else cells)
-    return text.getvalue()
+def write(path, text: str, encoding="utf-8"):
+    content = text.encode(encoding)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+TRIPLES = readers.TripleRow("use", "use")
+TEXTS = readers.LabelledTextRow("mood", (("0", "bad"), ("1", "good")))
+CHOICES = readers.MultipleChoiceRow("quiz", choices=("a", "b"), first_answer=1)
 
 
 @pytest.mark.parametrize(
-    "name, content",
+    "build, header, row, message",
     [
-        ("pandas.csv", written().encode()),
-        ("index.csv", written(index=True).encode()),
-        ("excel.csv", written(lineterminator="\r\n").encode("utf-8-sig")),
-        ("mac.csv", written(lineterminator="\r", quoting=csv.QUOTE_ALL).encode()),
-        ("utf16.csv", written().encode("utf-16")),
-        ("big_endian.csv", ("\ufeff" + written()).encode("utf-16-be")),
-        ("blank.csv", written().encode() + b",\n,\n"),
-        ("all_quoted.tsv", written(delimiter="\t", quoting=csv.QUOTE_ALL).encode()),
+        (TRIPLES, "head\ttail", "\tx", r"line 2: the field 'head' \(column 'head'\) is empty"),
+        (TRIPLES, "head\ttail", "x\t ", r"line 2: the field 'tail' \(column 'tail'\) is empty"),
+        (TRIPLES, "head\tobject", "x\ty", r"line 2: there is no column 'tail' .* head, object"),
+        (TEXTS, "text\tlabel", "x\t2", r"line 2: the field 'label' .*'2'.*label set: '0', '1'"),
+        (CHOICES, "question\ta\tb\tanswer", "x\ty\tz\t3", r"line 2: the field 'answer' is '3'"),
+        (
+            CHOICES,
+            "question\ta\tb\tanswer",
+            "x\ty\t\t1",
+            r"line 2: the field 'choices' .* is empty",
+        ),
+        (
+            CHOICES,
+            "question\ta\tb\tanswer",
+            "\ty\tz\t1",
+            r"line 2: the field 'question' .* is empty",
+        ),
     ],
 )
-def test_spreadsheets_and_pandas(tmp_path, name, content):
-    path = tmp_path / name
-    path.write_bytes(content)
-    rows = [{k: row[k] for k in ("head", "tail")} for _, row in readers.rows(path)]
-    assert rows == TABLE
+def test_bad_rows_name_file_line_and_field(tmp_path, build, header, row, message):
+    path = write(tmp_path / "own.tsv", f"{header}\n{row}\n")
+    with pytest.raises(UserError, match=rf"own\.tsv, {message}"):
+        list(readers.RecordFile((str(path),), build)())
 
 
-def test_tab_separated_files_of_pandas_and_of_others(tmp_path):
-    path = tmp_path / "a.tsv"
-    path.write_text(written([TABLE[0], TABLE[2]], delimiter="\t"))
-    assert [row["head"] for _, row in readers.rows(path)] == ['say "hi"', '"a" knife']
-    path.write_text('head\ttail\n"a" knife\t"cut"\nsize 5"\t""\n')
-    assert [[*row.values()] for _, row in readers.rows(path)] == [
-        ['"a" knife', '"cut"'],
-        ['size 5"', '""'],
-    ]
+def test_odd_unicode_is_one_text(tmp_path):
+    """A byte order mark, decomposed letters, zero-width characters and CRLF change no record."""
+    plain = write(tmp_path / "a.tsv", "head\ttail\ncafé\tcoffee\n")
+    odd = write(tmp_path / "b.tsv", "\ufeffhead\ttail\r\n\u200bcafe\u0301\tcof\u00adfee\u200b\r\n")
+    (record,) = readers.RecordFile((str(plain),), TRIPLES)()
+    assert list(readers.RecordFile((str(odd),), TRIPLES)()) == [record]
+    assert Triple("use", "use", "cafe\u0301", ("\ufeffcoffee",)) == record
+    text = LabelledText("mood", "x", "gu\u0308t")
+    assert (
+        readers.LabelledTextRow("mood", (("gu\u0308t", "güt"),))({"text": "x", "label": "güt"})
+        == text
+    )
+    assert readers.answer_number("cafe\u0301", ["bar", "café"]) == 1
+    assert records.tidy("cut off: \ud83d") == "cut off: "
+    # What joins letters and signs is a part of the text.
+    assert records.tidy("می\u200cخواهم 👩\u200d🚀") == "می\u200cخواهم 👩\u200d🚀"
+    blank = write(tmp_path / "c.tsv", "head\ttail\na\t\u200b\ufeff\n")
+    with pytest.raises(UserError, match=r"c\.tsv, line 2: the field 'tail' .* is empty"):
+        list(readers.RecordFile((str(blank),), TRIPLES)())
 
 
-def test_a_spreadsheet_saved_in_another_encoding_says_how_to_convert_it(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_bytes("head,tail\nété,b\n".encode("cp1252"))
-    with pytest.raises(UserError, match=r"a\.csv, line 2: byte 1 .*iconv -f ENCODING -t UTF-8"):
-        list(readers.rows(path))
-    path.write_bytes("head,tail\n".encode("utf-16") + b"x")
-    with pytest.raises(UserError, match=r"a\.csv is damaged: it begins as UTF-16"):
-        list(readers.rows(path))
+@pytest.mark.parametrize(
+    "row", [{"q": None}, {"q": "x", "choices": 5}, {"q": "x", "choices": [None]}]
+)
+def test_rows_of_another_form_name_file_and_line(tmp_path, row):
+    def build(row):
+        return MultipleChoice("t", row["q"].strip(), tuple(c["text"] for c in row["choices"]), 0)
+
+    path = write(tmp_path / "a.jsonl", json.dumps(row) + "\n")
+    with pytest.raises(
+        UserError, match=r"a\.jsonl, line 1: the row does not have the expected form"
+    ):
+        list(readers.RecordFile((str(path),), build)())
 
 
-def test_deep_json_is_refused_in_words(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text('{"head": ' + "[" * 200_000 + "\n")
-    with pytest.raises(UserError, match=re.escape("a.jsonl, line 1: not JSON")):
-        list(readers.rows(path))
+@pytest.mark.parametrize("answer, first", [("mall", 0), ("B", 0), ("1", 0), ("2", 1)])
+def test_forms_of_an_answer(answer, first):
+    assert readers.answer_number(answer, ["bank", "mall"], first) == 1
+
+
+def test_lists_in_json_give_many_references(tmp_path):
+    row = {"head": "a pen", "tail": ["writing", "drawing"]}
+    path = write(tmp_path / "a.jsonl", json.dumps(row) + "\n")
+    (record,) = readers.RecordFile((str(path),), TRIPLES)()
+    assert record.tails == ("writing", "drawing")
+
+
+def test_files_that_go_together_line_by_line(tmp_path):
+    source = write(tmp_path / "src.txt", "dog catch\ncat sleep\n")
+    target = write(tmp_path / "tgt.txt", "A dog catches.\nA cat sleeps.\n")
+    file = readers.RecordFile(
+        (str(source),), readers.GenerationRow("g"), ("source",), ("target", (str(target),))
+    )
+    assert [record.targets for record in file()] == [("A dog catches.",), ("A cat sleeps.",)]
+    assert file.paths() == [source, target]
+    write(target, "A dog catches.\nA cat sleeps.\nA third.\n")
+    with pytest.raises(UserError, match=r"2 rows, .* has 3 lines"):
+        list(file())
+
+
+def test_data_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("MTO_DATA_DIR", raising=False)
+    file = readers.RecordFile(("set/a.tsv", "set/b.tsv"), TRIPLES)
+    assert not file.exists()
+    with pytest.raises(UserError, match="MTO_DATA_DIR is not set"):
+        list(file())
+    monkeypatch.setenv("MTO_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match=r"no file .*set/a.tsv \(nor set/b.tsv\)"):
+        list(file())
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set" / "b.tsv", "head\ttail\nx\ty\n")
+    assert [record.head for record in file()] == ["x"]
 
 
 def test_a_missing_column_is_answered_by_who_can_mend_it(tmp_path):

@@ -263,6 +263,16 @@ def test_literal_text_has_no_control_id_and_comes_back(vocab, tmp_path, text, ow
     assert slots(target) == 2
 
 
-def test_characters_that_the_vocabulary_lacks(vocab):
+def test_characters_that_the_vocabulary_lacks(vocab, tmp_path):
     assert vocab.lacks("return {y}") == []
     assert vocab.lacks("سلام a س") == ["س", "ل", "ا", "م"]
+    without = edited(
+        vocab,
+        tmp_path / "without.model",
+        lambda proto: setattr(
+            next(piece for piece in proto.pieces if piece.piece == "<"), "piece", "¬"
+        ),
+    )
+    target = f"<extra_id_0> {literal('<extra_id_1>')} é"
+    assert without.lacks(target) == ["<", "é"]
+    assert without.lacks("<extra_id_0> é") == ["é"]
