@@ -177,7 +177,8 @@ def decode(
 
     Args:
       model: a `T5`.
-      inputs: token ids of each source, with EOS.
+      inputs: token ids of each source, with EOS. One of several pieces, each with the model's EOS
+        at its end, is encoded piece by piece, and the decoder reads them all.
       vocabulary: a `Vocabulary`; it gives the ids of padding, EOS and the sentinels.
       soft_prefix: ids of soft tokens that the decoder reads before the first token of every output.
         They are no part of the outputs, and no length counts them.

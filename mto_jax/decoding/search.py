@@ -128,9 +128,12 @@ def _decode(replicated, tokens_MxS, lengths_M, key_M, rules, decoding, slots) ->
     def read(tokens_NxS, lengths_N):
         # What is past the last source reads one token of padding, so that no attention is over
         # nothing.
-        segments_NxS = jnp.arange(S)[None] < jnp.maximum(lengths_N, 1)[:, None]
-        segments_NxS = segments_NxS.astype(jnp.int32)
+        is_token_NxS = jnp.arange(S)[None] < jnp.maximum(lengths_N, 1)[:, None]
         model = replicated.model()
+        # Behind an EOS begins another piece of the source, encoded apart from those before.
+        is_eos_NxS = tokens_NxS == model.config.eos_id
+        pieces_NxS = 1 + jnp.cumsum(is_eos_NxS, axis=1, dtype=jnp.int32) - is_eos_NxS
+        segments_NxS = jnp.where(is_token_NxS, pieces_NxS, 0)
         return model.read(model.encode(tokens_NxS, segments_NxS), segments_NxS)
 
     def fresh(size):

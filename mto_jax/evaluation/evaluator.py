@@ -160,6 +160,7 @@ def evaluate_records(
     *,
     soft: SoftPrompt | None = None,
     decoding: Decoding | None = None,
+    asking: Callable[[Sequence[int]], Sequence[int]] | None = None,
     rank: bool = False,
     batch_size: int = 32,
     progress: Callable[[int], None] = lambda count: None,
@@ -170,6 +171,7 @@ def evaluate_records(
       lengths: most tokens of "inputs" and "targets".
       soft: which rows a soft prompt has; None means gin's.
       decoding: None is greedy, whatever gin says.
+      asking: makes what the model reads of the source of a record, see `in_context.asking`.
       rank: score by likelihood as well, where all records list the answers that are allowed.
       progress: called with the number of examples just decoded.
 
@@ -181,6 +183,8 @@ def evaluate_records(
         lambda record: tasks.example(template, record, task.wording, vocabulary, lengths, soft),
         task.held_out,
     )
+    if asking:
+        examples = [example | {"inputs": asking(example["inputs"])} for example in examples]
     result = evaluate_examples(
         model,
         examples,

@@ -12,7 +12,7 @@ import functools
 import itertools
 import pathlib
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gin
@@ -32,6 +32,7 @@ from mto_jax.evaluation.evaluator import (
     metric_names,
     value_names,
 )
+from mto_jax.evaluation.in_context import InContext, asking
 from mto_jax.experiments import adapters as adapters_lib
 from mto_jax.experiments import made_models
 from mto_jax.experiments.data import Data, read_data
@@ -57,7 +58,9 @@ from mto_jax.training.performance import measured_flops, use_compilation_cache
 # The methods that train adapters on the frozen model: the runner's prompt, or those of an axis.
 ADAPTER_METHODS = ("prompt_tune", "adapter_tune")
 # "constant": the best answer that is the same for all heads; "recall": see `RECALL`.
-UNTRAINED = ("constant", "frozen", "recall")
+# The frozen model with solved examples in its source, in one or each in a source of its own.
+IN_CONTEXT = ("in_context", "in_context_late")
+UNTRAINED = ("constant", "frozen", "recall", *IN_CONTEXT)
 CELL_METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
 MATCHED = "matched"  # an objective: what the mapping (`mapping.tasks`) has for the cell's task
 DEV_LOSS = "dev_loss"  # the metric; per target token
@@ -93,6 +96,8 @@ class FewShot:
       adapters: the method, or the methods together, that "adapter_tune" trains, by name on the
         axis "adapter".
       init: where prompts start; None means `PromptInit()`, as gin binds it.
+      in_context: how "in_context" and "in_context_late" show the model solved examples, one of each
+        training head; None means `InContext()`, as gin binds it.
       at_once: most adapters that train together.
       tails: most references of a training head.
       dev_heads: heads of the validation split, none of them a test head, whose loss says when an
@@ -119,6 +124,7 @@ class FewShot:
         default_factory=dict
     )
     init: PromptInit | None = None
+    in_context: InContext | None = None
     at_once: int = 32
     tails: int = 3
     dev_heads: int = 0
@@ -217,6 +223,8 @@ class FewShot:
             settings["matched"] = self._objective(cell)
         if cell.method not in UNTRAINED:
             settings["tails"] = self.tails
+        if cell.method in IN_CONTEXT:
+            settings["in_context"] = repr(self.in_context or InContext())
         if cell.method == "fine_tune":
             settings["tuning"] = repr(_without_rate(self._tuning, cell))
             settings |= {"dev": self.dev_heads} if self.dev_heads else {}
@@ -297,6 +305,7 @@ class FewShot:
             self._base(cell.model).vocabulary,
             self.task_feature_lengths,
             soft=adapters_lib.soft_prompt(self._plain_adapters(cell)),
+            asking=self._asking(cell),
         )
         values = {**result.values(), **(losses or {})}
         return self._result(cell, result.scores, values, result.predictions, result.constant)
@@ -379,6 +388,23 @@ class FewShot:
             train, {}, shots=cell.shots, tails_per_head=self.tails, seed=cell.seed
         )
         return self._examples(cell, chosen)
+
+    def _asking(self, cell: Cell) -> Callable[[Sequence[int]], list[int]] | None:
+        """What puts the cell's solved examples, one of each of its heads, before a question."""
+        if cell.method not in IN_CONTEXT:
+            return None
+        task = self._of(cell).task
+        chosen = few_shot.few_shot(
+            task.train, {}, shots=cell.shots, tails_per_head=1, seed=cell.seed
+        )
+        return asking(
+            TEMPLATES[cell.template],
+            chosen,
+            task.wording,
+            self._base(cell.model).vocabulary,
+            self.in_context or InContext(),
+            late=cell.method == "in_context_late",
+        )
 
     def _tune(self, model: T5, cell: Cell, progress: OnStep) -> T5:
         examples, done = self._training_examples(cell), itertools.count(1)
@@ -581,7 +607,7 @@ class FewShot:
         forward = flops.train_flops(shape, 1, **self.task_feature_lengths) / 3
         evaluated = len(task.held_out) * forward
         if cell.method in UNTRAINED:
-            return evaluated if cell.method == "frozen" else 0.0
+            return evaluated if cell.method in ("frozen", *IN_CONTEXT) else 0.0
         tuning = self._tuning if cell.method == "fine_tune" else self._adapter_tuning(cell)
         heads = len({record.head for record in task.train})
         count = len(task.train) if cell.shots is None else min(cell.shots, heads) * self.tails
@@ -617,6 +643,11 @@ class FewShot:
                 f"method {cell.method!r} cannot {'train' if soft else 'do without'}. Keep them "
                 'apart with constraints, such as {"when": {"method": "prompt_tune"}, "only": '
                 '{"template": ["MaskedPrePT"]}} in Grid.constraints.'
+            )
+        if cell.method in IN_CONTEXT and not cell.shots:
+            raise UserError(
+                f"The method {cell.method!r} shows the model as many solved examples as the axis "
+                f"'shots' says, which is {cell.shots}: expected a number of 1 or more."
             )
         if cell.method not in UNTRAINED and cell.shots == 0:
             raise UserError(

@@ -39,6 +39,7 @@ from mto_jax.text2text.task import Task, candidates, minimal_pair, tokenise
 from mto_jax.training.finetune import Tuning, complete
 
 SCORES = ("expert", "length_rule", "unlabelled", "ranks", "classifier", "probe")
+MOST_SENTENCES = 300  # of a task, that "unlabelled" reads
 
 
 @gin.configurable
@@ -50,8 +51,8 @@ def match(
     task_feature_lengths: Mapping[str, int],
     module: str | None = None,
     scores: Sequence[str] = SCORES,
-    heads: int = 100,
-    references: int = 3,
+    heads: int | None = 100,
+    references: int | None = 3,
     examples: Sequence[int] = (0, 5),
     examples_tuning: Tuning | None = None,
     objectives: Sequence[str] = ("none",),
@@ -79,8 +80,8 @@ def match(
       module: user module(s) that register tasks, comma-separated.
       scores: which of "expert", "length_rule" (questions), "unlabelled", "ranks" (MI, nDR,
         likelihood), "classifier", "probe".
-      heads: held-out heads of each task, from its validation split.
-      references: most references of each.
+      heads: held-out heads of each task, from its validation split; None for all.
+      references: most references of each; None for all.
       examples: the numbers of training examples at which "ranks" are taken.
       examples_tuning: how the model is trained on them; None means `Tuning()`, as gin binds it.
       objectives: what the probe adapts the model under before it tries templates; "none" leaves it
@@ -168,7 +169,7 @@ def match(
 
     def from_text(task: Task) -> list[Verdict]:
         cuts = [cut for text in sentences() if (cut := cut_at(text, task.wording.phrase))]
-        cuts = [cut for cut in cuts if len(cut[0].split()) > 1][: heads * references]
+        cuts = [cut for cut in cuts if len(cut[0].split()) > 1][:MOST_SENTENCES]
         return [unlabelled(task.name, network, cuts, vocabulary)] if cuts else []
 
     def by_expert(task: Task) -> list[Verdict]:

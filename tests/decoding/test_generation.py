@@ -26,6 +26,29 @@ INPUTS = [
 ]
 
 
+def test_the_pieces_of_a_source_are_encoded_apart_and_read_together():
+    """As fusion-in-decoder: PyTorch encodes each piece in a batch of its own, and its decoder reads
+    what it made of them, one behind the other."""
+    import torch
+    from transformers.modeling_outputs import BaseModelOutput
+
+    model, twin = tiny.models(1)
+    source = [token for piece in INPUTS[:3] for token in piece]
+    (output,) = decode(model, [source], Decoding(max_length=8), VOCABULARY)[0]
+    with torch.no_grad():
+        encoded = [twin.encoder(torch.tensor([piece])).last_hidden_state for piece in INPUTS[:3]]
+        tokens = [0]
+        while len(tokens) < 9 and tokens[1:][-1:] != [1]:
+            logits = twin(
+                encoder_outputs=BaseModelOutput(torch.cat(encoded, dim=1)),
+                decoder_input_ids=torch.tensor([tokens]),
+            ).logits
+            tokens.append(int(logits[0, -1].argmax()))
+    assert output.tokens == tokens[1:]
+    whole = twin.generate(input_ids=torch.tensor([source]), max_length=9, do_sample=False)
+    assert whole[0, 1:].tolist()[: len(output.tokens)] != output.tokens  # it makes a difference
+
+
 def torch_outputs(twin, how: Decoding, **options):
     """[(tokens after the start token up to the end, score or None)] of what `generate` gives for
     `how`."""

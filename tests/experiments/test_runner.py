@@ -13,7 +13,9 @@ from mto_jax import config
 from mto_jax.adaptation import classifier
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import evaluate_records
+from mto_jax.evaluation.in_context import InContext
 from mto_jax.experiments import data
+from mto_jax.experiments import runner as runner_lib
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.runner import FewShot
 from mto_jax.experiments.store import check_result
@@ -217,6 +219,30 @@ def test_a_failed_adaptation_says_why(runner):
     runner.check([lost])
     with pytest.raises(UserError, match=r"nowhere\.gin"):
         results(runner, [lost])
+
+
+def test_a_frozen_model_is_shown_as_many_heads_as_the_axis_shots_says(runner, monkeypatch):
+    shown = []
+    plain = runner_lib.asking
+
+    def asking(template, examples, *args, **options):
+        shown.append(([record.head for record in examples], options["late"]))
+        return plain(template, examples, *args, **options)
+
+    monkeypatch.setattr(runner_lib, "asking", asking)
+    cells = [cell("Prompting", method, shots=2) for method in ("in_context", "in_context_late")]
+    found = results(runner, cells)
+    drawn = few_shot.few_shot(USES.train, {}, shots=2, tails_per_head=1, seed=0)
+    heads = [record.head for record in drawn]
+    assert shown == [(heads, False), (heads, True)]
+    assert len(heads) == len({*heads}) == 2
+    for one in cells:
+        assert found[one]["info"]["trained on"] == 0
+        other = dataclasses.replace(runner, in_context=InContext(end=";"))
+        assert other.settings(one) != runner.settings(one)
+    for shots in (0, None):
+        with pytest.raises(UserError, match="a number of 1 or more"):
+            runner.check([cell("Prompting", "in_context", shots=shots)])
 
 
 def test_matched_is_the_objective_of_the_mapping(runner):
