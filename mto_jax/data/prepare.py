@@ -6,8 +6,6 @@
 see `mto_jax.data.loader.ensure`. People use `mto prepare`.
 """
 
-import array
-import collections
 import contextlib
 import dataclasses
 import errno
@@ -20,27 +18,25 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import gin
 import numpy as np
 import rich.progress
-import rich.text
 import seqio
 import tensorflow as tf
 
 from mto_jax import errors, sources
-from mto_jax.data import manifest, packing, shards
+from mto_jax.data import manifest, shards
 from mto_jax.data.dataset import DatasetConfig
+from mto_jax.data.summary import PROGRESS, Summary
 from mto_jax.files import digest, lock, write_record
 from mto_jax.metrics import by_kind
-from mto_jax.metrics import text as metrics
 from mto_jax.text2text import registration, registry, seqio_tasks, vocabulary
 
 FEATURES: tuple[str, ...] = ("inputs", "targets")
-MOST_REFERENCES = 100_000  # that are looked at for doubts about metrics
 
 
 def prepare(config: DatasetConfig) -> manifest.Prepared:
@@ -261,29 +257,19 @@ def _commit(
 
 def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Path) -> dict:
     """Shards and the table of lengths; returns what the manifest says about them."""
-    lengths = array.array("i")
-    trimmed: dict[str, int] = dict.fromkeys(FEATURES, 0)
-    doubts = _Doubts(task)
-    too_long = 0
+    summary = Summary(config, task.name, task.metric_fns)
     passes = []
 
     def records() -> Iterator[bytes]:
-        nonlocal too_long
         for number in range(config.passes):
-            before = len(lengths)
-            for example in _progress(config, task, examples(config, task, number)):
-                if "too_long" in example:
-                    too_long += 1
-                    continue
-                doubts.see(example)
-                for key, limit in config.task_feature_lengths.items():
-                    # Templates cut their own parts, and say so.
-                    cut = example.pop(f"{key}_truncated", 0)
-                    trimmed[key] += bool(cut) or len(example[key]) > limit
-                    example[key] = example[key][:limit]
-                    lengths.append(len(example[key]))
-                yield shards.encode(example)
-            passes.append((len(lengths) - before) // 2)
+            before = summary.num_examples
+            with rich.progress.Progress(*PROGRESS) as bar:
+                of_pass = examples(config, task, number)
+                description = f"{task.name} ({config.split})"
+                for example in bar.track(of_pass, total=config.limit, description=description):
+                    if summary.take(example):
+                        yield shards.encode(example)
+            passes.append(summary.num_examples - before)
 
     counts = shards.write(folder, records())
     if not all(passes):
@@ -293,110 +279,14 @@ def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Pat
             "lengths: mto prepare --preview=3 shows what it makes. "
             f"{_report(task.source, config.split)}"
         )
-    table = np.frombuffer(lengths, np.int32).reshape(-1, 2)
-    np.save(folder / manifest.LENGTHS, table)
-    _tell(config, task, table, trimmed)
-    if too_long:
-        doubts.sentences.append(f"{too_long} examples were too long, and were left out.")
-    for sentence in doubts.all():
-        print(f"warning: {sentence}")
+    np.save(folder / manifest.LENGTHS, summary.lengths())
+    summary.show()
     return {
-        "num_examples": len(table),
-        "lengths_digest": digest(table.tobytes()),
         "pass_examples": passes,
         "shards": counts,
-        "features": {key: _statistics(table[:, i]) for i, key in enumerate(FEATURES)},
-        "trimmed": trimmed,
-        "too_long": too_long,
+        **summary.content(),
         "report": _report(task.source, config.split),
     }
-
-
-class _Doubts:
-    """What makes the targets, or the scores on them, mean little."""
-
-    def __init__(self, task: seqio.Task):
-        self._metrics, self._vocabulary = task.metric_fns, vocabulary.vocabulary()
-        self._references: list[list[str]] = []
-        self._lacking: collections.Counter[str] = collections.Counter()
-        self._targets = self._unknown = 0
-        self.sentences: list[str] = []
-
-    def see(self, example: dict) -> None:
-        self._targets += 1
-        if example.get("references") and len(self._references) < MOST_REFERENCES:
-            self._references.append(example["references"])
-        if self._vocabulary.unk_id in example["targets"]:
-            self._unknown += 1
-            if len(self._lacking) < 3:
-                text = example.get("targets_pretokenized", "")
-                self._lacking.update(self._vocabulary.lacks(text))
-
-    def all(self) -> list[str]:
-        """Returns them as sentences."""
-        sentences = metrics.doubts(self._metrics, self._references) if self._references else []
-        if self._unknown:
-            sentences.append(
-                f"{self._unknown} of {self._targets} targets have characters that the vocabulary "
-                f"lacks{vocabulary.listed(self._lacking)}: they are trained on as unknown."
-            )
-        return [*sentences, *self.sentences]
-
-
-def _statistics(tokens: np.ndarray) -> dict:
-    p50, p95 = np.percentile(tokens, (50, 95)).tolist()
-    total = int(tokens.sum(dtype=np.int64))
-    return {
-        "total": total,
-        "mean": total / len(tokens),
-        "p50": p50,
-        "p95": p95,
-        "max": int(tokens.max()),
-    }
-
-
-def _tell(config: DatasetConfig, task: seqio.Task, table: np.ndarray, trimmed: dict) -> None:
-    """Print what was written, what was trimmed and which lengths would fill better."""
-    mean, most = table.mean(axis=0), table.max(axis=0)
-    print(
-        f"{task.name} ({config.split}): {len(table)} examples; inputs have {mean[0]:.1f} tokens on "
-        f"average and {most[0]} at most, targets {mean[1]:.1f} and {most[1]}"
-    )
-    for key, count in trimmed.items():
-        if count:
-            print(
-                f"warning: {count} of {len(table)} examples had longer {key} than "
-                f"{config.task_feature_lengths[key]} tokens and were trimmed"
-            )
-    if config.split == "train":
-        inputs, targets = config.task_feature_lengths.values()
-        sample = packing.sample(table)
-        now = packing.non_padding(sample, (inputs, targets))
-        best, share = packing.recommend(sample, inputs)
-        print(
-            f"packed rows: {now:.1%} non-padding; for inputs {inputs}, targets of {best} fill best "
-            f"({share:.1%})"
-        )
-
-
-def _progress(config: DatasetConfig, task: seqio.Task, items: Iterable[dict]) -> Iterator[dict]:
-    columns = (
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.TextColumn("{task.completed} examples"),
-        _Speed(),
-        rich.progress.TimeElapsedColumn(),
-    )
-    with rich.progress.Progress(*columns) as bar:
-        yield from bar.track(items, total=config.limit, description=f"{task.name} ({config.split})")
-
-
-class _Speed(rich.progress.ProgressColumn):
-    """Examples per second."""
-
-    def render(self, task: rich.progress.Task) -> rich.text.Text:
-        speed = task.finished_speed or task.speed
-        return rich.text.Text(f"{speed:.0f}/s" if speed else "")
 
 
 def _plain(value):
