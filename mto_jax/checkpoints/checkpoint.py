@@ -305,6 +305,12 @@ class Checkpoint(abc.ABC):
           UserError: gin binds another one, or none is known.
         """
         name, vocabulary = self.find_vocabulary()
+        if (eos_id := self.config.eos_id) != vocabulary.eos_id:
+            print(
+                f"{self.title} ends its outputs with token {eos_id}, its vocabulary ends texts "
+                f"with {vocabulary.eos_id}: trained on such texts, the model would not stop",
+                file=sys.stderr,
+            )
         if gin.get_bindings("vocabulary").get("name") is None:
             with gin.unlock_config():
                 gin.bind_parameter("vocabulary.name", name)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from mto_jax import errors, fields, hub
-from mto_jax.checkpoints import peft_form, pickles, safetensors
+from mto_jax.checkpoints import parameter_names, peft_form, pickles, safetensors
 from mto_jax.checkpoints.contents import columns
 from mto_jax.checkpoints.foreign_fields import read_object
 from mto_jax.checkpoints.lazy import in_memory
@@ -33,8 +33,6 @@ from mto_jax.files import canonical, digest, file_digest, read_record, write_jso
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters, PromptTuning
 from mto_jax.models.config import T5Config
-from mto_jax.models.t5 import T5
-from mto_jax.training.state import abstract_model
 
 OWN = "mto.json"
 OWN_WEIGHTS = "parameters.safetensors"
@@ -301,8 +299,8 @@ def completed(
     Raises:
       UserError: the parameters do not fit the model; `where` is what the message calls the adapter.
     """
-    spec = abstract_model(lambda rngs: T5(config, rngs, adapters))
-    shapes = {n: v.shape for n, v in spec.shapes.items() if adapters_lib.is_adapter(n)}
+    shapes = parameter_names.shapes(config, adapters)
+    shapes = {name: shape for name, shape in shapes.items() if adapters_lib.is_adapter(name)}
     whole, absent = dict(parameters), []
     for method in adapters.methods:
         own = adapters_lib.own_parameters(shapes, method)

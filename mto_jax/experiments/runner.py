@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gin
-import jax
 import numpy as np
 
 from mto_jax import checkpoints
@@ -42,7 +41,7 @@ from mto_jax.experiments.made_models import Pretraining
 from mto_jax.experiments.store import Result
 from mto_jax.files import Store, digest
 from mto_jax.matching.teacher_forcing import tail_scores
-from mto_jax.models import flops, t5
+from mto_jax.models import flops
 from mto_jax.models.adapters import NONE, Adapters, Method, PromptTuning
 from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.models.t5 import T5
@@ -283,8 +282,7 @@ class FewShot:
         stages = []
         for name, objective in sorted({(c.model, self._objective(c)) for c in cells}):
             if objective != "none" and not self._adapted_folder(name, objective).exists():
-                _, parameters = t5.abstract(self._base(name).checkpoint.config)
-                size = sum(4 * leaf.size for leaf in jax.tree.leaves(parameters))
+                size = 4 * flops.num_parameters(self._base(name).checkpoint.config)
                 # Two checkpoints, each with two moments for every parameter.
                 stages.append(Stage(f"adapt {name}, {objective} (time not known)", 0.0, 6 * size))
         for method in _each(cells, "method"):

@@ -5,14 +5,16 @@
 import math
 
 import jax
+from flax import nnx
 
 from mto_jax.models.config import T5Config
-from mto_jax.models.t5 import abstract
+from mto_jax.models.t5 import T5
 
 
 def num_parameters(config: T5Config) -> int:
     """All parameters, embedding and head included; a tied head counts once. Allocates nothing."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract(config)[1]))
+    model = nnx.eval_shape(lambda: T5(config, nnx.Rngs(0)))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(model)))
 
 
 def forward_flops(config: T5Config, inputs: int, targets: int) -> int:

@@ -3,11 +3,10 @@
 """T5, encoder and decoder (Raffel et al. 2020, https://arxiv.org/abs/1910.10683), in Flax NNX.
 
     model = T5(T5Config(), nnx.Rngs(0))
-    graphdef, params = nnx.split(model)              # params: a pytree of float32 nnx.Param
-    logits_BxTxV = nnx.merge(graphdef, params)(batch)
+    logits_BxTxV = model(batch)
 
-    graphdef, shapes = abstract(config)              # the same, of jax.ShapeDtypeStruct: no memory
-    params = initialise(config, key)                 # pure: jit with out_shardings shards them
+`training.state.abstract_model` gives names, shapes and axes of the parameters without their values,
+and makes the values where they live.
 
 The weights of the layers of a stack are stacked along a leading axis L, and the stack is one
 `jax.lax.scan`: one layer is compiled, whatever the depth. Segment ids are 0 at padding and
@@ -443,13 +442,3 @@ class T5(nnx.Module):
             cache, past=tuple(grown), ancestors=ancestors, index=cache.index + 1
         )
         return self.logits(hidden_RxD), cache
-
-
-def abstract(config: T5Config, adapters: Adapters = NONE) -> tuple[nnx.GraphDef, nnx.State]:
-    """(graphdef, parameters as `jax.ShapeDtypeStruct`) of a model of any size, without memory."""
-    return nnx.split(nnx.eval_shape(lambda: T5(config, nnx.Rngs(0), adapters)))
-
-
-def initialise(config: T5Config, key: jax.Array) -> nnx.State:
-    """Fresh parameters; `jax.jit(initialise, static_argnums=0, out_shardings=...)` shards them."""
-    return nnx.state(T5(config, nnx.Rngs(params=key)))

@@ -145,7 +145,7 @@ def _reopened(path: pathlib.Path, start_step: int):
 
 def _wandb(folder: pathlib.Path, project: str, config: str):
     try:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             "train.wandb_project is set, but Weights & Biases is not installed: `pip install "

@@ -10,10 +10,10 @@ batch would.
 
 import dataclasses
 import functools
+import io
 import math
 import os
 import pathlib
-import socket
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from mto_jax.errors import UserError
-from mto_jax.files import digest
+from mto_jax.files import digest, write_atomically
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import T5Config
@@ -416,14 +416,10 @@ class _Tracker:
             **{f"best.{name}": value for name, value in self.best.items()},
             **{f"carry.{i}": leaf for i, leaf in enumerate(leaves)},
         }
-        # Hosts that share the folder may have equal process numbers.
-        temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+        content = io.BytesIO()
+        np.savez(content, **arrays)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, content.getvalue())
 
     def load(self, path: pathlib.Path, identity: str, carry):
         """Returns (tracker, carry) of a state file; as they are if there is none."""
@@ -432,24 +428,22 @@ class _Tracker:
         try:
             with np.load(path) as file:  # a zip archive: every array has a checksum
                 arrays = dict(file)
-            if str(arrays.pop("identity")) != identity:
-                raise UserError(
-                    f"{path} is the state of another run (other model, adapters, candidates or "
-                    "settings). Choose another output directory, or remove the file to start again."
-                )
-            own = {
-                f.name: arrays[f"tracker.{f.name}"]
-                for f in dataclasses.fields(self)
-                if f.name != "best"
-            }
-            best = {name: arrays[f"best.{name}"] for name in self.best}
-            leaves, treedef = jax.tree.flatten(carry)
-            carry = jax.tree.unflatten(treedef, [arrays[f"carry.{i}"] for i in range(len(leaves))])
-        except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+            stored = str(arrays["identity"])
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError) as error:
             raise UserError(
                 f"{path} is damaged ({error}). Remove it to train these candidates from the "
                 "beginning."
             ) from error
+        if stored != identity:
+            raise UserError(
+                f"{path} is the state of another run (other model, adapters, candidates or "
+                "settings). Choose another output directory, or remove the file to start again."
+            )
+        fields = [field.name for field in dataclasses.fields(self) if field.name != "best"]
+        own = {name: arrays[f"tracker.{name}"] for name in fields}
+        best = {name: arrays[f"best.{name}"] for name in self.best}
+        leaves, treedef = jax.tree.flatten(carry)
+        carry = jax.tree.unflatten(treedef, [arrays[f"carry.{i}"] for i in range(len(leaves))])
         return _Tracker(**{**own, "step": int(own["step"]), "best": best}), carry
 
 

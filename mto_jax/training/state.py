@@ -167,7 +167,7 @@ def abstract_state(
     everywhere = sharding.replicated(mesh)
     shardings = spec.shardings(mesh)
 
-    def placed(value, where):
+    def placed(value, where) -> Any:
         return jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=where)
 
     parameters = {name: placed(value, shardings[name]) for name, value in spec.shapes.items()}
@@ -183,11 +183,11 @@ def abstract_state(
         beside_parameter, jax.eval_shape(optimizer.init, trainable)
     )
     return TrainState(
-        step=jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere),
+        step=placed(jax.ShapeDtypeStruct((), jnp.int32), everywhere),
         trainable=trainable,
         frozen={name: value for name, value in parameters.items() if name not in trainable},
         optimizer=optimizer_state,
-        key=jax.ShapeDtypeStruct((2,), jnp.uint32, sharding=everywhere),
+        key=placed(jax.ShapeDtypeStruct((2,), jnp.uint32), everywhere),
     )
 
 

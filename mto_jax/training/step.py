@@ -115,9 +115,10 @@ def train_step(
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         norm = optax.tree.norm(gradients)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.trainable)
+        trainable: Any = optax.apply_updates(state.trainable, updates)
         updated = TrainState(
             step=state.step + 1,
-            trainable=optax.apply_updates(state.trainable, updates),
+            trainable=trainable,
             frozen=state.frozen,
             optimizer=optimizer_state,
             key=state.key,
@@ -150,11 +151,9 @@ def zero_totals(loss: LossFunction, state: TrainState, batch: Batch) -> dict[str
         return {**sums, **batch_counts(batch)}
 
     shapes = jax.eval_shape(sums, state, batch)
-    zeros: dict[str, Any] = {
-        name: np.zeros(value.shape, np.float32) for name, value in shapes.items()
-    }
-    zeros |= {"gradient_norm": np.float32(0), "learning_rate": np.float32(0)}
-    return {**zeros, "steps": np.int32(0), "bad_step": np.int32(NO_BAD_STEP)}
+    zeros = {name: np.zeros(value.shape, np.float32) for name, value in shapes.items()}
+    zeros |= {name: np.zeros((), np.float32) for name in ("gradient_norm", "learning_rate")}
+    return {**zeros, "steps": np.zeros((), np.int32), "bad_step": np.array(NO_BAD_STEP, np.int32)}
 
 
 def abstract_batch(

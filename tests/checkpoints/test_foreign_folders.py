@@ -3,6 +3,7 @@
 """What folders of Hugging Face state beside plain T5s is obeyed, reported or refused by name."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from mto_jax.checkpoints.foreign_fields import Fields
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import NONE
+from mto_jax.text2text.vocabulary import vocabulary as demo_vocabulary
 from tests.checkpoints import models
 from tests.decoding.tiny import Numbers
 
@@ -105,11 +107,15 @@ def test_ids_are_written_back(with_ids, tmp_path):
     assert checkpoints.open(tmp_path / "out").config == config
 
 
-def test_ids_that_contradict_each_other_are_refused(with_ids, copy):
+def test_ids_that_contradict_each_other_are_refused(with_ids, copy, tmp_path, capsys):
     folder, _ = copy
     rewrite(folder, name="generation_config.json", decoder_start_token_id=9)
     with pytest.raises(UserError, match=r"start_token_id is 0 in config.json and 9 in generation_"):
         models.load(folder)
+    shutil.copytree(with_ids[1], tmp_path / "other")
+    shutil.copy(demo_vocabulary("demo").path, tmp_path / "other" / "spiece.model")
+    checkpoints.open(tmp_path / "other").adopt_vocabulary()
+    assert "ends its outputs with token 5, its vocabulary ends" in capsys.readouterr().err
     config = checkpoints.open(with_ids[1]).config
     with pytest.raises(UserError, match=r"ends its outputs with token 5.*ends texts with 1"):
         compatibility.check_vocabulary(config, NONE, Numbers())

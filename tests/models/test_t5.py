@@ -18,7 +18,9 @@ from mto_jax.models.adapters import NONE
 from mto_jax.models.attention import Attention
 from mto_jax.models.layers import Dropout
 from mto_jax.models.losses import cross_entropy
-from mto_jax.models.t5 import T5, T5Config, abstract, initialise
+from mto_jax.models.t5 import T5, T5Config
+from mto_jax.training import sharding
+from mto_jax.training.state import abstract_model, by_name
 from tests import tiny
 
 TINY = dataclasses.replace(tiny.UNEVEN, scan_unroll=1)  # compiles faster
@@ -357,11 +359,8 @@ class TestDropout:
 
 class TestParameters:
     def test_names_and_axes(self):
-        _, shapes = abstract(TINY)
-        axes = {
-            ".".join(path): (variable.shape, variable.get_metadata("axes"))
-            for path, variable in nnx.to_flat_state(shapes)
-        }
+        spec = abstract_model(lambda rngs: T5(TINY, rngs))
+        axes = {name: (value.shape, spec.axes[name]) for name, value in spec.shapes.items()}
         for name, (shape, names) in axes.items():
             assert len(shape) == len(names), name
         assert axes["embedding"] == ((96, 32), ("vocab", "embed"))
@@ -377,14 +376,15 @@ class TestParameters:
         assert axes["decoder.layers.mlp.wi_1"] == ((3, 32, 48), ("layers", "embed", "mlp"))
         assert axes["encoder.relative_bias"] == ((8, 3), (None, "heads"))
 
-    def test_abstract_and_initialise_agree_with_the_module(self):
-        graphdef, params = nnx.split(fresh(TINY))
-        same, shapes = abstract(TINY)
-        assert same == graphdef
-        made = jax.jit(initialise, static_argnums=0)(TINY, jax.random.key(0))
-        assert jax.tree.structure(made) == jax.tree.structure(params) == jax.tree.structure(shapes)
-        for a, b in zip(jax.tree.leaves(made), jax.tree.leaves(params), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-6)
+    def test_the_abstract_model_agrees_with_the_module(self):
+        spec, params = abstract_model(lambda rngs: T5(TINY, rngs)), by_name(fresh(TINY))
+        mesh = sharding.mesh(devices=jax.devices()[:1])
+        made = spec.initialise(jax.random.key(0), mesh)
+        assert list(spec.shapes) == list(params)
+        assert made.keys() == params.keys()
+        for name, value in params.items():
+            assert spec.shapes[name].shape == value.shape
+            np.testing.assert_allclose(made[name], value, atol=1e-6)
 
     def test_fresh_logits_have_unit_scale(self):
         """Neither family starts from extreme predictions: the loss is near log V."""

@@ -8,7 +8,8 @@ import torch
 import transformers
 from flax import nnx
 
-from mto_jax.models.t5 import T5, T5Config, abstract
+from mto_jax.models.t5 import T5, T5Config
+from mto_jax.training.state import abstract_model
 
 
 def torch_model(config: T5Config, seed: int = 0) -> transformers.T5ForConditionalGeneration:
@@ -90,10 +91,6 @@ def named(params: nnx.State) -> dict[str, np.ndarray]:
 def our_model(config: T5Config, reference: transformers.T5ForConditionalGeneration) -> T5:
     """Our T5 with the weights of the torch model."""
     weights = as_ours(config, dict(reference.named_parameters()))
-    graphdef, shapes = abstract(config)
-    leaves = [
-        (path, variable.replace(jnp.asarray(weights.pop(".".join(path)))))
-        for path, variable in nnx.to_flat_state(shapes)
-    ]
-    assert not weights, f"weights of torch that our model has no place for: {sorted(weights)}"
-    return nnx.merge(graphdef, nnx.from_flat_state(leaves))
+    spec = abstract_model(lambda rngs: T5(config, rngs))
+    assert weights.keys() == spec.shapes.keys()
+    return spec.merge({name: jnp.asarray(weight) for name, weight in weights.items()})
