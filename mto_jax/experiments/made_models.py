@@ -45,7 +45,7 @@ def make(
     flags += [f"--gin.{name}={value!r}" for name, value in bindings.items()]
     log = folder / f"{verb}.log"
     with log.open("a") as file:
-        command = [sys.executable, "-c", _LOCKED, str(folder / ".lock"), verb, *flags]
+        command = [sys.executable, "-c", _LOCKED, str(folder / ".made.lock"), verb, *flags]
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         output = log.read_text().strip().splitlines()

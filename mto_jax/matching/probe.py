@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from mto_jax.errors import unknown
-from mto_jax.evaluation.evaluator import all_metrics, best_constant, evaluate_records
+from mto_jax.evaluation.evaluator import all_metrics, best_constant, doubts, evaluate_records
 from mto_jax.matching.verdict import (
     ADAPTATION,
     MAP_PHRASAL,
@@ -71,15 +71,11 @@ class Probed:
     def warnings(self, task: str) -> list[str]:
         """Returns in words what makes the scores doubtful."""
         best = self.best
-        value, shown = self.values[key(best)], f"{task}: the best pair ({', '.join(best)})"
-        texts = []
-        if value <= self.constant:
-            texts.append(
-                f"{shown} has {self.metric} {value:.3f}, not above the {self.constant:.3f} of the "
-                "best constant answer: it knows nothing of the single heads."
-            )
+        title = f"{task}, the best pair ({', '.join(best)})"
+        values, constant = {self.metric: self.values[key(best)]}, {self.metric: self.constant}
+        texts = doubts(title, values, constant, [])
         if self.distinct[key(best)] == 1 < self.heads:
-            texts.append(f"{shown} gives one answer to everything.")
+            texts.append(f"{title}: all {self.heads} predictions are the same.")
         return texts
 
 

@@ -165,7 +165,7 @@ def test_scores_below_the_best_constant_answer_are_said_in_words():
     answers = {pair: [predicted("no", "no", "no")] for pair in pairs()}
     below, same = probe.probed(USES, answers).warnings("uses")
     assert "not above the" in below
-    assert "one answer to everything" in same
+    assert "all 3 predictions are the same" in same
 
 
 def verdict(score, value, decision, templates=()):
