@@ -5,12 +5,13 @@
 >>> save_huggingface(parameters, config, "exported", vocabulary=vocabulary())
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mto_jax.checkpoints import huggingface, model_card, parameter_names, tensorstore, tokenizer
@@ -52,17 +53,11 @@ def save_huggingface(
             f"{config.vocab_size}: it belongs to another model. Set vocabulary.name (macro "
             "VOCABULARY) to that of the model."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    if vocabulary is not None:
-        tokenizer.write(partial, vocabulary)
-    huggingface.write(partial, config, tensors, dtype)
-    (partial / "README.md").write_text(model_card.text(config, folder.name, source, step_dir))
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
+    with _whole(folder) as partial:
+        if vocabulary is not None:
+            tokenizer.write(partial, vocabulary)
+        huggingface.write(partial, config, tensors, dtype)
+        (partial / "README.md").write_text(model_card.text(config, folder.name, source, step_dir))
 
 
 def save_run(
@@ -102,16 +97,30 @@ def save_run(
         "score": None,
         "shapes": {"trainable": shapes, "frozen": {}, "optimizer": {}},
     }
-    step_dir = folder / "checkpoints" / "0"
-    partial = folder / "checkpoints" / ".partial"
-    (partial / "run").mkdir(parents=True)
-    tensorstore.write_orbax(partial / "trainable", tensors)
-    (partial / "run" / "metadata").write_text(json.dumps(record))
-    write_digest(partial)
-    partial.rename(step_dir)
-    if vocabulary is not None:
-        vocabulary.save(folder)
-    write_json(folder / "model.json", identity)
+    with _whole(folder) as partial:
+        step_dir = partial / "checkpoints" / "0"
+        (step_dir / "run").mkdir(parents=True)
+        tensorstore.write_orbax(step_dir / "trainable", tensors)
+        (step_dir / "run" / "metadata").write_text(json.dumps(record))
+        write_digest(step_dir)
+        if vocabulary is not None:
+            vocabulary.save(partial)
+        write_json(partial / "model.json", identity)
+
+
+@contextlib.contextmanager
+def _whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder to fill: it becomes `folder` when it is whole, and goes if that fails."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _new_folder(folder: str | os.PathLike) -> pathlib.Path:

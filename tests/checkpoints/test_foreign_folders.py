@@ -141,8 +141,14 @@ def test_weights_that_are_not_finite_are_named(copy, value):
     name = "decoder.block.1.layer.2.DenseReluDense.wo.weight"
     tensors[name][3, 2] = value
     rewrite(folder, tensors)
-    with pytest.raises(UserError, match=f"the tensor {name} has values that are not finite"):
+    refusal = f"the tensor {name} has values that are not finite"
+    with pytest.raises(UserError, match=refusal):
         models.load(folder)
+    checkpoint, out = checkpoints.open(folder), folder.with_name("out")
+    for save in (export.save_run, lambda o, c, t: export.save_huggingface(t, c, o)):
+        with pytest.raises(UserError, match=refusal):
+            save(out / "model", checkpoint.config, checkpoint.assign()[0])
+        assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize(
