@@ -23,10 +23,8 @@ ROWS = [
     pairs.Pair("a dog barks <extra_id_0>", "when it sees a cat", "Mapping", "x:2"),
 ]
 SEEN = {
-    "lm": [
-        ("a bee honey all day", "makes"),
-        ("a dog barks", "when it sees a cat"),
-    ],
+    # A tail in the middle of a sentence is no continuation of what stands before it.
+    "lm": [("a dog barks", "when it sees a cat")],
     "denoising": [
         ("a bee honey all day <extra_id_0>", "<extra_id_0> makes"),
         ("a dog barks <extra_id_0>", "<extra_id_0> when it sees a cat"),
@@ -84,7 +82,7 @@ def test_every_objective(path):
 def test_mixed_in_place(path):
     gin.bind_parameter("mixed.objectives", {"Filling": "in_place_denoising", "Mapping": "lm"})
     adaptation.register_pairs("bees", path)
-    expected = {SEEN["in_place_denoising"][0], SEEN["lm"][1]}
+    expected = {SEEN["in_place_denoising"][0], SEEN["lm"][0]}
     assert seen("bees_mixed") == expected
 
 
