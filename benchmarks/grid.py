@@ -81,7 +81,8 @@ def grid(model: str, method: str, folder: pathlib.Path) -> float:
     command = [
         sys.executable,
         "-m",
-        "mto_jax.commands.tables",
+        "mto_jax.cli",
+        "tables",
         "--gin_file=tables/demo.gin",
         *flags,
     ]

@@ -11,19 +11,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mto_jax.api import (
-        Matching,
-        Model,
-        Prediction,
-        Predictions,
-        Result,
-        evaluate,
-        fine_tune,
-        load,
-        match,
-        register_file,
-        register_records,
-    )
+    from mto_jax.api import *
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,13 +19,21 @@ __all__ = [
     "Model",
     "Prediction",
     "Predictions",
+    "Prepared",
     "Result",
+    "Results",
+    "Run",
+    "T5Config",
+    "adapt",
     "evaluate",
     "fine_tune",
     "load",
     "match",
+    "prepare",
     "register_file",
     "register_records",
+    "train",
+    "tune",
 ]
 
 

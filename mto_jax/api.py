@@ -7,38 +7,42 @@ Nothing has to be bound in gin; what is bound there counts where an argument say
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mto_jax import errors
+import gin
+
+from mto_jax import checkpoints, config, errors
+from mto_jax.adaptation.adapt import adapt as adapt_run
 from mto_jax.console import progress_bar
+from mto_jax.data import loader
+from mto_jax.data.dataset import DatasetConfig
+from mto_jax.data.manifest import Prepared as Prepared
 from mto_jax.decoding.generation import Decoding
-from mto_jax.decoding.model import Model, Prediction, Predictions
-from mto_jax.evaluation.evaluator import Result, evaluate_records
+from mto_jax.decoding.model import Model as Model
+from mto_jax.decoding.model import Prediction as Prediction
+from mto_jax.decoding.model import Predictions as Predictions
+from mto_jax.evaluation.evaluator import Result as Result
+from mto_jax.evaluation.evaluator import evaluate_records
+from mto_jax.experiments import tune as tuning
+from mto_jax.experiments.results import Results as Results
 from mto_jax.matching import match as matching
-from mto_jax.matching.matching import Matching
+from mto_jax.matching.matching import Matching as Matching
+from mto_jax.models.adapters import Adapters, Method
+from mto_jax.models.config import T5Config as T5Config
+from mto_jax.runs.run import Run as Run
+from mto_jax.runs.train import train as train_run
 from mto_jax.text2text import task as tasks
 from mto_jax.text2text import templates
 from mto_jax.text2text.record_sets import RecordSet, Wanted, read
-from mto_jax.text2text.registration import register_file, register_records
+from mto_jax.text2text.registration import register_file as register_file
+from mto_jax.text2text.registration import register_records as register_records
 from mto_jax.text2text.templates import Template
 from mto_jax.training.finetune import epochs as steps_of
 from mto_jax.training.finetune import fit
+from mto_jax.training.multi_adapter import MultiAdapterTuning
 from mto_jax.training.optimizers import Optimizer
-
-__all__ = [
-    "Matching",
-    "Model",
-    "Prediction",
-    "Predictions",
-    "Result",
-    "evaluate",
-    "fine_tune",
-    "load",
-    "match",
-    "register_file",
-    "register_records",
-]
 
 LENGTHS = {"inputs": 400, "targets": 50}
 
@@ -200,6 +204,229 @@ def evaluate(
             progress=advance,
         )
     return dataclasses.replace(result, split=split)
+
+
+def tune(
+    model: str | os.PathLike,
+    tasks: Sequence[str],
+    templates: Sequence[str],
+    adapters: Adapters | Method | Sequence[Adapters | Method | Sequence[Method]],
+    output_dir: str | os.PathLike,
+    *,
+    learning_rates: Sequence[float] = (0.1,),
+    seeds: Sequence[int] = (0,),
+    epochs: int = 15,
+    batch_size: int = 8,
+    optimizer: str = "adafactor",
+    lengths: Mapping[str, int] = LENGTHS,
+    **settings: Any,
+) -> Results:
+    """Returns the results of adapters trained on a frozen model, beside those of the model itself.
+
+    Every adapter is trained on every task under every template, at every rate and seed, and
+    evaluated on heads that it has not seen. What `output_dir` holds already is not computed again.
+
+    Args:
+      model: path of a checkpoint without adapters; save a model of this process first.
+      tasks: names of data sets.
+      templates: such as "MaskedPrePT", with soft tokens where an adapter has a prompt.
+      adapters: of `mto_jax.models.adapters`: `PromptTuning(10)`, `LoRA(8)`, ..., or a list.
+      output_dir: receives tables, figures and a folder for each adapter, which `load` takes.
+      learning_rates: peak rates; prompts want about 0.1, LoRA about 1e-3.
+      seeds: of the heads that are drawn, their order, and an adapter's first values.
+      epochs: times that every example is seen.
+      batch_size: examples of an adapter in a step.
+      optimizer: name of an optimizer of optax.
+      lengths: most tokens of inputs and targets.
+      settings: other parameters of `mto_jax.experiments.tune.tune`, such as shots=30, dev_heads=0.
+
+    Raises:
+      UserError: what does not fit together, an unknown name, no model at the path, or, after the
+        tables are written, runs that failed.
+    """
+    with config.temporary(values={"vocabulary.name": None}):
+        return tuning.tune(
+            tasks=tasks,
+            templates=templates,
+            initial_checkpoint_path=os.fspath(model),
+            output_dir=os.fspath(output_dir),
+            task_feature_lengths=lengths,
+            adapters=adapters,
+            seeds=seeds,
+            learning_rates=learning_rates,
+            tuning=MultiAdapterTuning(epochs, batch_size, Optimizer(optimizer)),
+            **settings,
+        )
+
+
+def prepare(
+    task: str,
+    *,
+    split: str = "train",
+    lengths: Mapping[str, int] = LENGTHS,
+    vocabulary: str = "t5",
+    corpora: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Prepared:
+    """Returns the tokenised examples of a SeqIO task or mixture on disk, as training reads them.
+
+    Fresh ones that are there already are taken. A process of its own makes them, with TensorFlow:
+    it knows the tasks of MTO-JAX and those of `module`, not those registered in this process.
+
+    Args:
+      task: such as "atomic_xIntent_mapping", or "mine_span_corruption" of a corpus "mine".
+      split: of the task.
+      lengths: most tokens of inputs and targets.
+      vocabulary: "t5", "demo", "hf://org/model", or a path (`mto_jax.text2text.vocabulary`).
+      corpora: texts with a document a line, {name: file or folder}.
+      settings: other fields of `mto_jax.data.dataset.DatasetConfig`, such as limit=100, seed=1,
+        module="my_tasks", prepared_dir="data".
+
+    Raises:
+      UserError: no such task or split, a file that cannot be read, a task without examples.
+    """
+    with config.temporary(values={"vocabulary.name": vocabulary} | _corpora(corpora)):
+        return loader.ensure(DatasetConfig(task, lengths, split, **settings))
+
+
+def train(
+    model: T5Config | str | os.PathLike,
+    task: str,
+    output_dir: str | os.PathLike,
+    *,
+    steps: int,
+    batch_size: int = 8,
+    learning_rate: float = 5e-4,
+    optimizer: str = "adafactor",
+    schedule: str = "constant",
+    warmup: float = 0,
+    dropout_rate: float = 0.1,
+    validation_examples: int | None = 500,
+    lengths: Mapping[str, int] = LENGTHS,
+    vocabulary: str | None = None,
+    corpora: Mapping[str, str] | None = None,
+    module: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Returns a run that trains a T5 on a SeqIO task or mixture; it resumes where it stopped.
+
+    Args:
+      model: sizes, to start from scratch, or the path of a checkpoint to start from.
+      task: see `prepare`, which is done where it was not.
+      output_dir: the run directory: log, checkpoints, configuration.
+      steps: train up to this step.
+      batch_size: rows of a step.
+      learning_rate: the highest.
+      optimizer: name of an optimizer of optax.
+      schedule: "constant", "linear", "cosine" or "rsqrt".
+      warmup: steps, or below 1 a fraction of the run.
+      dropout_rate: in training.
+      validation_examples: evaluate on so many of the validation split; None: on all, 0: on none.
+      lengths: most tokens of inputs and targets.
+      vocabulary: see `prepare`; None means that of the checkpoint, or "t5".
+      corpora: see `prepare`.
+      module: module(s) that register your own tasks, comma-separated.
+      settings: other parameters of `mto_jax.runs.train.train`, such as adapters=LoRA(8), seed=1.
+
+    Raises:
+      UserError: what cannot be read or does not fit together, or a run directory of another model.
+    """
+    if isinstance(model, T5Config):
+        start, sizes = None, model
+    else:
+        start, checkpoint = os.fspath(model), checkpoints.open(model)
+        sizes, vocabulary = checkpoint.config, vocabulary or checkpoint.find_vocabulary()[0]
+    values = {
+        "VOCABULARY": vocabulary or "t5",
+        "MODEL_DIR": os.fspath(output_dir),
+        "MIXTURE_OR_TASK_NAME": task,
+        "MIXTURE_OR_TASK_MODULE": module,
+        "INITIAL_CHECKPOINT_PATH": start,
+        "TASK_FEATURE_LENGTHS": dict(lengths),
+        "TRAIN_STEPS": steps,
+        "BATCH_SIZE": batch_size,
+        **{f"T5Config.{field}": size for field, size in dataclasses.asdict(sizes).items()},
+        "T5Config.dropout_rate": dropout_rate,
+        "Optimizer.name": optimizer,
+        "Optimizer.learning_rate": learning_rate,
+        "Optimizer.schedule": schedule,
+        "Optimizer.warmup": warmup,
+        "eval/DatasetConfig.limit": validation_examples or None,
+        **_corpora(corpora),
+    }
+    if validation_examples == 0:
+        values["train.eval_datasets"] = []
+    with config.temporary(["runs/finetune.gin"], values):
+        return Run(pathlib.Path(output_dir), gin.get_configurable(train_run)(**settings))
+
+
+def adapt(
+    model: str | os.PathLike,
+    corpus: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    *,
+    objective: str = "mixed",
+    method: str = "splitter",
+    search: str = "generate",
+    groups: str = "classifier",
+    epochs: int = 3,
+    batch_size: int = 16,
+    learning_rate: float = 1e-4,
+    dropout_rate: float = 0.1,
+    replay: str | None = None,
+    replay_share: float = 0.25,
+    lengths: Mapping[str, int] = LENGTHS,
+    module: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Returns a run that makes task-like pairs of unlabelled sentences and trains a model on them.
+
+    Args:
+      model: path of the checkpoint to adapt.
+      corpus: text file or folder, "demo", or a name of `text_corpora`.
+      output_dir: the run directory; the pairs are in its folder adaptation.
+      objective: "lm", "denoising", "mixed", "in_place_denoising" or "in_place_mixed".
+      method, search, groups: how sentences become pairs, see `PairConfig`.
+      epochs: times that every pair is seen.
+      batch_size: pairs of a step.
+      learning_rate: the highest.
+      dropout_rate: in training.
+      replay: a pre-training task to mix in against forgetting.
+      replay_share: its part of the examples.
+      lengths: most tokens of inputs and targets.
+      module: module(s) that register your own tasks, comma-separated.
+      settings: other fields of `mto_jax.adaptation.make.PairConfig`, such as max_pairs=1000,
+        held_out=["kitchen"], facts={"kitchen": "Mapping"}.
+
+    Raises:
+      UserError: an unknown name, a corpus that gives no pairs, or another adaptation in the folder.
+    """
+    values = {
+        "INITIAL_CHECKPOINT_PATH": os.fspath(model),
+        "CORPUS": os.fspath(corpus),
+        "MODEL_DIR": os.fspath(output_dir),
+        "OBJECTIVE": objective,
+        "METHOD": method,
+        "SEARCH": search,
+        "GROUPS": groups,
+        "EPOCHS": epochs,
+        "BATCH_SIZE": batch_size,
+        "Optimizer.learning_rate": learning_rate,
+        "DROPOUT_RATE": dropout_rate,
+        "REPLAY": replay,
+        "REPLAY_SHARE": replay_share,
+        "TASK_FEATURE_LENGTHS": dict(lengths),
+        "MIXTURE_OR_TASK_MODULE": module,
+        **{f"PairConfig.{field}": value for field, value in settings.items()},
+    }
+    with config.temporary(["runs/adapt.gin"], values):
+        metrics = gin.get_configurable(adapt_run)()  # with what is bound now
+    return Run(pathlib.Path(model if objective == "none" else output_dir), metrics)
+
+
+def _corpora(corpora: Mapping[str, str] | None) -> dict[str, Any]:
+    """The gin value of corpora; none where there are none, so that prepared data stay the same."""
+    return {"text_corpora.lines": dict(corpora)} if corpora else {}
 
 
 def _template(name: str, known: RecordSet) -> Template:

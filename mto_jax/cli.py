@@ -3,6 +3,7 @@
 """The console script `mto VERB` (also `python -m mto_jax.cli VERB`): flags, gin, errors."""
 
 import argparse
+import errno
 import importlib
 import inspect
 import os
@@ -65,11 +66,16 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         name = _MODULES.get(verb, verb)
         module = importlib.import_module(f"mto_jax.commands.{name}")
         function = getattr(module, name)
-        arguments, gin_bindings = _parse(verb, module, function, argv)
+        arguments, gin_bindings = _parse(verb, name, module, function, argv)
         _start_jax(arguments)
-        config.load(arguments.pop("gin_file"), gin_bindings, arguments.pop("gin_search_paths"))
+        config.load(
+            arguments.pop("gin_file"),
+            gin_bindings,
+            arguments.pop("gin_search_paths"),
+            arguments.pop("allow_code"),
+        )
         given = {name: value for name, value in arguments.items() if value is not None}
-        _check_required(verb, function, given)
+        _check_required(verb, name, function, given)
         function(**given)
     except errors.UserError as error:
         errors.fail(error)
@@ -77,8 +83,12 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         errors.fail(errors.missing_package(error))
     except TypeError as error:
         errors.fail(config.missing_value(error))
-    except OSError as error:
-        if error.filename is None and error.strerror is None:
+    except OSError as error:  # also what gin raises in its place, which has no errno
+        errors.fail(error)
+    except RecursionError as error:
+        errors.fail(errors.UserError(f"Something is nested too deeply: {errors.message(error)}."))
+    except Exception as error:
+        if os.strerror(errno.ENOSPC) not in str(error):  # as libraries in C++ and Rust say it
             raise
         errors.fail(error)
     except KeyboardInterrupt:
@@ -86,11 +96,11 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _parse(verb, module, function, argv):
+def _parse(verb, name, module, function, argv):
     parser = argparse.ArgumentParser(
         prog=f"mto {verb}",
         description=inspect.getdoc(module),
-        epilog=_parameters(function),
+        epilog=_parameters(name, function),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -104,6 +114,12 @@ def _parse(verb, module, function, argv):
     )
     parser.add_argument(
         "--gin_search_paths", default="", metavar="DIR,DIR", help="folders that hold gin files"
+    )
+    parser.add_argument(
+        "--allow_code",
+        action="store_true",
+        help="let gin files from outside the working directory import modules, which is to run "
+        "what is in them",
     )
     parser.add_argument(
         "--gin.NAME",
@@ -133,30 +149,29 @@ def _parse(verb, module, function, argv):
     return vars(known), bindings
 
 
-def _parameters(function) -> str:
+def _parameters(name: str, function) -> str:
     """The gin parameters of a verb, with their defaults, as the end of its help text."""
-    verb = function.__name__
-    lines = [f"parameters (bind with --gin.{verb}.NAME=VALUE or in a gin file):"]
-    for name, parameter in inspect.signature(function).parameters.items():
+    lines = [f"parameters (bind with --gin.{name}.NAME=VALUE or in a gin file):"]
+    for parameter in inspect.signature(function).parameters.values():
         default = parameter.default
         shown = "required" if default is parameter.empty else f"default {default!r}"
-        lines.append(f"  {verb}.{name}  ({shown})")
+        lines.append(f"  {name}.{parameter.name}  ({shown})")
     documentation = inspect.getdoc(function)
     files = [*config.bundled("runs"), *config.bundled("tables")]
     runs = "\n".join(f"  {name}" for name in files)
     return "\n".join(lines) + f"\n\n{documentation}\n\ngin files that come along:\n{runs}"
 
 
-def _check_required(verb: str, function, given: Mapping) -> None:
+def _check_required(verb: str, name: str, function, given: Mapping) -> None:
     """Every parameter without a default has a value, from a flag or from gin."""
-    bound = gin.get_bindings(function.__name__, resolve_references=False)
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is parameter.empty and name not in {*given, *bound}:
+    bound = gin.get_bindings(name, resolve_references=False)
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.default is parameter.empty and parameter.name not in {*given, *bound}:
             files = [*config.bundled("runs"), *config.bundled("tables")]
             fitting = [file for file in files if verb in re.split(r"[/_.]", file)] or ["FILE"]
             raise errors.UserError(
-                f"mto {verb} needs a value for {name}: take a gin file that binds it "
-                f"(--gin_file={' or '.join(fitting)}), or pass --gin.{function.__name__}.{name}=..."
+                f"mto {verb} needs a value for {parameter.name}: take a gin file that binds it "
+                f"(--gin_file={' or '.join(fitting)}), or pass --gin.{name}.{parameter.name}=..."
             )
 
 
@@ -176,12 +191,21 @@ def _start_jax(arguments: dict) -> None:
 
         cores.as_devices()
         return
+    if address != "auto" and not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[\da-fA-F:]+\]:\d{1,5}", address):
+        raise errors.UserError(
+            f"--coordinator_address={address}: expected HOST:PORT, such as 10.0.0.1:8476, or auto."
+        )
     import jax
 
-    if address == "auto":
-        jax.distributed.initialize()
-    else:
-        jax.distributed.initialize(address, num_processes=count, process_id=index)
+    try:
+        if address == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(address, num_processes=count, process_id=index)
+    except (RuntimeError, ValueError) as error:
+        raise errors.UserError(
+            f"The processes of --coordinator_address={address} did not come together: {error}"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ a reader of files (`_FILE_READERS`): its private names are used here and nowhere
 """
 
 import ast
+import contextlib
+import graphlib
 import importlib
 import inspect
 import os
@@ -14,10 +16,12 @@ import pathlib
 import re
 import sys
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import gin
 import gin.config
+from gin import config_parser
 
 from mto_jax import errors
 
@@ -63,17 +67,25 @@ def bound() -> list[tuple[str, str]]:
     return [*gin.config._CONFIG]
 
 
-def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str = "") -> None:
+def load(
+    files: Sequence[str],
+    bindings: Sequence[str] = (),
+    search_paths: str = "",
+    allow_code: bool = False,
+) -> None:
     """Parses gin `files` in order, then `bindings`; fills gin's global configuration.
 
     Args:
       files: gin files; looked up in the working directory, `search_paths` (comma-separated folders)
         and the files that come along.
       bindings: gin statements that override the files.
+      allow_code: whether files from outside the working directory may import modules, which is to
+        run them.
 
     Raises:
       UserError: a file, configurable, parameter or macro that does not exist (the nearest one is
-        named), a syntax error, or a REQUIRED macro without a value.
+        named), a syntax error, files or macros that go in a circle, a module that does not import
+        or may not be imported, or a REQUIRED macro without a value.
     """
     for module in configurable_modules():
         importlib.import_module(module)
@@ -82,9 +94,11 @@ def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str =
     # Only files: gin would also look for Python packages called like a path's folder, and fail on a
     # folder of that name without __init__.py, such as the user's runs/.
     gin.config._FILE_READERS[1:] = []
-    for path in [*search_paths.split(","), str(gin_directory())]:
-        if path:
-            gin.add_config_file_search_path(path)
+    places = [path for path in (*search_paths.split(","), str(gin_directory())) if path]
+    for file in files:
+        _check_file(file, ["", *places], allow_code)
+    for path in places:
+        gin.add_config_file_search_path(path)
     try:
         gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
     except (ValueError, OSError, SyntaxError, ImportError, tokenize.TokenError) as error:
@@ -93,9 +107,82 @@ def load(files: Sequence[str], bindings: Sequence[str] = (), search_paths: str =
     gin.finalize()
 
 
+@contextlib.contextmanager
+def temporary(files: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """A context in which gin files and values are bound; afterwards gin is as it was before.
+
+    Args:
+      files: as `load` takes them.
+      values: of parameters and macros, in the form of gin's literals.
+    """
+    before = {key: dict(parameters) for key, parameters in gin.config._CONFIG.items()}
+    try:
+        with gin.unlock_config():
+            load(files, [f"{name} = {value!r}" for name, value in (values or {}).items()])
+            yield
+    finally:
+        locked = gin.config_is_locked()
+        gin.clear_config()
+        gin.config._CONFIG.update(before)
+        if locked:
+            gin.finalize()
+
+
+class _References(config_parser.ParserDelegate):
+    """References in the values of a file, as they are written."""
+
+    def configurable_reference(self, scoped_configurable_name, evaluate):
+        return f"@{scoped_configurable_name}"
+
+    def macro(self, macro_name):
+        return f"%{macro_name}"
+
+
+def _check_file(name: str, places: Sequence[str], allow_code: bool, outer: Sequence = ()) -> None:
+    """Checks a gin file, and those that it includes, before gin reads them.
+
+    Raises:
+      UserError: it is not there, does not parse, includes itself, imports a module that fails, or
+        one that a stranger's file may not import.
+    """
+    path = next((p for p in (pathlib.Path(place, name) for place in places) if p.is_file()), None)
+    if path is None:
+        raise errors.unknown("gin file", name, bundled())
+    path = path.resolve()
+    if path in outer:
+        circle = " -> ".join(map(str, [*outer[outer.index(path) :], path]))
+        raise errors.UserError(f"These gin files include each other in a circle: {circle}.")
+    trusted = allow_code or any(
+        path.is_relative_to(place.resolve()) for place in (pathlib.Path.cwd(), gin_directory())
+    )
+    try:
+        statements = list(config_parser.ConfigParser(path.read_text(), _References()))
+    except (ValueError, SyntaxError, tokenize.TokenError, RecursionError, OSError) as error:
+        raise errors.UserError(f"The gin file {name} does not parse: {error}") from error
+    for statement in statements:
+        if isinstance(statement, config_parser.IncludeStatement):
+            _check_file(statement.filename, places, allow_code, [*outer, path])
+        elif not trusted and _runs_code(statement):
+            raise errors.UserError(
+                f"{path}, line {statement.location.line_num}: this file imports code, and it is "
+                "not in the working directory. A gin file is a program: if you trust this one, "
+                "pass --allow_code."
+            )
+        elif isinstance(statement, config_parser.ImportStatement):
+            errors.importing(statement.module, f"{name}, line {statement.location.line_num}")
+
+
+def _runs_code(statement: Any) -> bool:
+    """Returns whether a statement makes modules run: an import, or the name of a user's module."""
+    if not isinstance(statement, config_parser.BindingStatement):
+        return isinstance(statement, config_parser.ImportStatement)
+    names_module = statement.arg_name == "module" or statement.selector.endswith("_MODULE")
+    return names_module and statement.value not in (None, "%MIXTURE_OR_TASK_MODULE")
+
+
 def _check_macros() -> None:
-    """Raises a `UserError` for a macro without a value, REQUIRED ones included."""
-    text = gin.config_str()
+    """Raises a `UserError` for a macro without a value, REQUIRED ones included, or in a circle."""
+    text = re.sub(r"\\\n\s*", "", gin.config_str())
     bound = set(re.findall(r"^([A-Za-z_]\w*) = ", text, re.MULTILINE))
     required = re.findall(r"^(\S+) = %gin\.REQUIRED$", text, re.MULTILINE)
     if required:
@@ -107,6 +194,15 @@ def _check_macros() -> None:
     for name in re.findall(r"%([A-Za-z_]\w*)(?![\w.])", re.sub(r"'[^'\n]*'", "", text)):
         if name not in bound:
             raise errors.unknown("macro", name, bound)
+    values = dict(re.findall(r"^([A-Za-z_]\w*) = (.+)$", text, re.MULTILINE))
+    uses = {name: set(re.findall(r"%([A-Za-z_]\w*)", value)) for name, value in values.items()}
+    try:
+        graphlib.TopologicalSorter(uses).prepare()
+    except graphlib.CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        raise errors.UserError(
+            f"These macros stand for each other in a circle: {circle}."
+        ) from error
 
 
 def _explain(error: Exception) -> errors.UserError:

@@ -3,8 +3,10 @@
 """Errors that a user can mend: one paragraph that says what is wrong and what to change."""
 
 import difflib
+import importlib
 import re
 import sys
+import traceback
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -46,6 +48,34 @@ def missing_package(error: ModuleNotFoundError) -> UserError:
     return UserError(
         f"This needs {package[1]}, which is not installed here: pip install mto-jax installs it."
     )
+
+
+def importing(module: str, place: str) -> None:
+    """Imports a user's module; one that is not there is left to others.
+
+    Args:
+      module: its dotted name.
+      place: where it is named, for the message.
+
+    Raises:
+      UserError: its code fails; names the line.
+    """
+    try:
+        importlib.import_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        absent = isinstance(error, ModuleNotFoundError)
+        if absent and f"{module}.".startswith(f"{error.name}."):
+            return
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename}, line {frame.lineno}"
+        if isinstance(error, SyntaxError):
+            where = f"{error.filename}, line {error.lineno}"
+        raise UserError(
+            f"The module {module!r} ({place}) does not import: {type(error).__name__}: {error} "
+            f"({where})."
+        ) from error
 
 
 def of_process(stderr: str, what: str) -> UserError:

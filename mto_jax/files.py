@@ -27,11 +27,17 @@ def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
     """Write a file that is either wholly there or, after a crash, as it was before."""
     # Hosts that share a folder may have processes of the same number.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk names no file
+        raise
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

@@ -12,6 +12,7 @@ import pkgutil
 import sys
 from collections.abc import Iterable
 
+from mto_jax.errors import importing
 from mto_jax.text2text.objectives import OBJECTIVES
 from mto_jax.text2text.templates import TEMPLATES
 
@@ -30,7 +31,7 @@ def register_all(users: Iterable[str] = ()) -> None:
     _call("register")
     known = len(OBJECTIVES), len(TEMPLATES)
     for module in users:
-        importlib.import_module(module)
+        importing(module, "DatasetConfig.module")
     if (len(OBJECTIVES), len(TEMPLATES)) != known:  # our data under the user's as well
         _call("register")
     _call("register_mixtures")

@@ -61,6 +61,68 @@ def test_wrong_names_are_told_with_the_nearest_one(tmp_path, text, message):
         load(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a.gin": "include 'b.gin'", "b.gin": "include 'a.gin'"}, r"circle: .*b\.gin -> .*a\.gin"),
+        ({"a.gin": "A = %B\nB = [%C]\nC = %A"}, "macros stand for each other in a circle"),
+        (
+            {"a.gin": "include 'b.gin'", "b.gin": "train.seed = {"},
+            r"gin file b\.gin does not parse",
+        ),
+        ({"a.gin": "train.seed ="}, r"gin file a\.gin does not parse.*line 1"),
+        ({"a.gin": "train.seed = " + "[" * 5000}, r"gin file a\.gin does not parse"),
+        ({"a.gin": b"train.seed = '\xff'"}, r"gin file a\.gin does not parse.*utf-8"),
+        ({"a.gin": "import bad_one", "bad_one.py": "x = 1 / 0"}, r"a\.gin, line 1\) .*division by"),
+        ({"a.gin": "import bad_two", "bad_two.py": "def f(:"}, r"SyntaxError.*bad_two\.py, line 1"),
+        ({"a.gin": "import bad_three", "bad_three.py": "import no_such"}, "'bad_three'.*'no_such'"),
+        ({"a.gin": "import no_such_module"}, "No module named 'no_such_module'"),
+    ],
+)
+def test_what_is_wrong_with_files_is_said_with_their_names(tmp_path, monkeypatch, files, message):
+    monkeypatch.chdir(tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(errors.UserError, match=f"(?s){message}"):
+        config.load(["a.gin"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from __gin__ import dynamic_registration\nimport os\nos.getenv.key = 'HOME'",
+        "import strangers_module",
+        "DatasetConfig.module = 'strangers_module'",
+        "MIXTURE_OR_TASK_MODULE = 'strangers_module'",
+        "include 'more.gin'",
+    ],
+)
+def test_files_from_elsewhere_run_code_only_if_allowed(tmp_path, monkeypatch, text):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    elsewhere = tmp_path / "download"
+    elsewhere.mkdir()
+    (tmp_path / "here" / "strangers_module.py").write_text("")
+    (elsewhere / "a.gin").write_text(text)
+    (elsewhere / "more.gin").write_text("import strangers_module")
+    options = {"search_paths": str(elsewhere)}
+    with pytest.raises(errors.UserError, match=r"line 1: this file imports code.*--allow_code"):
+        config.load([str(elsewhere / "a.gin")], **options)
+    gin.clear_config()
+    config.load([str(elsewhere / "a.gin")], allow_code=True, **options)
+
+
+def test_a_temporary_configuration_leaves_the_one_before(tmp_path):
+    config.load([], ["train.seed = 3"])
+    with config.temporary(["runs/infer.gin"], {"MODEL_DIR": "a", "train.seed": 4}):
+        assert gin.query_parameter("train.seed") == 4
+        assert gin.query_parameter("%MODEL_DIR") == "a"
+    assert gin.query_parameter("train.seed") == 3
+    assert "MODEL_DIR" not in gin.config_str()
+    with pytest.raises(RuntimeError):  # locked, as it was
+        gin.bind_parameter("train.seed", 5)
+
+
 def test_every_gin_file_that_comes_along_parses():
     texts = {name: (config.gin_directory() / name).read_text() for name in config.bundled()}
     required = re.findall(r"^(\w+) = %gin\.REQUIRED$", "\n".join(texts.values()), re.MULTILINE)
@@ -92,8 +154,8 @@ def test_private_names_of_gin_are_where_they_were(tmp_path):
     load(tmp_path, "train.batch_size = 4")
     for name in ("_CONFIG", "_REGISTRY", "_FILE_READERS"):
         assert hasattr(gin.config, name), f"gin has moved {name}: adapt mto_jax/config.py"
-    assert ("", "mto_jax.commands.train.train") in config.bound(), "gin._CONFIG has another form"
+    assert ("", "mto_jax.runs.train.train") in config.bound(), "gin._CONFIG has another form"
     known = dict(gin.config._REGISTRY.items())
-    assert "mto_jax.commands.train.train" in known, "gin._REGISTRY has another form"
+    assert "mto_jax.runs.train.train" in known, "gin._REGISTRY has another form"
     [(_, exists)] = gin.config._FILE_READERS
     assert exists(str(tmp_path / "run.gin")), "gin._FILE_READERS has another form"

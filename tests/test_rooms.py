@@ -23,6 +23,7 @@ ROOMS = (
     "checkpoints",
     "decoding",
     "evaluation",
+    "runs",
     "adaptation",
     "matching",
     "experiments",

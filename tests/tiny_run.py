@@ -14,9 +14,9 @@ import sys
 import gin
 import numpy as np
 
-from mto_jax.commands import train as train_module
 from mto_jax.data import loader, manifest, shards
 from mto_jax.data.dataset import DatasetConfig
+from mto_jax.runs.train import train
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training.optimizers import Optimizer
 from tests import tiny
@@ -66,7 +66,7 @@ def run(folder: pathlib.Path, **options) -> dict[str, float]:
     ensure = loader.ensure
     loader.ensure = lambda config: prepared[config.mixture_or_task_name]
     try:
-        return train_module.train(
+        return train(
             **{
                 "model": MODEL,
                 "train_dataset": DatasetConfig("reverse", LENGTHS),

@@ -10,10 +10,11 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import gin
 
+from mto_jax import checks
 from mto_jax.adaptation import held_out, teaching
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation import sentences as sentences_lib
@@ -29,6 +30,15 @@ from mto_jax.training.finetune import Tuning, complete
 
 SPLIT_METHODS = ("splitter", "spans", "phrases")
 GROUPINGS = ("classifier", "length")
+
+# None where pairs may turn out not to be wanted (`mto match`).
+Corpus = Annotated[
+    Any,
+    checks.Rule(
+        lambda c: c is None or (isinstance(c, str) and bool(c.strip())),
+        "a text that is not empty, or None",
+    ),
+]
 
 # Of each sentence: where to cut it, or why not, and what the report shows as an example of that.
 Split = Callable[[Sequence[str]], list[tuple[Cut | str, str]]]
@@ -71,7 +81,7 @@ class PairConfig:
       UserError: an unknown method, group or format, or a limit that leaves nothing.
     """
 
-    corpus: str
+    corpus: Corpus
     format: str = "lines"
     method: str = "splitter"
     search: str = "generate"
@@ -79,20 +89,21 @@ class PairConfig:
     facts: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: dict(teaching.ATOMIC_FACTS)
     )
-    facts_per_task: int = 500
+    facts_per_task: checks.Count = 500
     held_out: Sequence[str] = ()
     module: str | None = None
     splitter: Tuning | None = None
     classifier: Tuning | None = None
     phrases: Sequence[str] | None = None
-    max_tail_words: int = 8
+    max_tail_words: checks.Count = 8
     min_words: int = 4
     max_words: int = 40
-    max_sentences: int = 20_000
-    max_pairs: int = 8_000
-    seed: int = 0
+    max_sentences: checks.Count = 20_000
+    max_pairs: checks.Count = 8_000
+    seed: checks.Seed = 0
 
     def __post_init__(self):
+        checks.check_fields(self)
         if self.method not in SPLIT_METHODS:
             raise unknown("way to split sentences (PairConfig.method)", self.method, SPLIT_METHODS)
         if self.search not in teaching.SEARCHES:
@@ -106,11 +117,6 @@ class PairConfig:
                 f"PairConfig.min_words = {self.min_words} and max_words = {self.max_words} leave "
                 "no sentence: at least 2 words, one for body and one for tail, and min <= max."
             )
-        for name in ("facts_per_task", "max_tail_words", "max_sentences", "max_pairs"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"PairConfig.{name} is {getattr(self, name)}; it must be 1 or more."
-                )
 
     @property
     def needs_model(self) -> bool:

@@ -18,7 +18,7 @@ import sys
 import gin
 import numpy as np
 
-from mto_jax import checkpoints, errors
+from mto_jax import checkpoints, checks, errors
 from mto_jax.checkpoints import export, huggingface, peft
 from mto_jax.checkpoints.checkpoint import Checkpoint, tensor_fingerprints
 from mto_jax.checkpoints.merge import merge
@@ -56,10 +56,10 @@ def add_flags(parser) -> None:
 
 @gin.configurable
 def convert(
-    inspect: str | None = None,
-    source: str | None = None,
+    inspect: checks.Place | None = None,
+    source: checks.Place | None = None,
     to: str | None = None,
-    output: str | None = None,
+    output: checks.Place | None = None,
     dtype: str = "float32",
     allow_pickle: bool = False,
 ) -> None:
@@ -77,6 +77,7 @@ def convert(
     Raises:
       UserError: nothing to do, or the checkpoint cannot be read or written.
     """
+    checks.check(convert, locals())
     if allow_pickle:  # of all that is read, the base of an adapter too
         with gin.unlock_config():
             gin.bind_parameter("load_checkpoint.allow_pickle", True)

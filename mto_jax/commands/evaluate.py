@@ -17,7 +17,7 @@ import rich.progress
 import rich.table
 
 import mto_jax
-from mto_jax import errors, hub
+from mto_jax import checks, errors, hub
 from mto_jax.checkpoints import Checkpoint, open_all
 from mto_jax.console import progress_bar, wide
 from mto_jax.data import loader
@@ -45,12 +45,12 @@ def add_flags(parser: argparse._ActionsContainer) -> None:
 @gin.configurable
 def evaluate(
     *,
-    model_dir: str,
+    model_dir: checks.Place,
     datasets: Sequence[DatasetConfig],
-    checkpoints: str | int = "best",
+    checkpoints: str | checks.Natural = "best",
     decoding: Decoding | None = None,
-    batch_size: int = 32,
-    output_dir: str | None = None,
+    batch_size: checks.Count = 32,
+    output_dir: checks.Place | None = None,
     report: bool = False,
 ) -> dict[int, list[Result]]:
     """Evaluate checkpoints on data sets; print a table and write the predictions.
@@ -80,6 +80,7 @@ def evaluate(
     Raises:
       UserError: no such checkpoint, or model and data have different vocabularies.
     """
+    checks.check(evaluate, locals())
     use_compilation_cache()
     decoding = decoding or Decoding()
     if not datasets:

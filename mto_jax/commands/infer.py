@@ -11,6 +11,7 @@ A job on a file that was killed resumes where it stopped when it is started agai
 """
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -22,12 +23,12 @@ from typing import Any, BinaryIO
 
 import gin
 
-from mto_jax import errors
+from mto_jax import checks, errors
 from mto_jax.console import progress_bar
 from mto_jax.decoding.answers import answer
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.decoding.model import Model
-from mto_jax.files import file_digest, write_atomically
+from mto_jax.files import file_digest, only_writer, write_atomically
 from mto_jax.text2text import templates
 from mto_jax.text2text.vocabulary import listed
 from mto_jax.training.performance import use_compilation_cache
@@ -49,13 +50,13 @@ def add_flags(parser: argparse._ActionsContainer) -> None:
 @gin.configurable
 def infer(
     *,
-    model_dir: str,
-    input_file: str = "-",
-    output_file: str = "-",
-    checkpoint: str | int = "best",
+    model_dir: checks.Place,
+    input_file: checks.Name = "-",
+    output_file: checks.Name = "-",
+    checkpoint: str | checks.Natural = "best",
     decoding: Decoding | None = None,
-    batch_size: int = 32,
-    input_length: int = 512,
+    batch_size: checks.Count = 32,
+    input_length: checks.Count = 512,
 ) -> None:
     """Write a JSON object for every input: its fields, prediction and log-likelihood.
 
@@ -77,10 +78,13 @@ def infer(
     Raises:
       UserError: no such checkpoint or file, an empty file, a line that is not UTF-8, not JSON or
         without "input" (file and line are named), another vocabulary than the model's, more soft
-        tokens than rows.
+        tokens than rows; an output that is the input or no file, that another process writes, or
+        that has not as many rows as there are inputs in the end.
     """
+    checks.check(infer, locals())
     use_compilation_cache()
     decoding = decoding or Decoding()
+    check_output(output_file, input_file)
     # A whole file is read once before any work, so that a bad line is found now and not in an hour.
     total = None if input_file == "-" else sum(1 for _ in read_inputs(input_file))
     if total == 0:
@@ -126,13 +130,19 @@ def infer(
         "input_length": input_length,
         "soft_prompt": dataclasses.asdict(templates.SoftPrompt()),
     }
-    with _Output(output_file, job) as output, progress_bar("infer", total) as advance:
+    alone = contextlib.nullcontext() if output_file == "-" else only_writer(output_file)
+    with (
+        alone,
+        _Output(output_file, job) as output,
+        progress_bar("infer", total) as advance,
+    ):
         advance(output.done)
         index = output.done
         records = itertools.islice(read_inputs(input_file), index, None)
         while chunk := list(itertools.islice(records, batch_size * _BATCHES_PER_CHUNK)):
             output.append(predict(chunk, index, advance))
             index += len(chunk)
+        output.check(index if total is None else total)
     if index == 0:
         raise errors.UserError("Standard input is empty: it must hold one input a line.")
     if rows and not prompted:
@@ -147,6 +157,29 @@ def infer(
             f"{cut} inputs were longer than infer.input_length={input_length} tokens and were cut",
             file=sys.stderr,
         )
+
+
+def check_output(output_file: str, input_file: str) -> None:
+    """Checks that writing an output file destroys nothing.
+
+    Raises:
+      UserError: it is the input, a folder, a device or a pipe, or its folder is not there.
+    """
+    path = pathlib.Path(output_file)
+    if output_file == "-":
+        return
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise errors.UserError(
+            f"The output file {path} is {kind}: name a file, or '-' for standard output."
+        )
+    both = path.exists() and input_file != "-" and os.path.exists(input_file)
+    if both and path.samefile(input_file):
+        raise errors.UserError(
+            f"The output file {path} is the input file: its lines would be lost. Name another."
+        )
+    if not path.resolve().parent.is_dir():
+        raise errors.UserError(f"There is no folder {path.resolve().parent} for {path}: make it.")
 
 
 def read_inputs(path: str) -> Iterator[dict[str, Any]]:
@@ -179,8 +212,14 @@ def _records(file: BinaryIO, name: str, jsonl: bool) -> Iterator[dict[str, Any]]
             continue
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise errors.UserError(f"{place} is not JSON: {error}.") from error
+        try:
+            json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise errors.UserError(
+                f"{place} holds half of a surrogate pair (\\ud800 to \\udfff), which is no text."
+            ) from error
         if not isinstance(record, Mapping) or not isinstance(record.get("input"), str):
             raise errors.UserError(
                 f'{place}: expected an object with a text in the field "input", found {text[:80]}'
@@ -197,7 +236,7 @@ class _Output:
 
     def __init__(self, path: str, job: Mapping[str, Any]):
         self.done = 0
-        self._path = None if path == "-" else pathlib.Path(path)
+        self._path = None if path == "-" else pathlib.Path(path).resolve()  # a link's target
         if self._path is None:
             self._file = sys.stdout.buffer
             return
@@ -221,10 +260,30 @@ class _Output:
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a chunk of rows; they are on the disk when this returns."""
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        self._file.write("".join(lines).encode())
-        self._file.flush()
-        if self._path is not None:
-            os.fsync(self._file.fileno())
+        try:
+            self._file.write("".join(lines).encode())
+            self._file.flush()
+            if self._path is not None:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            if self._path is None:
+                raise
+            raise errors.UserError(
+                f"{self._part} cannot be written: {error.strerror}. The same command goes on from "
+                "its last whole row."
+            ) from error
+
+    def check(self, count: int) -> None:
+        """Raises a `UserError` unless there are `count` rows."""
+        if self._path is None:
+            return
+        with self._part.open("rb") as file:
+            rows = sum(1 for _ in file)
+        if rows != count:
+            raise errors.UserError(
+                f"{self._part} has {rows} rows for {count} inputs: the input has changed, or "
+                "something else writes there. Remove it and start again."
+            )
 
     def __enter__(self) -> "_Output":
         return self
@@ -232,7 +291,8 @@ class _Output:
     def __exit__(self, kind, value, trace) -> None:
         if self._path is None:
             return
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a full disk, which was said
+            self._file.close()
         if kind is None:
             os.replace(self._part, self._path)
             self._job.unlink()

@@ -14,6 +14,7 @@ evaluate the model for each task as the mapping says; with --apply it also runs 
 import functools
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import gin
 
@@ -61,7 +62,7 @@ def next_stages(
     matching: Matching,
     folder: pathlib.Path,
     files: Mapping[str, str] | None = None,
-    macros: Mapping[str, object] | None = None,
+    macros: Mapping[str, Any] | None = None,
 ) -> list[Stage]:
     """Returns the stages from each task to its tuned model, and writes the sizes of the model.
 

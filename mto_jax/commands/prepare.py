@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import gin
 
-from mto_jax import errors
+from mto_jax import checks, errors
 from mto_jax.data.dataset import DatasetConfig
 
 
@@ -21,7 +21,7 @@ def add_flags(parser) -> None:
 
 
 @gin.configurable
-def prepare(datasets: Sequence[DatasetConfig] = (), preview: int = 0) -> None:
+def prepare(datasets: Sequence[DatasetConfig] = (), preview: checks.Natural = 0) -> None:
     """Prepare data sets, each unless a fresh copy exists.
 
     Args:
@@ -31,6 +31,7 @@ def prepare(datasets: Sequence[DatasetConfig] = (), preview: int = 0) -> None:
     Raises:
       UserError: nothing to prepare, or see `mto_jax.data.prepare.prepare`.
     """
+    checks.check(prepare, locals())
     if not datasets:
         raise errors.UserError(
             "Nothing to prepare: name the data in the gin file, for instance "

@@ -26,7 +26,7 @@ import rich.table
 import rich.text
 import scipy.optimize
 
-from mto_jax import checkpoints, errors
+from mto_jax import checkpoints, checks, errors
 from mto_jax.checkpoints import peft
 from mto_jax.errors import UserError
 from mto_jax.text2text.vocabulary import Vocabulary
@@ -58,9 +58,9 @@ def add_flags(parser) -> None:
 def prompts(
     action: str,
     folders: Sequence[str],
-    base: str | None = None,
-    top: int = 5,
-    figure: str = "similarity.png",
+    base: checks.Place | None = None,
+    top: checks.Count = 5,
+    figure: checks.Name = "similarity.png",
 ) -> None:
     """Print what `action` asks of the adapters in `folders`.
 
@@ -78,6 +78,7 @@ def prompts(
       UserError: no adapter there, or (but for "list") a damaged one; prompts of different widths; a
         base that is not there, or is none of the prompt's.
     """
+    checks.check(prompts, locals())
     if action not in ACTIONS:
         raise errors.unknown("action of `mto prompts` called", action, ACTIONS)
     paths = list(dict.fromkeys(path for folder in folders for path in find(folder)))

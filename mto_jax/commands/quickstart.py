@@ -11,10 +11,11 @@ not done again: stop it and start it as you like.
 import dataclasses
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import gin
 
-from mto_jax import config
+from mto_jax import checks, config
 from mto_jax.commands import match, train
 from mto_jax.commands.stage import Stage
 from mto_jax.experiments.figures import Figure
@@ -41,12 +42,13 @@ def add_flags(parser) -> None:
 
 
 @gin.configurable
-def quickstart(output_dir: str = "runs/quickstart") -> Results:
+def quickstart(output_dir: checks.Name = "runs/quickstart") -> Results:
     """Pre-train, match, then adapt, tune and evaluate on heads unseen in tuning; returns results.
 
     Writes table.md and figure.png into OUTPUT_DIR, beside the pre-trained run, the mapping and the
     results folder of the grid.
     """
+    checks.check(quickstart, locals())
     folder = pathlib.Path(output_dir)
     model = str(folder / "pretrain")
     prepared = {"DatasetConfig.prepared_dir": str(folder / "prepared")}
@@ -66,12 +68,13 @@ def quickstart(output_dir: str = "runs/quickstart") -> Results:
     aligned = {task: TEMPLATES[mapping.choice_of(task).template] for task in TASKS}
 
     out, shown = folder / "grid", tables(aligned)
-    bars = Figure("bars", "bars", "task", shown[0].rows, title=shown[0].title)
+    rows: Any = shown[0].rows
+    bars = Figure("bars", "bars", "task", rows, title=shown[0].title)
     places = {"MODEL": model, "OUTPUT_DIR": str(out), "STAGES_DIR": str(folder / "stages")}
 
     def run() -> Results:
         grid, runner = (gin.get_configurable(name)() for name in ("Grid", "FewShot"))
-        return run_grid(grid, runner, str(out), tables=shown, figures=[bars])
+        return run_grid(grid=grid, runner=runner, output_dir=str(out), tables=shown, figures=[bars])
 
     results = Stage("tables", ["tables/quickstart.gin", decided], places, run).run()
     texts = [(out / "tables" / f"{table.name}.md").read_text() for table in shown]

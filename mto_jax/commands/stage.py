@@ -26,7 +26,7 @@ class Stage:
     verb: str
     files: Sequence[str]
     macros: Mapping[str, Any]
-    function: Callable[[], Any]
+    function: Callable[..., Any]
 
     @property
     def command(self) -> str:

@@ -18,7 +18,7 @@ import rich.console
 import rich.table
 import rich.text
 
-from mto_jax import checkpoints, errors
+from mto_jax import checkpoints, checks, errors
 from mto_jax.decoding import scoring
 from mto_jax.decoding.answers import answer, slots
 from mto_jax.decoding.generation import Decoding
@@ -85,11 +85,11 @@ def add_flags(parser: argparse._ActionsContainer) -> None:
 @gin.configurable
 def trial(
     *,
-    model_dir: str,
+    model_dir: checks.Place,
     relation: str | None = None,
     task: str | None = None,
     module: str | None = None,
-    checkpoint: str | int = "best",
+    checkpoint: str | checks.Natural = "best",
     decoding: Decoding | None = None,
 ) -> None:
     """Answer the lines that are typed (or piped in) until an empty one, the end of input or Ctrl-C.
@@ -110,6 +110,7 @@ def trial(
       UserError: no such checkpoint, relation or task, or another vocabulary than the model's. What
         is wrong with a typed line is printed, and the next is asked for.
     """
+    checks.check(trial, locals())
     use_compilation_cache()
     if relation is not None and task is None:
         subject = of_relation(relation)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import gin
 
-from mto_jax import errors
+from mto_jax import checks, errors
 from mto_jax.text2text import mapping, registry
 
 
@@ -39,39 +39,30 @@ class DatasetConfig:
       UserError: a length, count or name that makes no sense.
     """
 
-    mixture_or_task_name: str
-    task_feature_lengths: Mapping[str, int]
-    split: str = "train"
-    seed: int = 0
-    passes: int = 1
-    prepared_dir: str | None = None
+    mixture_or_task_name: checks.Name
+    task_feature_lengths: Mapping[str, checks.Count]
+    split: checks.Name = "train"
+    seed: checks.Seed = 0
+    passes: checks.Count = 1
+    prepared_dir: checks.Place | None = None
     module: str | None = None
-    limit: int | None = None
+    limit: checks.Count | None = None
     too_long: str = "error"
 
     def __post_init__(self):
+        checks.check_fields(self)
         name = mapping.resolve_task(self.mixture_or_task_name)
         object.__setattr__(self, "mixture_or_task_name", name)
         lengths = dict(self.task_feature_lengths)
-        if set(lengths) != {"inputs", "targets"} or not all(
-            isinstance(n, int) and n > 0 for n in lengths.values()
-        ):
+        if set(lengths) != {"inputs", "targets"}:
             raise errors.UserError(
-                f"TASK_FEATURE_LENGTHS is {lengths}; expected a positive whole number of tokens "
-                "for "
-                "'inputs' and for 'targets', such as {'inputs': 128, 'targets': 32}."
+                f"TASK_FEATURE_LENGTHS is {lengths}; expected a number of tokens for 'inputs' and "
+                "for 'targets', such as {'inputs': 128, 'targets': 32}."
             )
         # One order of the keys, so that equal configurations have equal text.
         object.__setattr__(
             self, "task_feature_lengths", {k: lengths[k] for k in ("inputs", "targets")}
         )
-        if self.passes < 1:
-            raise errors.UserError(f"DatasetConfig.passes is {self.passes}; expected 1 or more.")
-        if self.limit is not None and self.limit < 1:
-            raise errors.UserError(
-                f"DatasetConfig.limit is {self.limit}; expected 1 or more, or None for all "
-                "examples."
-            )
         if self.too_long not in ("error", "skip"):
             raise errors.unknown("DatasetConfig.too_long", str(self.too_long), ("error", "skip"))
 

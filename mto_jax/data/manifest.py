@@ -15,6 +15,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import gin
 import gin.config
@@ -24,6 +25,7 @@ from mto_jax import config as gin_files
 from mto_jax import errors, sources
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.files import digest, file_digest, read_record
+from mto_jax.frames import frame
 from mto_jax.text2text import vocabulary
 
 # Version of the folders' content, apart from the examples: raised when this room writes other
@@ -94,6 +96,18 @@ class Prepared:
     def vocabulary(self) -> dict[str, str]:
         """{"name": ..., "digest": ...} of the vocabulary that made the token ids."""
         return dict(self.manifest["vocabulary"])
+
+    def to_pandas(self) -> Any:
+        """Returns a `pandas.DataFrame`: a row a task, its examples and the tokens of a feature."""
+        return frame(
+            {"task": task.name, "split": task.split, "examples": task.num_examples}
+            | {
+                f"{feature} {name}": value
+                for feature, sizes in task.manifest["features"].items()
+                for name, value in sizes.items()
+            }
+            for task in self.tasks
+        )
 
     def lengths(self) -> np.ndarray:
         """int32 [N, 2] tokens of inputs and targets of each record (one task; read lazily)."""

@@ -18,7 +18,7 @@ import gin
 import jax
 import numpy as np
 
-from mto_jax import errors, fields
+from mto_jax import checks, errors, fields
 from mto_jax.data.packing import bucket
 from mto_jax.decoding import replicas, search
 from mto_jax.models.t5 import T5
@@ -59,11 +59,11 @@ class Decoding:
 
     preset: str = "greedy"  # "greedy", "beam" or "authors": what is None below comes from there
     method: str | None = None  # "greedy", "sample", "beam" or "beam_sample"
-    max_length: int = 64
-    min_length: int = 0  # EOS (and other ends) cannot come before so many tokens
+    max_length: checks.Count = 64
+    min_length: checks.Natural = 0  # EOS (and other ends) cannot come before so many tokens
     prefix: str = ""  # text that every output starts with, e.g. "<extra_id_0>"
     stop_at_sentinel: bool = False  # <extra_id_1>, <extra_id_2>, ... end an output as EOS does
-    num_outputs: int = 1  # outputs for each input, best first; "greedy" has one
+    num_outputs: checks.Count = 1  # outputs for each input, best first; "greedy" has one
     repetition_penalty: float | None = None  # above 1: tokens that came before are less likely
     no_repeat_ngram_size: int = 0  # no output has an n-gram of this size twice; 0: it may
     num_beams: int | None = None  # beams: hypotheses of each input, 5 by default
@@ -72,9 +72,10 @@ class Decoding:
     temperature: float = 1.0  # sampling: logits are divided by it
     top_k: int | None = None  # sampling: only the k most likely tokens; 0 for all
     top_p: float | None = None  # sampling: only the likeliest tokens with so much probability
-    seed: int = 0  # sampling
+    seed: checks.Seed = 0  # sampling
 
     def __post_init__(self):
+        checks.check_fields(self)
         if self.preset not in PRESETS:
             raise errors.unknown("decoding preset", self.preset, PRESETS)
         fallback = {"repetition_penalty": 1.0, "top_k": 0, "top_p": 1.0} | PRESETS[self.preset]
@@ -102,22 +103,23 @@ class Decoding:
                 )
 
     def _check_ranges(self):
-        most = {"greedy": 1, "sample": 1 << 16}.get(self.method, self.num_beams)
+        of: Any = self  # what was None has its value by now
+        most = {"greedy": 1, "sample": 1 << 16}.get(of.method, of.num_beams)
         for name, valid, rule in (
-            ("max_length", self.max_length >= 1, "at least 1"),
-            ("min_length", 0 <= self.min_length < self.max_length, "between 0 and max_length - 1"),
-            ("repetition_penalty", self.repetition_penalty > 0, "above 0 (1 for none)"),
-            ("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "0 (none) or more"),
-            ("num_beams", self.num_beams >= 1, "at least 1"),
-            ("num_outputs", 1 <= self.num_outputs <= most, f"1 to {most} with {self.method!r}"),
+            ("max_length", of.max_length >= 1, "at least 1"),
+            ("min_length", 0 <= of.min_length < of.max_length, "between 0 and max_length - 1"),
+            ("repetition_penalty", of.repetition_penalty > 0, "above 0 (1 for none)"),
+            ("no_repeat_ngram_size", of.no_repeat_ngram_size >= 0, "0 (none) or more"),
+            ("num_beams", of.num_beams >= 1, "at least 1"),
+            ("num_outputs", 1 <= of.num_outputs <= most, f"1 to {most} with {of.method!r}"),
             (
                 "early_stopping",
-                self.early_stopping == "never" or isinstance(self.early_stopping, bool),
+                of.early_stopping == "never" or isinstance(of.early_stopping, bool),
                 "True, False or 'never'",
             ),
-            ("temperature", self.temperature > 0, "above 0 (or use method='greedy')"),
-            ("top_k", self.top_k >= 0, "0 (all tokens) or more"),
-            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("temperature", of.temperature > 0, "above 0 (or use method='greedy')"),
+            ("top_k", of.top_k >= 0, "0 (all tokens) or more"),
+            ("top_p", 0 < of.top_p <= 1, "above 0 and at most 1"),
         ):
             if not valid:
                 raise errors.UserError(

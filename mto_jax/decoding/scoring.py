@@ -233,7 +233,7 @@ def _program(replicated, rows, *, mesh, rivals) -> TokenScores:
     B = len(rows[0])
 
     def score(replicated, rows):
-        return _scores(replicated.model(), *rows, rivals)
+        return _scores(replicated.model(), *rows, rivals=rivals)
 
     # Rows of padding see nothing that counts.
     rows = jax.tree.map(

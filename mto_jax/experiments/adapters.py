@@ -41,8 +41,8 @@ def without_prompt(template: Template) -> Template:
     Behind a head, soft tokens stand where the words of the phrase do elsewhere, which so come back.
     """
 
-    def axes(t: Template) -> tuple[bool, bool, int]:
-        return t.masked, t.verbalised or t.soft == "after", t.slots
+    def axes(t: Template) -> tuple[bool, bool, bool, int]:
+        return t.masked, t.in_place, t.verbalised or t.soft == "after", t.slots
 
     return next(
         plain

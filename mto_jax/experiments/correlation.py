@@ -133,7 +133,8 @@ def _fit(panel, xs: np.ndarray, ys: np.ndarray) -> str:
     ends = np.array([xs.min(), xs.max()])
     panel.plot(ends, slope * ends + offset, "--", color="C1", linewidth=1)
     pearson = np.corrcoef(xs, ys)[0, 1]
-    return f"{len(xs)} tasks: Pearson {pearson:+.2f}, Spearman {spearman(xs, ys):+.2f}"
+    ranked = spearman(xs.tolist(), ys.tolist())
+    return f"{len(xs)} tasks: Pearson {pearson:+.2f}, Spearman {ranked:+.2f}"
 
 
 def _reach(value: float, low: float, high: float) -> list[list[float]]:

@@ -35,25 +35,31 @@ class Runner(Protocol):
 
         Those of an axis left out are checked by `check`.
         """
+        ...
 
     @property
     def missing_models(self) -> Sequence[str]:
         """The models of the grid that have to be trained before it can be checked."""
+        ...
 
     def make_models(self) -> None:
         """Train those; raises a `UserError` for one that fails."""
+        ...
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Raises a `UserError` for what would go wrong later: called before any cell starts."""
+        ...
 
     def metrics(self, cell: Cell) -> Collection[str]:
         """The metrics that the result of a cell will have."""
+        ...
 
     def settings(self, cell: Cell) -> Mapping[str, Any]:
         """All that decides the result of a cell beside its place on the axes, as JSON.
 
         Optimizer, epochs, lengths, digests of model and data: under others it is another cell.
         """
+        ...
 
     def groups(self, cells: Sequence[Cell]) -> Sequence[Sequence[Cell]]:
         """The cells in the order of computation, cut into those that one call of `run` computes.
@@ -62,6 +68,7 @@ class Runner(Protocol):
         their own: put those that share a compiled program or a loaded model one after the other.
         Called again whenever other processes have taken cells, so it should be quick.
         """
+        ...
 
     def run(self, group: Sequence[Cell], progress: OnStep) -> Iterable[tuple[Cell, Result]]:
         """Computes a group, or what is left of one, and yields each cell as it finishes.
@@ -70,9 +77,11 @@ class Runner(Protocol):
         "info": {...}}, as JSON. Scores have the value as their mean. info["examples"], if given,
         names the test examples: cells of a task that differ in it are not compared.
         """
+        ...
 
     def stages(self, cells: Sequence[Cell]) -> Sequence[Stage]:
         """The work that the cells need: shared stages and the cells themselves."""
+        ...
 
 
 def compute(

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import cycler
 import gin
 import matplotlib
 import matplotlib.figure
@@ -33,8 +34,8 @@ IMAGE_FORMATS = ("png", "svg", "pdf")
 _METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-_STYLE = {
-    "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+_STYLE: dict[Any, Any] = {
+    "axes.prop_cycle": cycler.cycler(color=_COLOURS),
     "svg.hashsalt": "mto",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -179,9 +180,9 @@ def grid_of_panels(count: int, width: float, height: float, **options) -> tuple[
 
 def error(entry: Entry) -> tuple[float, float]:
     """The reach of the interval, else the deviation, below and above the value."""
-    if entry.low is not None and entry.high is not None:
+    if entry.value is not None and entry.low is not None and entry.high is not None:
         return max(0.0, entry.value - entry.low), max(0.0, entry.high - entry.value)
-    return (entry.deviation or 0.0,) * 2
+    return entry.deviation or 0.0, entry.deviation or 0.0
 
 
 def _bars(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotlib.figure.Figure:

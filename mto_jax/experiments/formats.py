@@ -64,7 +64,7 @@ def parts(filled: Filled, row: Coordinates, column: Coordinates) -> Parts:
         "" if entry.low is None else f"[{entry.low:.3f}, {entry.high:.3f}]",
         _mark(filled, entry),
         missing,
-        beside and f"{beside}, {entry.value - published:+.3f}",
+        "" if published is None else f"{beside}, {entry.value - published:+.3f}",
     )
 
 

@@ -52,7 +52,7 @@ class Cell:
     settings: str = "{}"
 
     @functools.cached_property
-    def values(self) -> dict[str, Value]:
+    def values(self) -> dict[str, Any]:
         """Its value on every axis."""
         return {axis: getattr(self, axis) for axis in AXES} | dict(self.extra)
 
@@ -106,7 +106,7 @@ class Grid:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
-    def axes(self) -> dict[str, list[Value]]:
+    def axes(self) -> dict[str, list[Any]]:
         """The values on every axis, each once.
 
         Raises:
@@ -163,7 +163,7 @@ class Grid:
                 self.check_axis("Grid.choose", axis)
         self.cells()
 
-    def check_baseline(self, place: str, baseline: Place) -> None:
+    def check_baseline(self, place: str, baseline: Where) -> None:
         """It is a place to compare with.
 
         Raises:
@@ -230,7 +230,7 @@ class Grid:
     def _combinations(self) -> Iterator[Cell]:
         for values in itertools.product(*self.axes.values()):
             extra = tuple(zip(self.extra, values[len(AXES) :], strict=True))
-            yield Cell(*values[: len(AXES)], extra)
+            yield Cell(**dict(zip(AXES, values, strict=False)), extra=extra)
 
     def _allows(self, cell: Cell) -> bool:
         return all(
@@ -249,7 +249,7 @@ def matches(values: Place, where: Where) -> bool:
     return all(values[axis] in listed(allowed) for axis, allowed in where.items())
 
 
-def listed(values: Value | Sequence[Value]) -> Sequence[Value]:
+def listed(values: Value | Sequence[Value]) -> Sequence[Any]:
     return values if isinstance(values, list | tuple) else [values]
 
 

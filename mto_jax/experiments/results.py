@@ -17,12 +17,14 @@ import dataclasses
 import functools
 import statistics as numbers
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
 from mto_jax.experiments.grid import Cell, Place, Value, Where, matches
 from mto_jax.experiments.store import Result
+from mto_jax.frames import frame
 from mto_jax.metrics import statistics
 
 # What scores are drawn over; examples belong to a task.
@@ -67,6 +69,10 @@ class Results:
         self.cells, self.results = cells, results
         self._places = {tuple(cell.values.items()): cell for cell in cells}
         self._check_examples()
+
+    def to_pandas(self) -> Any:
+        """Returns a `pandas.DataFrame`: a row for each cell that is done, its axes and metrics."""
+        return frame(cell.values | result["values"] for cell, result in self.results.items())
 
     def choose(self, axis: str, by: str, within: Sequence[str]) -> "Results":
         """Returns the results of the best setting of each combination of the axes `within` alone.
@@ -178,9 +184,10 @@ class Results:
         """
         done = [[c for c in cells if c in self.results] for cells in (*plus, *minus)]
         sides = [self._scores(cells, metric) for cells in done]
-        if any(side is None for side in sides):
+        known = [side for side in sides if side is not None]
+        if len(known) < len(sides):
             return None
-        signed = [*sides[: len(plus)], *(-side for side in sides[len(plus) :])]
+        signed = [*known[: len(plus)], *(-side for side in known[len(plus) :])]
         total_RxMxSxN = functools.reduce(_paired, signed)
         return statistics.hierarchical_comparison(total_RxMxSxN, LEVELS, nested=NESTED, fixed=fixed)
 
@@ -193,7 +200,7 @@ class Results:
             pairs = [
                 (cell, counterpart)
                 for cell, counterpart in zip(cells, places, strict=True)
-                if cell in self.results and counterpart in self.results
+                if cell in self.results and counterpart and counterpart in self.results
             ]
             return [cell for cell, _ in pairs], [counterpart for _, counterpart in pairs]
         own, counterparts = ([c for c in side if c in self.results] for side in (cells, baseline))

@@ -7,8 +7,11 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 
+import gin
+import matplotlib.figure
 import rich.table
 
+from mto_jax import checks
 from mto_jax.console import wide
 from mto_jax.errors import UserError, unknown
 from mto_jax.experiments import formats
@@ -24,16 +27,17 @@ from mto_jax.experiments.tables import Filled, Table, fill
 from mto_jax.files import Leases, write_atomically
 
 
+@gin.configurable("tables")
 def run_grid(
+    *,
     grid: Grid,
     runner: Runner,
-    output_dir: str,
-    *,
+    output_dir: checks.Place,
     tables: Sequence[Table] | None = None,
     figures: Sequence[Figure | GainFigure] | None = None,
     dry_run: bool = False,
     retry_failed: bool = False,
-    lease_duration: float = 300.0,
+    lease_duration: checks.Positive = 300.0,
 ) -> Results:
     """Compute what is missing, then write tables, figures and a page; returns the results.
 
@@ -51,6 +55,7 @@ def run_grid(
       UserError: something asked for does not exist, the folder is another grid's or damaged (all
         before the first cell starts), or cells have failed (after the tables are written).
     """
+    checks.check(run_grid, locals(), "tables")
     known = runner.known()
     grid.check(known)
     shown = _default_tables(grid) if tables is None else tables
@@ -114,7 +119,7 @@ def _write(
     grid: Grid,
     results: Results,
     filled: Sequence[Filled],
-    pictures: Mapping[str, object],
+    pictures: Mapping[str, matplotlib.figure.Figure],
     errors: Mapping[Cell, str],
 ) -> None:
     """Write every table and figure in every format, the cells as CSV, and the page."""

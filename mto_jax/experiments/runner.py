@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import gin
 import numpy as np
 
-from mto_jax import checkpoints
+from mto_jax import checkpoints, checks
 from mto_jax.checkpoints import Checkpoint, peft
 from mto_jax.checkpoints.compatibility import check_vocabulary
 from mto_jax.data.loader import assemble
@@ -36,7 +36,7 @@ from mto_jax.experiments import adapters as adapters_lib
 from mto_jax.experiments import made_models
 from mto_jax.experiments.data import Data, read_data
 from mto_jax.experiments.engine import OnStep, Stage
-from mto_jax.experiments.grid import Cell, Value
+from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.made_models import Pretraining
 from mto_jax.experiments.store import Result
 from mto_jax.files import Store, digest
@@ -112,34 +112,37 @@ class FewShot:
         one in `stages_dir`, with a digest behind the names.
     """
 
-    models: Mapping[str, str] | Pretraining
-    task_feature_lengths: Mapping[str, int]
-    stages_dir: str
+    models: Mapping[str, checks.Place] | Pretraining
+    task_feature_lengths: Mapping[str, checks.Count]
+    stages_dir: checks.Place
     tuning: Tuning | None = None
     prompt_tuning: MultiAdapterTuning | None = None
-    prompt_length: int = 10
+    prompt_length: checks.Count = 10
     prompt_encoder: str = "table"
     adapters: Mapping[str, Adapters | Method | Sequence[Method]] = dataclasses.field(
         default_factory=dict
     )
     init: PromptInit | None = None
     in_context: InContext | None = None
-    at_once: int = 32
-    tails: int = 3
-    dev_heads: int = 0
-    test_heads: int | None = 100
-    references: int = 3
+    at_once: checks.Count = 32
+    tails: checks.Count = 3
+    dev_heads: checks.Natural = 0
+    test_heads: checks.Count | None = 100
+    references: checks.Count = 3
     test_split: str = "test"
     adaptation: Sequence[str] = ()
     module: str | None = None
-    adapters_dir: str | None = None
+    adapters_dir: checks.Place | None = None
     # What was read, loaded or failed before, by what it belongs to.
     _bases: dict[str, _Base] = dataclasses.field(default_factory=dict, init=False, repr=False)
     _data: dict[str, Data] = dataclasses.field(default_factory=dict, init=False, repr=False)
     _loaded: dict[tuple, T5] = dataclasses.field(default_factory=dict, init=False, repr=False)
     _failed: dict[str, UserError] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
-    def known(self) -> Mapping[str, Collection[Value]]:
+    def __post_init__(self):
+        checks.check_fields(self)
+
+    def known(self) -> Mapping[str, Collection[str]]:
         """The names that exist, by axis."""
         return {
             "model": tuple(self._paths),
@@ -170,8 +173,6 @@ class FewShot:
         Raises:
           UserError: what is wrong, before anything is computed or written.
         """
-        if self.at_once < 1:
-            raise UserError(f"FewShot.at_once is {self.at_once}; it must be at least 1.")
         for cell in cells:
             self._check_cell(cell)
         bases = [self._base(name) for name in _each(cells, "model")]

@@ -11,18 +11,19 @@ How it is written down (Markdown, LaTeX, CSV, HTML) is the matter of formats.py.
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import gin
 
 from mto_jax.errors import UserError, unknown
 from mto_jax.experiments.contrasts import Contrast
-from mto_jax.experiments.grid import Cell, Grid, Place, Value, Where, listed, matches
+from mto_jax.experiments.grid import Cell, Grid, Place, Where, listed, matches
 from mto_jax.experiments.results import Entry, Results
 
 AVERAGE = "average"
 SETTING = "setting"  # stands for the axis of rows that have labels
 
-Coordinates = tuple[Value, ...]  # on the row axes, or the column axes
+Coordinates = tuple[Any, ...]  # on the row axes, or the column axes
 
 
 @gin.configurable
@@ -67,7 +68,7 @@ class Table:
     average: bool = True
     differences: bool = False
     intervals: bool = True
-    published: Sequence[Sequence[Value]] = ()
+    published: Sequence[Sequence[Any]] = ()
 
     @property
     def row_axes(self) -> tuple[str, ...]:
@@ -99,12 +100,14 @@ class Table:
         self._check_axes(place, grid)
         grid.check_where(f"{place}, where", self.where)
         labels = self.rows if isinstance(self.rows, Mapping) else ()
-        baselines = [self.baseline] if isinstance(self.baseline, str) else []
+        if isinstance(self.baseline, str):
+            baselines = [self.baseline]
+        else:
+            baselines = []
+            grid.check_baseline(f"{place}, baseline", self.baseline or {})
         for label in (*baselines, *self.counterparts, *self.counterparts.values()):
             if label not in labels:
                 raise unknown(f"row ({place}, baseline or counterparts) called", label, labels)
-        if not baselines:
-            grid.check_baseline(f"{place}, baseline", self.baseline or {})
         grid.check_metric(place, self.metric or grid.metric, known)
         if self.differences and not (self.baseline or self.counterparts or grid.baseline):
             raise UserError(
@@ -184,7 +187,7 @@ class Filled:
     entries: dict[tuple[Coordinates, Coordinates], Entry]
     best: set[tuple[Coordinates, Coordinates]]
     published: dict[tuple[Coordinates, Coordinates], float]
-    baseline: Place | str
+    baseline: Any  # a place, or the label of a row
 
     def blocks(self) -> list[list[Coordinates]]:
         """The rows, cut where the block axis changes; one block if there is no such axis."""
@@ -194,7 +197,7 @@ class Filled:
 def fill(spec: Table, grid: Grid, results: Results) -> Filled:
     """The table with what the results say."""
     metric = spec.metric or grid.metric
-    baseline = grid.baseline if spec.baseline is None else spec.baseline
+    baseline: Any = grid.baseline if spec.baseline is None else spec.baseline
     counterparts = spec.row_counterparts
     cells: dict[tuple[Coordinates, Coordinates], list[Cell]] = {}
     for cell in results.where(spec.where):
@@ -252,8 +255,9 @@ def _rows(spec: Table, cell: Cell) -> list[Coordinates]:
 def _contrast(contrast: Contrast, results: Results, cells: Sequence[Cell], metric: str) -> Entry:
     done = sum(cell in results.results for cell in cells)
     versus = contrast.compute(results, cells, metric)
-    bounds = (versus.difference, None, versus.low, versus.high) if versus else (None,) * 4
-    return Entry(*bounds, done, len(cells), versus)
+    if versus is None:
+        return Entry(None, None, None, None, done, len(cells))
+    return Entry(versus.difference, None, versus.low, versus.high, done, len(cells), versus)
 
 
 def _at(cell: Cell, axes: Sequence[str]) -> Coordinates:

@@ -14,7 +14,7 @@ from typing import Any
 
 import gin
 
-from mto_jax import sources
+from mto_jax import checks, sources
 from mto_jax.adaptation import classifier as classifiers
 from mto_jax.adaptation.held_out import Heads
 from mto_jax.adaptation.make import PairConfig
@@ -45,26 +45,26 @@ MOST_SENTENCES = 300  # of a task, that "unlabelled" reads
 @gin.configurable
 def match(
     *,
-    tasks: Sequence[str],
-    initial_checkpoint_path: str | Model,
-    output_dir: str | None,
-    task_feature_lengths: Mapping[str, int],
+    tasks: Sequence[checks.Name],
+    initial_checkpoint_path: checks.Place | Model,
+    output_dir: checks.Place | None,
+    task_feature_lengths: Mapping[str, checks.Count],
     module: str | None = None,
     scores: Sequence[str] = SCORES,
-    heads: int | None = 100,
-    references: int | None = 3,
-    examples: Sequence[int] = (0, 5),
+    heads: checks.Count | None = 100,
+    references: checks.Count | None = 3,
+    examples: Sequence[checks.Natural] = (0, 5),
     examples_tuning: Tuning | None = None,
     objectives: Sequence[str] = ("none",),
-    shots: int = 30,
-    seeds: int = 3,
+    shots: checks.Natural = 30,
+    seeds: checks.Count = 3,
     probe_tuning: Tuning | None = None,
     metric: str | None = None,
     pairs: PairConfig | None = None,
     adaptation_tuning: Tuning | None = None,
     classifier_groups: Mapping[str, str] | None = None,
     classifier_tests: Mapping[str, str] | None = None,
-    classifier_pairs: int = 500,
+    classifier_pairs: checks.Count = 500,
     classifier_tuning: Tuning | None = None,
     decide_by: Sequence[str] = ("probe", "ranked probe", "expert", "MI(5)"),
 ) -> Matching:
@@ -108,6 +108,7 @@ def match(
       UserError: no tasks, an unknown task, score or objective, no model there, a classifier without
         groups, objectives without a corpus.
     """
+    checks.check(match, locals())
     if not tasks:
         raise UserError(
             "match.tasks is empty: name the data sets to match, TASKS=['atomic_xIntent']."

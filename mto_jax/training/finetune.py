@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from mto_jax import checks
 from mto_jax.data.batch import Batch
 from mto_jax.data.loader import assemble
 from mto_jax.data.packing import bucket
@@ -101,10 +102,13 @@ def fit(
 class Tuning:
     """The settings of `fit`: call it with a model, examples and a seed."""
 
-    epochs: int = 5
-    batch_size: int = 8
+    epochs: checks.Count = 5
+    batch_size: checks.Count = 8
     optimizer: Optimizer | None = None  # None means `Optimizer()`, as gin binds it
-    dropout_rate: float | None = 0.0  # None means the model's own
+    dropout_rate: checks.Share | None = 0.0  # None means the model's own
+
+    def __post_init__(self):
+        checks.check_fields(self)
 
     def __call__(
         self,

@@ -16,11 +16,13 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import gin
 import jax
 import numpy as np
 
+from mto_jax import checks
 from mto_jax.errors import UserError
 from mto_jax.files import digest, write_atomically
 from mto_jax.models import adapters as adapters_lib
@@ -95,19 +97,15 @@ class MultiAdapterTuning:
         early.
     """
 
-    epochs: int = 15
-    batch_size: int = 8
+    epochs: checks.Count = 15
+    batch_size: checks.Count = 8
     optimizer: Optimizer | None = None
-    dropout_rate: float | None = 0.0
-    evaluations: int = 10
-    patience: int | None = None
+    dropout_rate: checks.Share | None = 0.0
+    evaluations: checks.Count = 10
+    patience: checks.Count | None = None
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "batch_size", "evaluations"):
-            if getattr(self, field) < 1:
-                raise UserError(
-                    f"MultiAdapterTuning.{field} is {getattr(self, field)!r}; it must be 1 or more."
-                )
+        checks.check_fields(self)
 
     def steps(self, candidate: Candidate) -> int:
         """Steps of this candidate's training."""
@@ -206,7 +204,7 @@ def _mean_loss(sums: Mapping[str, jax.Array]) -> float:
     return float(np.sum(sums["loss"]) / np.sum(sums["weight"]))
 
 
-def attach(model: T5, adapters: Adapters, parameters: Mapping[str, jax.Array]) -> T5:
+def attach(model: T5, adapters: Adapters, parameters: Mapping[str, Any]) -> T5:
     """Returns `model` with an adapter, its prompt encoder folded into a table."""
     spec = _spec(model.config, adapters.folded)
     return spec.merge({**states.by_name(model), **adapters_lib.fold(parameters, adapters)})

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mto_jax import checks
 from mto_jax.errors import UserError, unknown
 
 
@@ -60,12 +61,15 @@ class Optimizer:
     """
 
     name: str = "adafactor"
-    learning_rate: float = 1e-3
+    learning_rate: checks.NonNegative = 1e-3
     schedule: str = "constant"
-    warmup: float = 0  # steps; below 1 it is a fraction of the run
-    final: float = 0.0  # last learning rate of linear and cosine, as a fraction of the peak
-    clip_norm: float | None = 1.0  # global norm of the gradient; None = no clipping
+    warmup: checks.NonNegative = 0  # steps; below 1 it is a fraction of the run
+    final: checks.NonNegative = 0.0  # last rate of linear and cosine, a fraction of the peak
+    clip_norm: checks.Positive | None = 1.0  # global norm of the gradient; None = no clipping
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        checks.check_fields(self)
 
     def rate(self, train_steps: int) -> optax.Schedule:
         """Learning rate as a function of the step (0 is the first).
@@ -75,7 +79,7 @@ class Optimizer:
         """
         peak = self.learning_rate
         warmup = round(self.warmup * train_steps) if self.warmup < 1 else int(self.warmup)
-        if warmup > train_steps or self.warmup < 0:
+        if warmup > train_steps:
             raise UserError(
                 f"Optimizer.warmup = {self.warmup} means {warmup} steps, but the run has "
                 f"{train_steps}. Give steps, or a fraction of the run below 1."

@@ -4,6 +4,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import types
@@ -11,7 +12,7 @@ import types
 import gin
 import pytest
 
-from mto_jax import checkpoints
+from mto_jax import checkpoints, files
 from mto_jax.commands import infer as verb
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError
@@ -61,7 +62,7 @@ def test_a_line_for_every_input_in_order(run_dir, source, tmp_path):
     assert all(
         row.keys() == {"input", "prediction", "raw_prediction", "log_likelihood"} for row in rows
     )
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.txt", "out.jsonl"]
+    assert sorted(p.name for p in tmp_path.glob("[!.]*")) == ["in.txt", "out.jsonl"]
 
 
 def test_killed_and_started_again(run_dir, source, tmp_path, monkeypatch, capsys):
@@ -165,6 +166,8 @@ def test_long_inputs_are_cut_and_counted(run_dir, tmp_path, capsys):
         ("in.jsonl", b'{"input": "5"}\n{"input": \n', "in.jsonl, line 2 is not JSON"),
         ("in.jsonl", b'{"input": "5"}\n{"text": "6"}\n', 'line 2: expected .* "input"'),
         ("in.jsonl", b'{"input": 5}\n', "line 1: expected"),
+        ("in.jsonl", b'{"input": "\\ud800"}\n', "line 1 holds half of a surrogate pair"),
+        ("in.jsonl", b'{"input": "5", "a": ' + b"[" * 100_000 + b"}\n", "line 1 is not JSON"),
     ],
 )
 def test_bad_files_are_found_before_work_begins(tmp_path, name, content, message, run_dir):
@@ -172,6 +175,55 @@ def test_bad_files_are_found_before_work_begins(tmp_path, name, content, message
     with pytest.raises(UserError, match=message):
         run(run_dir, tmp_path / name, tmp_path / "out.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("in.txt", "is the input file"),
+        ("link_to_input", "is the input file"),
+        ("folder", "is a folder"),
+        ("pipe", "is a device or a pipe"),
+        ("/dev/full", "is a device or a pipe"),
+        ("nowhere/out.jsonl", "There is no folder"),
+    ],
+)
+def test_the_output_destroys_nothing(run_dir, source, tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link_to_input").symlink_to(source)
+    before = source.read_bytes(), sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=message):
+        run(run_dir, source, tmp_path / name)
+    assert (source.read_bytes(), sorted(tmp_path.iterdir())) == before
+
+
+def test_a_link_stays_and_its_target_is_written(run_dir, source, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "out.jsonl").symlink_to(tmp_path / "results" / "out.jsonl")
+    run(run_dir, source, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").is_symlink()
+    assert len((tmp_path / "results" / "out.jsonl").read_text().splitlines()) == len(LINES)
+
+
+def test_one_process_writes_an_output(run_dir, source, tmp_path):
+    target = tmp_path / "out.jsonl"
+    with files.only_writer(target), pytest.raises(UserError, match=f"process {os.getpid()} on "):
+        run(run_dir, source, target)
+    run(run_dir, source, target)
+    assert target.exists()
+
+
+def test_rows_are_counted_at_the_end(run_dir, source, tmp_path, monkeypatch):
+    def decode_and_add(*arguments, **options):
+        with (tmp_path / "out.jsonl.part").open("a") as file:
+            file.write("a row of somebody else\n")
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr(verb, "decode", decode_and_add)
+    with pytest.raises(UserError, match=r"out.jsonl.part has \d+ rows for 70 inputs"):
+        run(run_dir, source, tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_missing_file_and_model(run_dir, source, tmp_path):

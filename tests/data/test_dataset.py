@@ -16,7 +16,7 @@ LENGTHS = {"inputs": 8, "targets": 4}
     ("fields", "message"),
     [
         ({"task_feature_lengths": {"inputs": 8}}, "'inputs' and for 'targets'"),
-        ({"task_feature_lengths": {"inputs": 8, "targets": 0}}, "positive whole number"),
+        ({"task_feature_lengths": {"inputs": 8, "targets": 0}}, "whole number of 1 or more"),
         ({"passes": 0}, "passes is 0"),
         ({"limit": 0}, "limit is 0"),
     ],

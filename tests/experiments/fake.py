@@ -14,11 +14,11 @@ import time
 
 import numpy as np
 
-from mto_jax.commands import tables as tables_lib
 from mto_jax.errors import unknown
 from mto_jax.experiments.engine import Stage
 from mto_jax.experiments.figures import Figure
 from mto_jax.experiments.grid import Grid
+from mto_jax.experiments.run import run_grid
 from mto_jax.experiments.tables import Table
 
 TEMPLATES = ("Mapping", "MaskedMapping", "Prompting", "MaskedPrompting")
@@ -136,7 +136,7 @@ def grid(**changes) -> Grid:
 def run(folder, runner=None, **changes):
     """`tables` on the fake grid."""
     options = {"grid": grid(), "runner": runner or FakeRunner(), "output_dir": str(folder)}
-    return tables_lib.tables(**(options | changes))
+    return run_grid(**(options | changes))
 
 
 FIGURE = Figure(name="bars", kind="bars", x="objective", series="template")

@@ -12,12 +12,12 @@ import pytest
 from mto_jax import checkpoints, config
 from mto_jax.adaptation import classifier
 from mto_jax.checkpoints import peft
-from mto_jax.commands import tune as tune_lib
 from mto_jax.errors import UserError
 from mto_jax.evaluation import evaluator
 from mto_jax.evaluation.evaluator import evaluate_records
 from mto_jax.experiments import data, runner
 from mto_jax.experiments.adapters import check_fit, name
+from mto_jax.experiments.tune import tune
 from mto_jax.metrics.by_kind import OF_KIND
 from mto_jax.models.adapters import Adapters, LoRA, PromptTuning
 from mto_jax.models.adapters.prompt_init import PromptInit
@@ -90,7 +90,7 @@ def call(read, checkpoint, tmp_path):
             "shots": 3,
             "tuning": TUNING,
         }
-        return tune_lib.tune(**(options | changes))
+        return tune(**(options | changes))
 
     return call
 
@@ -292,7 +292,7 @@ def test_what_tune_refuses(call, out, checkpoint, monkeypatch):
         call(templates=["MaskedPreTP"])
     with pytest.raises(UserError, match=r"tune.tasks = \[\]"):
         call(tasks=[])
-    with pytest.raises(UserError, match="tune.tasks = 'uses'"):
+    with pytest.raises(UserError, match="tune.tasks is 'uses'; it must be a list"):
         call(tasks="uses")
     with pytest.raises(UserError, match="asks for .* twice"):
         call(seeds=[1, 1])
@@ -306,7 +306,7 @@ def test_what_tune_refuses(call, out, checkpoint, monkeypatch):
         call(init=PromptInit("labels"))
     with pytest.raises(UserError, match="All validation heads of uses are in the test"):
         call(test_split="validation")
-    with pytest.raises(UserError, match="does not fit"):
+    with pytest.raises(UserError, match="do not fit"):
         call(task_feature_lengths={"inputs": 5, "targets": 16})
     with pytest.raises(UserError, match="judged by different metrics"):
         call(tasks=["uses", "questions"], dev_heads=0)

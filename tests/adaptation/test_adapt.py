@@ -9,8 +9,8 @@ import pytest
 
 from mto_jax import checkpoints, config
 from mto_jax.adaptation import pairs
+from mto_jax.adaptation.adapt import adapt as verb
 from mto_jax.checkpoints import runs
-from mto_jax.commands import adapt as adapting
 from mto_jax.commands.convert import convert
 from mto_jax.errors import UserError
 from mto_jax.matching import outputs
@@ -55,9 +55,9 @@ def adapt(base, tmp_path):
             **changes,
         }
         gin_lines = [f"{name} = {value!r}" for name, value in values.items()]
-        adapting.gin.clear_config()
+        gin.clear_config()
         config.load(["runs/adapt.gin", *files], gin_lines)
-        return adapting.adapt()
+        return verb()
 
     return run
 

@@ -1,0 +1,359 @@
+# Copyright 2026 The MTO-JAX Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A training run, from data and configuration to checkpoints."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import inspect
+import pathlib
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import gin
+import jax
+import numpy as np
+
+from mto_jax import checkpoints, checks
+from mto_jax.checkpoints import compatibility, runs
+from mto_jax.data import loader
+from mto_jax.data.dataset import DatasetConfig
+from mto_jax.evaluation.during_training import Evaluator, means
+from mto_jax.files import only_writer, write_atomically, write_json
+from mto_jax.models import flops
+from mto_jax.models.adapters import NONE, Adapters, Method
+from mto_jax.models.config import T5Config
+from mto_jax.models.t5 import T5
+from mto_jax.text2text import vocabulary as vocabularies
+from mto_jax.training import loop, performance, sharding
+from mto_jax.training import state as states
+from mto_jax.training import step as steps
+from mto_jax.training.logging import MetricsWriter, NoWriter
+from mto_jax.training.optimizers import Optimizer
+
+
+def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `train` with its arguments checked, and with MODEL_DIR made and locked meanwhile."""
+
+    @functools.wraps(function)
+    def train(**arguments):
+        given = inspect.signature(function).bind(**arguments)
+        given.apply_defaults()
+        checks.check(function, given.arguments)
+        if jax.process_index():
+            return function(**arguments)
+        with only_writer(arguments["model_dir"], make_folder=True):
+            return function(**arguments)
+
+    return train
+
+
+@gin.configurable
+@_alone
+def train(
+    *,
+    model_dir: checks.Place,
+    model: T5Config,
+    train_dataset: DatasetConfig,
+    batch_size: checks.Count,
+    train_steps: checks.Count,
+    eval_datasets: Sequence[DatasetConfig] = (),
+    optimizer: Optimizer | None = None,
+    initial_checkpoint_path: checks.Place | None = None,
+    adapters: Adapters | Method | Sequence[Method] | None = None,
+    trainable: Annotated[str | Sequence[str], checks.NonEmpty] | None = None,
+    seed: checks.Seed = 0,
+    pack: bool = True,
+    microbatches: checks.Count = 1,
+    z_loss: checks.NonNegative = 0.0,
+    label_smoothing: checks.Share = 0.0,
+    eval_period: checks.Count | None = None,
+    eval_batch_size: checks.Count | None = None,
+    checkpoint_period: checks.Count | None = 1000,
+    keep: checks.Count = 2,
+    keep_best: checks.Natural = 1,
+    best_metric: str | None = None,
+    log_period: checks.Count = 50,
+    num_workers: checks.Natural = 0,
+    wandb_project: str | None = None,
+) -> dict[str, float]:
+    """Train `model` on `train_dataset` up to step `train_steps`; returns the last metrics.
+
+    Args:
+      model_dir: the run directory.
+      batch_size: rows of a global batch (a packed row holds several examples).
+      eval_datasets: dev sets: their loss, and their tasks' metrics on decoded answers.
+      optimizer: None means `Optimizer()`, as gin binds it.
+      initial_checkpoint_path: where to take the parameters from while `model_dir` has no checkpoint
+        yet: a run directory, a step folder, a folder of Hugging Face or T5X, or "hf://org/name".
+      adapters: a soft prompt, LoRA, ... to train in place of the model. What is frozen and came
+        from INITIAL_CHECKPOINT_PATH is not stored in the checkpoints of the run: they name it as
+        their base.
+      trainable: "all", "adapters", or patterns of parameter names, e.g. ["decoder.*",
+        "*norm.scale"]; None means the adapters, or all of a model that has none.
+      seed: of initialisation, dropout and the order of the data.
+      pack: put several examples into a row.
+      microbatches: cut a batch into so many, one after another, to save memory.
+      z_loss: weight of log(Z)^2 (1e-4 in T5X's pre-training).
+      eval_period: steps between evaluations; None evaluates only at the end.
+      eval_batch_size: rows; None takes `batch_size`.
+      checkpoint_period: steps between checkpoints; None saves only at the end (and where
+        evaluated).
+      keep: newest checkpoints that stay.
+      keep_best: best checkpoints that stay besides, by `best_metric`.
+      best_metric: e.g. "dev/demo_AtLocation_mapping/loss" or "dev/demo_AtLocation_mapping/rougeL";
+        None: the first dev set's loss.
+      log_period: steps between lines of the log.
+      num_workers: processes that read data; 0 reads in a thread.
+      wandb_project: also log to Weights & Biases.
+    """
+    optimizer = optimizer or Optimizer()
+    eval_batch_size = eval_batch_size or batch_size
+    folder = pathlib.Path(model_dir)
+    tell = functools.partial(print, flush=True) if jax.process_index() == 0 else lambda text: None
+
+    # ------------------------------------------------------------------------ mesh and checks
+    performance.use_compilation_cache()
+    mesh = sharding.mesh()
+    sharding.check_batch(batch_size, mesh, microbatches)
+    sharding.check_batch(eval_batch_size, mesh)
+    vocabulary = vocabularies.vocabulary()
+    trainable = trainable or ("adapters" if adapters else "all")
+    adapters = Adapters.of(adapters)
+    compatibility.check_vocabulary(model, adapters, vocabulary)
+    transformation = optimizer.build(train_steps)
+    identity = {
+        "model": dataclasses.asdict(model),
+        "vocabulary": {
+            "name": vocabularies.bound_name(),
+            "digest": vocabulary.digest,
+        },
+        "training": {"optimizer": optimizer.name, "trainable": trainable},
+    }
+    if adapters != NONE:
+        identity["adapters"] = adapters.as_dict()
+    compatibility.check_identity(folder, identity)
+    initial = None
+    if initial_checkpoint_path is not None and not runs.steps(model_dir):
+        initial = compatibility.open_initial(initial_checkpoint_path, model, vocabulary)
+
+    # ------------------------------------------------------------------------ data
+    prepared = loader.ensure(train_dataset)
+    dev_sets = [loader.ensure(dataset) for dataset in eval_datasets]
+    compatibility.check_best_metric(best_metric, dev_sets)
+    for prepared_set in (prepared, *dev_sets):
+        compatibility.check_soft_tokens(prepared_set, model, adapters)
+    mixed = len(prepared.tasks) > 1
+    batches = loader.train_iterator(
+        prepared,
+        batch_size=batch_size,
+        seed=seed,
+        pack=pack,
+        shard_index=jax.process_index(),
+        shard_count=jax.process_count(),
+        num_workers=num_workers,
+        task_ids=mixed,
+    )
+
+    # ------------------------------------------------------------------------ model and step
+    spec = states.abstract_model(functools.partial(T5, model, adapters=adapters))
+    names = states.trainable_names(list(spec.shapes), trainable)
+    target = states.abstract_state(spec, names, transformation, mesh)
+    runs.check_space(model_dir, target)
+    task_names = [task.name for task in prepared.tasks]
+    loss = steps.t5_loss(
+        spec, mesh, z_loss=z_loss, label_smoothing=label_smoothing, num_tasks=len(task_names)
+    )
+    batch = steps.abstract_batch(batch_size, prepared.task_feature_lengths, mesh, task_ids=mixed)
+    zeros = steps.zero_totals(loss, target, batch)
+    step_function = steps.train_step(
+        loss, transformation, optimizer.rate(train_steps), microbatches=microbatches
+    )
+    compiler = concurrent.futures.ThreadPoolExecutor(1)  # compiles while parameters are made
+    compiling = compiler.submit(
+        timed, steps.compile_step, step_function, target, zeros, batch, mesh
+    )
+
+    # ------------------------------------------------------------------------ state
+    newest = runs.newest_good(model_dir, set_aside=True)
+    window = None
+    if newest is not None:
+        tell(f"resuming from {newest}")
+        run = checkpoints.Run(newest, base_path=initial_checkpoint_path)
+        base = run.record.get("base")
+        shardings = {name: value.sharding for name, value in target.frozen.items()}
+        frozen = run.parameters(shardings) if base else None
+        state, place = runs.restore(newest, target, frozen)
+        window = run.record.get("window")
+        batches.set_state(place)
+    else:
+        parameters, base = {}, None
+        if initial is None:
+            tell(f"starting from scratch (seed {seed})")
+        else:
+            tell(f"starting from the parameters of {initial_checkpoint_path}")
+            shardings = {n: v.sharding for n, v in (target.frozen | target.trainable).items()}
+            parameters = initial.parameters(shardings, model, adapters)
+            if target.frozen and target.frozen.keys() <= parameters.keys():
+                frozen = {name: parameters[name] for name in target.frozen}
+                base = {"path": str(initial.path), "fingerprints": states.fingerprints(frozen)}
+        fresh = spec.shapes.keys() - parameters.keys()  # all, an adapter, or what rules leave out
+        parameters |= spec.initialise(jax.random.key(seed), mesh, fresh)
+        state = states.start(target, parameters, transformation, seed)
+    start_step = int(state.step)
+    if start_step >= train_steps:
+        tell(f"{model_dir} is trained to step {start_step} already; TRAIN_STEPS = {train_steps}")
+        return runs.description(newest)["metrics"] if newest else {}
+
+    feed = loop.Feed(batches, functools.partial(sharding.place, mesh=mesh))
+    cleanup = contextlib.ExitStack()
+    cleanup.callback(batches.close)
+    cleanup.callback(feed.close)
+
+    # ------------------------------------------------------------------------ outputs
+    best_metric = best_metric or (f"dev/{dev_sets[0].name}/loss" if dev_sets else None)
+    checkpointer = runs.Checkpointer(
+        model_dir,
+        identity,
+        keep=keep,
+        keep_best=keep_best,
+        best_metric=best_metric,
+        base=base,
+    )
+    cleanup.callback(checkpointer.close)
+    writer: Any = NoWriter()
+    if jax.process_index() == 0:
+        write_json(folder / "model.json", identity)
+        vocabulary.save(folder)
+        write_atomically(folder / "config.gin", gin.config_str())
+        write_atomically(folder / "operative_config.gin", gin.operative_config_str())
+        table = states.parameter_table(spec, names, mesh)
+        write_atomically(folder / "model-info.txt", table)
+        writer = MetricsWriter(
+            model_dir,
+            start_step,
+            train_steps,
+            wandb_project=wandb_project,
+            config=gin.config_str(),
+        )
+        cleanup.callback(writer.close)
+        writer.say(table.rstrip().rpartition("\n\n")[2])
+    program, seconds = compiling.result()
+    compiler.shutdown()
+    writer.say(f"compiled in {seconds:.1f} s: {performance.program_cost(program)} per device")
+    evaluator = Evaluator(spec, loss, mesh, dev_sets, eval_batch_size, vocabulary)
+
+    # ------------------------------------------------------------------------ loop
+    step_flops = flops.train_flops(model, batch_size, **prepared.task_feature_lengths)
+    peak = performance.peak_flops(mesh.devices.flat[0])
+    metrics: dict[str, float] = {"compile_seconds": seconds}
+
+    def report(interval, totals):
+        measured = summary(interval, totals, task_names)
+        if peak:
+            seconds = measured["speed/step_seconds"]
+            measured["speed/mfu"] = step_flops / seconds / peak / mesh.devices.size
+        memory = performance.peak_memory(mesh.local_devices[0])
+        if memory:
+            measured["speed/peak_memory_gb"] = memory / 1e9
+        writer.write(interval.step, measured)
+        writer.advance(interval.step, line(measured))
+        metrics.update(measured)
+        checkpointer.check()
+
+    def evaluate(step, state):
+        measured, samples = evaluator({**state.frozen, **state.trainable})
+        writer.write(step, measured)
+        writer.write_tables(step, samples)
+        for name, value in measured.items():
+            writer.say(f"  {name} {value:.4f}")
+        if best_metric not in measured:  # no reason to lose the run, but the user must know
+            writer.say(f"  warning: train.best_metric {best_metric} is not among these")
+        metrics.update(measured)
+        return measured
+
+    def save(state, place, metrics, window):
+        checkpointer.save(state, place, metrics, window.as_dict())
+
+    everywhere = sharding.replicated(mesh)
+    totals, interval_seconds, input_wait = loop.resumed(window, zeros)
+    totals = jax.device_put(totals, everywhere)
+    with cleanup:
+        state, stopped = loop.run(
+            program,
+            state,
+            feed,
+            window=loop.LogWindow(start_step, totals, interval_seconds, input_wait),
+            new_totals=lambda: jax.device_put(zeros, everywhere),
+            train_steps=train_steps,
+            log_period=log_period,
+            evaluate_period=eval_period or train_steps if dev_sets else None,
+            save_period=checkpoint_period,
+            report=report,
+            evaluate=evaluate,
+            save=save,
+        )
+        checkpointer.wait()
+
+    # ------------------------------------------------------------------------ end
+    if stopped is not None:
+        name = signal.Signals(stopped).name
+        tell(
+            f"stopped by {name} at step {int(state.step)}; saved, the same command resumes from "
+            "here"
+        )
+        raise SystemExit(128 + stopped)
+    tell(f"trained to step {train_steps}; checkpoints in {checkpointer.directory}")
+    return metrics
+
+
+def summary(
+    interval: loop.LogWindow, totals: Mapping[str, np.ndarray], tasks: Sequence[str]
+) -> dict[str, float]:
+    """Returns what is logged of an interval's steps; of a mixture, also the loss of each task."""
+    totals = dict(totals)
+    per_task = {}
+    if "task_loss" in totals:
+        losses, weights = totals.pop("task_loss"), totals.pop("task_weight")
+        means_K = losses / np.maximum(weights, 1.0)
+        per_task = {f"train/loss/{name}": float(m) for name, m in zip(tasks, means_K, strict=True)}
+    totals = {name: value.item() for name, value in totals.items()}
+    count = totals["steps"]
+    return {
+        **means("train", totals),
+        **per_task,
+        "train/z_loss": totals["z_loss"] / max(totals["weight"], 1.0),
+        "train/gradient_norm": totals["gradient_norm"] / count,
+        "train/learning_rate": totals["learning_rate"],
+        "speed/step_seconds": interval.seconds / count,
+        "speed/examples_per_second": totals["examples"] / interval.seconds,
+        "speed/tokens_per_second": totals["tokens"] / interval.seconds,
+        "speed/non_padding": totals["tokens"] / totals["places"],
+        "speed/input_wait": min(interval.input_wait / interval.seconds, 1.0),
+    }
+
+
+def line(measured: Mapping[str, float]) -> str:
+    """The same, for a person."""
+    text = (
+        f"loss {measured['train/loss']:.4f}  accuracy {measured['train/accuracy']:.3f}  "
+        f"rate {measured['train/learning_rate']:.2e}  {measured['speed/step_seconds']:.3g} s/step  "
+        f"{measured['speed/examples_per_second']:.4g} examples/s  "
+        f"{measured['speed/tokens_per_second']:,.0f} tokens/s  "
+        f"input wait {measured['speed/input_wait']:.0%}"
+    )
+    if "speed/mfu" in measured:
+        text += f"  MFU {measured['speed/mfu']:.1%}"
+    if "speed/peak_memory_gb" in measured:
+        text += f"  peak {measured['speed/peak_memory_gb']:.2f} GB"
+    return text
+
+
+def timed(function, *arguments) -> tuple[Any, float]:
+    """The function's result and the seconds that it took."""
+    start = time.monotonic()
+    result = function(*arguments)
+    return result, time.monotonic() - start
