@@ -14,7 +14,10 @@ QUICKSTART_ENV ?= GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 # `make mutants MUTANTS='--count 50 --seed 1 metrics'` samples fewer, others, or of one room.
 MUTANTS ?= --count 200
 
-.PHONY: quickstart test test-latest mutants lint format lock clean
+# `make campaign CAMPAIGN='--minutes 5 --only kills --seed 1'` tries less, or others.
+CAMPAIGN ?=
+
+.PHONY: quickstart test test-latest mutants campaign lint format lock clean
 
 quickstart: $(VENV)/.installed  ## pre-train, fine-tune and evaluate a tiny T5, then print the table
 	$(QUICKSTART_ENV) $(BIN)/mto quickstart
@@ -28,6 +31,9 @@ test-latest:  ## run the tests with the newest versions that setup.py allows: dr
 mutants: $(VENV)/.installed-test  ## how many of a random sample of small faults the tests notice (hours)
 	$(PIP) --editable '.[mutants]'
 	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+campaign: $(VENV)/.installed-test  ## kills, damage, malformed input, full disks: nothing wrong in silence (20 minutes)
+	$(BIN)/python -m tests.campaign $(CAMPAIGN)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ import pathlib
 import re
 import sys
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -97,6 +97,8 @@ def load(
     places = [path for path in (*search_paths.split(","), str(gin_directory())) if path]
     for file in files:
         _check_file(file, ["", *places], allow_code)
+    for text in bindings:
+        _statements(text.encode, f"The flag --gin.{text}")
     for path in places:
         gin.add_config_file_search_path(path)
     try:
@@ -155,11 +157,7 @@ def _check_file(name: str, places: Sequence[str], allow_code: bool, outer: Seque
     trusted = allow_code or any(
         path.is_relative_to(place.resolve()) for place in (pathlib.Path.cwd(), gin_directory())
     )
-    try:
-        statements = list(config_parser.ConfigParser(path.read_text(), _References()))
-    except (ValueError, SyntaxError, tokenize.TokenError, RecursionError, OSError) as error:
-        raise errors.UserError(f"The gin file {name} does not parse: {error}") from error
-    for statement in statements:
+    for statement in _statements(path.read_bytes, f"The gin file {name}"):
         if isinstance(statement, config_parser.IncludeStatement):
             _check_file(statement.filename, places, allow_code, [*outer, path])
         elif not trusted and _runs_code(statement):
@@ -170,6 +168,14 @@ def _check_file(name: str, places: Sequence[str], allow_code: bool, outer: Seque
             )
         elif isinstance(statement, config_parser.ImportStatement):
             errors.importing(statement.module, f"{name}, line {statement.location.line_num}")
+
+
+def _statements(read: Callable[[], bytes], name: str) -> list[Any]:
+    """Returns the statements of a gin text; raises a `UserError` if it does not parse."""
+    try:
+        return list(config_parser.ConfigParser(read().decode(), _References()))
+    except (ValueError, SyntaxError, tokenize.TokenError, RecursionError, OSError) as error:
+        raise errors.UserError(f"{name} does not parse: {error}") from error
 
 
 def _runs_code(statement: Any) -> bool:

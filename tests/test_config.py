@@ -87,6 +87,11 @@ def test_what_is_wrong_with_files_is_said_with_their_names(tmp_path, monkeypatch
         config.load(["a.gin"])
 
 
+def test_a_flag_that_does_not_parse_is_named():
+    with pytest.raises(errors.UserError, match=r"The flag --gin\.train\.seed = \[ does not parse"):
+        config.load([], ["train.batch_size = 4", "train.seed = ["])
+
+
 @pytest.mark.parametrize(
     "text",
     [

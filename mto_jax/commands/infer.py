@@ -13,6 +13,7 @@ A job on a file that was killed resumes where it stopped when it is started agai
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -28,7 +29,7 @@ from mto_jax.console import progress_bar
 from mto_jax.decoding.answers import answer
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.decoding.model import Model
-from mto_jax.files import file_digest, only_writer, write_atomically
+from mto_jax.files import digest, file_digest, only_writer, read_record, write_record
 from mto_jax.text2text import templates
 from mto_jax.text2text.vocabulary import listed
 from mto_jax.training.performance import use_compilation_cache
@@ -242,29 +243,49 @@ class _Output:
             return
         self._part = self._path.with_name(f"{self._path.name}.part")
         self._job = self._path.with_name(f"{self._path.name}.part.json")
-        description = json.dumps(job, sort_keys=True)
-        if job["input"] != "-" and self._part.exists() and self._same(description):
-            rows = self._part.read_bytes()
-            whole = rows.rfind(b"\n") + 1  # A kill may leave half a row.
-            self.done = rows.count(b"\n")
-            os.truncate(self._part, whole)
+        self._description = job
+        self._digest = hashlib.sha256()
+        rows = self._rows_before() if job["input"] != "-" else b""
+        self._digest.update(rows)
+        self.done = rows.count(b"\n")
+        if rows:
+            os.truncate(self._part, len(rows))  # a kill may leave half a chunk
             print(f"{self._part} has {self.done} rows of this job: going on", file=sys.stderr)
         else:
-            self._part.unlink(missing_ok=True)
-            write_atomically(self._job, description)
+            for path in (self._part, self._job):
+                path.unlink(missing_ok=True)
+        self._size = len(rows)
         self._file = self._part.open("ab")
 
-    def _same(self, description: str) -> bool:
-        return self._job.exists() and self._job.read_text() == description
+    def _rows_before(self) -> bytes:
+        """Returns the rows of an earlier start of this job, as far as they are whole."""
+        if not self._part.exists() or not self._job.exists():
+            return b""
+        try:
+            record = read_record(self._job)
+        except errors.UserError as error:
+            print(f"{error}. The rows are computed again.", file=sys.stderr)
+            return b""
+        if record["job"] != json.loads(json.dumps(self._description)):
+            return b""
+        rows = self._part.read_bytes()[: record["size"]]
+        if digest(rows) != record["rows"]:
+            print(f"{self._part} is damaged. Its rows are computed again.", file=sys.stderr)
+            return b""
+        return rows
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a chunk of rows; they are on the disk when this returns."""
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         try:
-            self._file.write("".join(lines).encode())
+            self._file.write(content)
             self._file.flush()
             if self._path is not None:
                 os.fsync(self._file.fileno())
+                self._digest.update(content)
+                self._size += len(content)
+                there = {"size": self._size, "rows": self._digest.hexdigest()}
+                write_record(self._job, {"job": self._description, **there})
         except OSError as error:
             if self._path is None:
                 raise
@@ -295,4 +316,4 @@ class _Output:
             self._file.close()
         if kind is None:
             os.replace(self._part, self._path)
-            self._job.unlink()
+            self._job.unlink(missing_ok=True)

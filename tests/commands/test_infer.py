@@ -96,6 +96,32 @@ def test_killed_and_started_again(run_dir, source, tmp_path, monkeypatch, capsys
     assert not part.exists()
 
 
+@pytest.mark.parametrize("file", ["out.jsonl.part", "out.jsonl.part.json"])
+def test_rows_that_were_damaged_after_a_kill_are_computed_again(
+    run_dir, source, tmp_path, monkeypatch, capsys, file
+):
+    run(run_dir, source, tmp_path / "whole.jsonl")
+    inner, calls = verb.decode, []
+
+    def killed(*args, **kwargs):
+        calls.append(len(args[1]))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(verb, "decode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(run_dir, source, tmp_path / "out.jsonl")
+    content = (tmp_path / file).read_text()
+    (tmp_path / file).write_text(content.replace("2", "3", 1))
+    run(run_dir, source, tmp_path / "out.jsonl")
+    assert calls == [32, 32, 32, 32, 6]
+    said = capsys.readouterr().err
+    assert f"{file} " in said
+    assert "rows are computed again" in said
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
 def test_another_job_starts_anew(run_dir, source, tmp_path, monkeypatch):
     inner, calls = verb.decode, []
 
