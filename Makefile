@@ -17,10 +17,13 @@ MUTANTS ?= --count 200
 # `make campaign CAMPAIGN='--minutes 5 --only kills --seed 1'` tries less, or others.
 CAMPAIGN ?=
 
-.PHONY: quickstart test test-latest mutants campaign lint format lock clean
+.PHONY: quickstart alignment test test-latest mutants campaign lint format lock clean
 
 quickstart: $(VENV)/.installed  ## pre-train, fine-tune and evaluate a tiny T5, then print the table
 	$(QUICKSTART_ENV) $(BIN)/mto quickstart
+
+alignment: $(VENV)/.installed  ## which template wants which pre-training: the small form of the study of docs/results.md
+	$(QUICKSTART_ENV) $(BIN)/mto tables --gin_file=tables/alignment.gin --gin.OUTPUT_DIR=runs/alignment/grid
 
 test: $(VENV)/.installed-test  ## run the tests
 	$(BIN)/python -m pytest tests -n 2 --dist worksteal -q

@@ -37,7 +37,7 @@ Count = Annotated[int, Rule(lambda n: n >= 1, "of 1 or more")]
 Natural = Annotated[int, Rule(lambda n: n >= 0, "of 0 or more")]
 Seed = Annotated[int, Rule(lambda n: 0 <= n < 1 << 31, "from 0 to 2147483647")]
 Positive = Annotated[float, Rule(lambda x: 0 < x < math.inf, "above 0")]
-NonNegative = Annotated[float, Rule(lambda x: 0 <= x < math.inf, "of 0 or more")]
+NonNegative = Annotated[float, Rule(lambda x: x >= 0, "of 0 or more")]  # not NaN
 Share = Annotated[float, Rule(lambda x: 0 <= x < 1, "of 0 or more and below 1")]
 Name = Annotated[str, Rule(lambda text: bool(text.strip()), "that is not empty")]
 Place = Annotated[

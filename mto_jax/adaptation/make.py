@@ -125,7 +125,7 @@ class PairConfig:
 
 
 def ensure(
-    config: PairConfig, folder: pathlib.Path, base: Checkpoint
+    config: PairConfig, folder: pathlib.Path, base: Checkpoint | None
 ) -> tuple[pathlib.Path, Counts]:
     """Return the file of pairs and its report, made unless `folder` has them already.
 

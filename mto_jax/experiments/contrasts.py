@@ -80,6 +80,7 @@ class ContrastFigure:
       x: {label: place}, from left to right.
       series: {label: place}.
       panels: axis with a panel for each value.
+      where: the cells that it is about.
       xlabel, ylabel: of the axes.
       title: None makes one.
       metric: None takes the grid's.
@@ -90,6 +91,7 @@ class ContrastFigure:
     x: Mapping[str, Where]
     series: Mapping[str, Where]
     panels: str = "shots"
+    where: Where = dataclasses.field(default_factory=dict)
     xlabel: str = ""
     ylabel: str = "difference"
     title: str | None = None
@@ -107,13 +109,15 @@ class ContrastFigure:
             for label, where in getattr(self, name).items():
                 grid.check_where(f"{place}, {name}[{label!r}]", where)
         grid.check_axis(f"{place}, panels", self.panels)
+        grid.check_where(f"{place}, where", self.where)
         grid.check_metric(place, self.metric or grid.metric, known)
 
     @styled
     def draw(self, grid: Grid, results: Results) -> matplotlib.figure.Figure:
         """The figure; places without a result are left out."""
         metric = self.metric or grid.metric
-        there = {cell.values[self.panels] for cell in self.contrast.cells(results.cells)}
+        shown = self.contrast.cells(results.where(self.where))
+        there = {cell.values[self.panels] for cell in shown}
         panels = [value for value in grid.axes[self.panels] if value in there]
         figure, axes = grid_of_panels(len(panels), 3.0, 3.2, sharey=True)
         width = 0.5 / max(1, len(self.series) - 1)
@@ -124,8 +128,8 @@ class ContrastFigure:
                 for j, x in enumerate(self.x.values()):
                     cells = [
                         cell
-                        for cell in results.where(where)
-                        if matches(cell.values, x) and cell.values[self.panels] == panel
+                        for cell in shown
+                        if matches(cell.values, {**where, **x, self.panels: panel})
                     ]
                     if found := self.contrast.compute(results, cells, metric):
                         drawn[j + (i - (len(self.series) - 1) / 2) * width] = found

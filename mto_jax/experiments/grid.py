@@ -208,6 +208,10 @@ class Grid:
         Raises:
           UserError: none is left, or none with some value of an axis.
         """
+        return list(self._cells)
+
+    @functools.cached_property
+    def _cells(self) -> list[Cell]:
         kept = [cell for cell in self._combinations() if self._allows(cell)]
         if not kept:
             raise UserError(

@@ -15,6 +15,7 @@ from mto_jax import checks
 from mto_jax.console import wide
 from mto_jax.errors import UserError, unknown
 from mto_jax.experiments import formats
+from mto_jax.experiments.contrasts import ContrastFigure
 from mto_jax.experiments.correlation import GainFigure
 from mto_jax.experiments.engine import Runner, compute
 from mto_jax.experiments.figures import IMAGE_FORMATS, Figure, encode
@@ -34,7 +35,7 @@ def run_grid(
     runner: Runner,
     output_dir: checks.Place,
     tables: Sequence[Table] | None = None,
-    figures: Sequence[Figure | GainFigure] | None = None,
+    figures: Sequence[Figure | GainFigure | ContrastFigure] | None = None,
     dry_run: bool = False,
     retry_failed: bool = False,
     lease_duration: checks.Positive = 300.0,

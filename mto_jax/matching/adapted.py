@@ -37,7 +37,7 @@ class AdaptedModels:
       model: the one that is adapted.
       path: its checkpoint, from which splitter and classifier of the sentences start; None for a
         model in memory.
-      pairs: how sentences become pairs.
+      pairs: how sentences become pairs; None if no objective adapts.
       tuning: how the model trains on them.
       lengths: most tokens of inputs and targets.
       folder: keeps pairs and models; None keeps nothing.
@@ -45,7 +45,7 @@ class AdaptedModels:
 
     model: Model
     path: str | None
-    pairs: PairConfig
+    pairs: PairConfig | None
     tuning: Tuning
     lengths: Mapping[str, int]
     folder: pathlib.Path | None
@@ -69,6 +69,7 @@ class AdaptedModels:
 
     @functools.cached_property
     def _pairs(self) -> Sequence[Pair]:
+        assert self.pairs is not None  # match has checked its objectives
         base = None
         if self.pairs.needs_model:
             if self.path is None:
@@ -101,7 +102,10 @@ def examples(
         )
         if len(body) and len(tail):
             text = TextPair(body, tail, pair.label)
-            inputs, targets = corrupt(text, rng, vocab=vocabulary, lengths=lengths)
+            corrupted = corrupt(text, rng, vocab=vocabulary, lengths=lengths)
+            if corrupted is None:  # not for this objective
+                continue
+            inputs, targets = corrupted
             eos = vocabulary.eos_id
             made.append(([*map(int, inputs), eos], [*map(int, targets), eos]))
     return made

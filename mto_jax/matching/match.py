@@ -116,16 +116,12 @@ def match(
     for name in scores:
         if name not in SCORES:
             raise unknown("score (match.scores) called", name, SCORES)
-    corpus = pairs is not None and pairs.corpus is not None
-    if corpus:
+    if pairs is not None and pairs.corpus is not None:
         pairs = dataclasses.replace(pairs, held_out=[*pairs.held_out, *tasks], module=module)
+    else:
+        pairs = None
     if "probe" in scores:
-        _check_objectives(objectives, corpus)
-    if shots < 0 or seeds < 1:
-        raise UserError(
-            f"match.shots is {shots} and match.seeds {seeds}: expected 0 or more heads to train "
-            "on, and 1 seed or more."
-        )
+        _check_objectives(objectives, pairs is not None)
     path = None if isinstance(initial_checkpoint_path, Model) else initial_checkpoint_path
     model = Model.open(path, "newest") if path is not None else initial_checkpoint_path
     vocabulary = model.vocabulary
@@ -157,16 +153,17 @@ def match(
             few = tokenise(template, task.shots(shots, 1), task, vocabulary, lengths)
             tuned = tune_few(network, few) if shots else network
             measured.append(teacher_forcing.sentences(tuned, task, template, vocabulary, lengths))
+        plain, masked = measured
         return [
-            depth_rank.maskability(task.name, shots, *measured, threshold),
-            depth_rank.normalised(task.name, shots, *measured),
-            likelihood(task.name, shots, *measured),
+            depth_rank.maskability(task.name, shots, plain, masked, threshold),
+            depth_rank.normalised(task.name, shots, plain, masked),
+            likelihood(task.name, shots, plain, masked),
         ]
 
     @functools.cache
     def sentences() -> list[str]:
         kept_out = Heads(record.head for task in todo for record in task.held_out)
-        return adapted.sentences(pairs, kept_out) if corpus else []
+        return adapted.sentences(pairs, kept_out) if pairs is not None else []
 
     def from_text(task: Task) -> list[Verdict]:
         cuts = [cut for text in sentences() if (cut := cut_at(text, task.wording.phrase))]
@@ -299,7 +296,7 @@ def match(
             f"published {depth_rank.T5_BASE_THRESHOLD:.2f} was found on T5-base and does not carry "
             "over to this model."
         )
-    if "unlabelled" in scores and not corpus:
+    if "unlabelled" in scores and pairs is None:
         notes.append("'unlabelled' judges nothing: it reads raw text, which CORPUS names.")
     matching = Matching(model.title, verdicts, decisions, probes, classified, notes, folder)
     if folder:

@@ -3,10 +3,11 @@
 """Invented knowledge in which the length of an answer is crossed with the sort of its head.
 
 The relations of real knowledge bases confound both: attributes of things are short, intentions are
-long. Here 600 heads of three sorts have an answer of 1, 2, 4 and 8 words each, drawn word by word,
-so that no part of an answer tells another, and nothing but the pre-training text tells any. The
-relation `thing_4` asks for the four words of a thing. Every fact has 12 wordings, of which the last
-`UNSEEN` never occur in the text. The vocabulary holds whole words.
+long. Here heads of two sorts have an answer of 1, 2, 4 and 8 words each, drawn word by word, which
+nothing but the pre-training text tells. Four heads at a time, a family, share their answers, so
+that a model of a million parameters learns them in minutes. The relation `thing_4` asks for the
+four words of a thing. Every fact has 12 wordings, of which the last `UNSEEN` never occur in the
+text. The vocabulary holds whole words.
 """
 
 import functools
@@ -24,10 +25,11 @@ from mto_jax.text2text.records import Triple
 ASSETS = pathlib.Path(__file__).parents[1] / "assets"
 WORDS, VOCABULARY = ASSETS / "lab" / "lab.json", ASSETS / "lab_vocab.model"
 SPLITS = ("train", "validation", "test")
-SPLIT_CYCLE = ("train", "train", "train", "validation", "test")  # of five heads in turn
-HEADS_PER_SORT = 200
+SPLIT_CYCLE = ("train", "test", "validation", "train", "test")  # of five families in turn
+FAMILIES, FAMILY = 20, 4  # of a sort; heads of each
+HEADS_PER_SORT = FAMILIES * FAMILY
 UNSEEN = 3
-MOST_SENTENCES = 4  # of a document
+UL2_MODES = ("[NLU]", "[NLG]", "[S2S]")
 SEED = 2026
 
 _lab = json.loads(WORDS.read_text())
@@ -46,7 +48,7 @@ def words_of(relation: str) -> int:
 
 @functools.cache
 def heads(sort: str) -> tuple[str, ...]:
-    """Returns the heads of a sort, "thing", "land" or "event"; no name is used twice."""
+    """Returns the heads of a sort, "thing" or "event"; no name is used twice."""
     syllables = ["".join(pair) for pair in itertools.product("bdfgklmnprtvz", "aeiou")]
     names = ["".join(pair) for pair in itertools.permutations(syllables, 2)]
     names = random.Random(SEED).sample(names, HEADS_PER_SORT * len(_lab["heads"]))
@@ -58,7 +60,7 @@ def heads(sort: str) -> tuple[str, ...]:
 
 @functools.cache
 def answers(relation: str) -> tuple[str, ...]:
-    """Returns the answer of every head of a relation's sort, in the order of `heads`.
+    """Returns the answer of every head of a relation's sort, in the order of `heads`: by families.
 
     Raises:
       UserError: an unknown relation.
@@ -68,26 +70,26 @@ def answers(relation: str) -> tuple[str, ...]:
     rng = random.Random(f"{SEED} {relation}")
     shape = _lab["shapes"][str(words_of(relation))].split()
     words = _lab["words"]
-    return tuple(
+    own = [
         " ".join(rng.choice(words[slot]) if slot in words else slot for slot in shape)
-        for _ in range(HEADS_PER_SORT)
-    )
+        for _ in range(FAMILIES)
+    ]
+    return tuple(answer for answer in own for _ in range(FAMILY))
 
 
 def triples(relation: str, split: str) -> list[Triple]:
-    """Returns the records of a relation in a split; a head is in the same one for all relations.
+    """Returns the records of a relation in a split; a family is in the same one for all relations.
 
     Raises:
       UserError: an unknown relation or split.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    facts = zip(answers(relation), heads(relation.split("_")[0]), strict=True)
-    cycle = itertools.cycle(SPLIT_CYCLE)
+    facts = zip(heads(relation.split("_")[0]), answers(relation), strict=True)
     return [
         Triple(relation, relation, head, (answer,))
-        for (answer, head), own in zip(facts, cycle, strict=False)
-        if own == split
+        for i, (head, answer) in enumerate(facts)
+        if SPLIT_CYCLE[i // FAMILY % len(SPLIT_CYCLE)] == split
     ]
 
 
@@ -102,25 +104,14 @@ def verbalise(relation: str, head: str, answer: str, wording: str) -> str:
 
 @functools.cache
 def documents() -> tuple[str, ...]:
-    """Returns every fact in every seen wording, in documents of one to four unrelated sentences.
-
-    In a document of one, T5's only noise span would always be at the end, where the answer is; in
-    long ones, a language model would seldom see an answer after which the text ends.
-    """
-    rng = random.Random(SEED)
+    """Returns every fact in every seen wording, a sentence each, in random order."""
     sentences = [
         verbalise(relation, head, answer, wording)
         for relation in RELATIONS
         for head, answer in zip(heads(relation.split("_")[0]), answers(relation), strict=True)
         for wording in WORDINGS[:-UNSEEN]
     ]
-    rng.shuffle(sentences)
-    texts, start = [], 0
-    while start < len(sentences):
-        size = rng.randint(1, MOST_SENTENCES)
-        texts.append(" ".join(sentences[start : start + size]))
-        start += size
-    return tuple(texts)
+    return tuple(random.Random(SEED).sample(sentences, len(sentences)))
 
 
 def make_vocabulary() -> bytes:
@@ -135,8 +126,8 @@ def make_vocabulary() -> bytes:
         for wording in WORDINGS[-UNSEEN:]
     ]
     names = [name for relation in RELATIONS for name in (relation, f"{relation}:")]
-    for text in itertools.chain(documents(), unseen, names):
-        for word in re.findall(r"\w+:$|\w+|[^\w\s]", text):
+    for text in itertools.chain(documents(), unseen, names, UL2_MODES):
+        for word in re.findall(r"\[\w+\]|\w+:$|\w+|[^\w\s]", text):
             piece = word if re.fullmatch(r"[^\w\s]", word) else f"▁{word}"
             counts[piece] = counts.get(piece, 0) + 1
     model = sentencepiece_model_pb2.ModelProto()

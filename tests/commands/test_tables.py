@@ -54,6 +54,7 @@ def test_from_gin_to_tables_figures_and_page(tmp_path, capsys):
         "grid.json",
         "cells.csv",
         "index.html",
+        "tables/notes.md",
         *(
             f"tables/{name}.{suffix}"
             for name in ("main", "seeds")
@@ -65,7 +66,7 @@ def test_from_gin_to_tables_figures_and_page(tmp_path, capsys):
             for suffix in ("png", "svg", "pdf")
         ),
     }
-    assert len(names) == 8 + 3 + 6 + 6
+    assert len(names) == 8 + 4 + 6 + 6
     shown = capsys.readouterr()
     assert "rougeL by template and task" in shown.out
     assert "8/8" in shown.err

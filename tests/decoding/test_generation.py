@@ -315,7 +315,7 @@ def test_padding_of_the_embedding_is_never_chosen():
     "options, message",
     [
         ({"method": "beams"}, "Did you mean 'beam'"),
-        ({"max_length": 0}, "at least 1"),
+        ({"max_length": 0}, "1 or more"),
         ({"min_length": 64}, "between 0 and max_length - 1"),
         ({"preset": "author"}, "no decoding preset 'author'. Did you mean 'authors'"),
         ({"repetition_penalty": 0.0}, "above 0"),

@@ -224,7 +224,7 @@ def test_what_match_refuses(run):
         run(objectives=["denoissing"])
     with pytest.raises(UserError, match="CORPUS=sentences.txt"):
         run(objectives=["none", "lm"], pairs=None)
-    with pytest.raises(UserError, match="0 or more heads"):
+    with pytest.raises(UserError, match="match.shots is -1; it must be a whole number"):
         run(shots=-1)
     with pytest.raises(UserError, match="classifier_groups"):
         run(scores=["classifier"])
