@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 
 import gin
@@ -59,6 +60,8 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
     A `UserError`, a full disk or a missing file ends the process with one paragraph and status 2.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _thread_failed
     if verb == "prepare":  # Preparing never computes on an accelerator: leave it to the trainer.
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -94,6 +97,14 @@ def run(verb: str, argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _thread_failed(raised: threading.ExceptHookArgs) -> None:
+    """Says in a line that a library's thread could not write, on a full disk for example."""
+    if isinstance(raised.exc_value, OSError):
+        print(f"warning: {raised.exc_value}", file=sys.stderr)
+    else:
+        threading.__excepthook__(raised)
 
 
 def _parse(verb, name, module, function, argv):

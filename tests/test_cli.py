@@ -153,3 +153,29 @@ def test_what_goes_wrong_inside_a_configurable_ends_in_words(raised, message, mo
     assert exit_status.value.code == 2
     assert message in error
     assert "In call to" not in error
+
+
+def test_a_thread_that_cannot_write_is_said_in_a_line():
+    program = """
+import threading
+from mto_jax import cli
+
+def write():
+    raise OSError(28, "No space left on device", "events")
+
+def wrong():
+    raise KeyError("a fault of ours")
+
+try:
+    cli.main(["convert"])
+except SystemExit:
+    pass
+for target in (write, wrong):
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "warning: [Errno 28] No space left on device: 'events'" in done.stderr
+    assert done.stderr.count("Traceback") == 1
+    assert "KeyError: 'a fault of ours'" in done.stderr

@@ -3,7 +3,6 @@
 """From unlabelled sentences to an adapted model: pairs are made, then trained on."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.make import PairConfig
 from mto_jax.checkpoints import Checkpoint
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import digest, write_json
+from mto_jax.files import digest, read_record, write_record
 from mto_jax.runs.train import train
 from mto_jax.text2text import mapping
 from mto_jax.training.performance import use_compilation_cache
@@ -152,7 +151,7 @@ def _check_settings(folder: pathlib.Path, what: Mapping[str, Any], path: pathlib
     """
     record = folder / "adaptation.json"
     here = {**what, "pairs": digest(path.read_bytes())}
-    recorded = json.loads(record.read_text()) if record.exists() else here
+    recorded = read_record(record, unsigned=True) if record.exists() else here
     different = [
         f"{k} is {recorded.get(k)!r} there and {v!r} now"
         for k, v in here.items()
@@ -165,4 +164,4 @@ def _check_settings(folder: pathlib.Path, what: Mapping[str, Any], path: pathlib
         )
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(record, here)
+        write_record(record, here)

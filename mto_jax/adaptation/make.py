@@ -9,6 +9,7 @@ trained, splitter/ and classifier/. The same request again finds the pairs there
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from mto_jax.checkpoints import Checkpoint
 from mto_jax.console import progress_bar
 from mto_jax.data.manifest import describe_file
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import digest, lock, write_atomically, write_json
+from mto_jax.files import digest, lock, read_record, write_atomically, write_record
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training.finetune import Tuning, complete
 
@@ -147,9 +148,12 @@ def _ensure(
     request = _request(config, base)
     path, report_path = folder / "pairs.jsonl", folder / "report.json"
     if path.exists() and report_path.exists():
-        known = json.loads(report_path.read_text())
-        if known["request"] == request and known["pairs"] == digest(path.read_bytes()):
-            return path, Counts.from_json(known["report"])
+        try:
+            known = read_record(report_path, unsigned=True)
+            if known["request"] == request and known["pairs"] == digest(path.read_bytes()):
+                return path, Counts.from_json(known["report"])
+        except UserError as error:
+            print(f"{error}. The pairs are made again.", file=sys.stderr)
     pairs, report = make(config, folder, base)
     text = pairs_lib.to_jsonl(pairs)
     write_atomically(path, text)
@@ -158,7 +162,7 @@ def _ensure(
         "pairs": digest(text.encode()),
         "report": report.to_json(),
     }
-    write_json(report_path, content)
+    write_record(report_path, content)
     return path, report
 
 

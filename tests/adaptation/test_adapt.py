@@ -90,6 +90,20 @@ def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
     assert adapt(**settings).items() <= metrics.items()
     assert "is trained to step 10 already" in capsys.readouterr().out
 
+    # A damaged report does not matter, as pairs are a function of what they are made from.
+    report_file = tmp_path / "shared" / "report.json"
+    whole = report_file.read_bytes()
+    report_file.write_bytes(whole.replace(b"40", b"41"))
+    assert adapt(**settings).items() <= metrics.items()
+    assert f"{report_file} has changed since it was written" in capsys.readouterr().err
+    assert report_file.read_bytes() == whole
+    settings_file = run / "adaptation.json"
+    settings_whole = settings_file.read_bytes()
+    settings_file.write_bytes(settings_whole[:-5])
+    with pytest.raises(UserError, match="adaptation.json does not read as JSON"):
+        adapt(**settings)
+    settings_file.write_bytes(settings_whole)
+
     with pytest.raises(UserError, match="objective is 'in_place_mixed' there and 'lm' now"):
         adapt(**{**settings, "OBJECTIVE": "lm"})
 

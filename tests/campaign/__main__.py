@@ -8,10 +8,10 @@ lost, or ended in a trace. docs/reliability.md says what is tried and what count
 """
 
 import argparse
-import collections
 import os
 import pathlib
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -63,9 +63,16 @@ def main() -> int:
         for one in trials.run(todo, folder / "trials", options.workers, deadline):
             ended.append(one)
             advance(1)
+            if one.ending in trials.FAULTS:
+                _write(one, folder / "failures", len(ended))
     trials.show(ended)
     print(f"{len(ended)} of {len(todo)} trials in {(time.monotonic() - start) / 60:.1f} minutes")
-    return _report(ended, folder / "failures")
+    failures = sum(one.ending in trials.FAULTS for one in ended)
+    if failures:
+        print(f"{failures} failures: the command and output of each are in {folder / 'failures'}")
+    else:
+        shutil.rmtree(folder)
+    return int(failures > 0)
 
 
 def _trials(folder: pathlib.Path, options: argparse.Namespace) -> list[Trial]:
@@ -95,19 +102,11 @@ def _trials(folder: pathlib.Path, options: argparse.Namespace) -> list[Trial]:
     return todo
 
 
-def _report(ended: list[Ended], folder: pathlib.Path) -> int:
-    """Write each failure to a file; returns the exit status."""
-    failures = [one for one in ended if one.ending in trials.FAULTS]
-    if not failures:
-        return 0
-    folder.mkdir()
-    for number, one in enumerate(failures):
-        path = folder / f"{number:03d}-{one.trial.part.replace(' ', '_')}-{one.ending}.txt"
-        path.write_text(f"{one.trial.name}\n{one.ending}\n\n{one.seen}\n")
-    kinds = collections.Counter(one.ending for one in failures)
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    print(f"{counts}: each one's command and output is in {folder}")
-    return 1
+def _write(one: Ended, folder: pathlib.Path, number: int) -> None:
+    """Write a failure to a file."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{number:04d}-{one.trial.part.replace(' ', '_')}-{one.ending}.txt"
+    path.write_text(f"{one.trial.name}\n{one.ending}\n\n{one.seen}\n")
 
 
 if __name__ == "__main__":

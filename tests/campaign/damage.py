@@ -159,12 +159,15 @@ def _damage(ready: Ready, file: str, kind: str, seed: int, folder: pathlib.Path)
     if outcome.traced:
         return TRACE, seen
     if outcome.status != 0:
-        named = outcome.refused and _named(file, outcome.output)
+        named = outcome.refused and _named(file, outcome.output.rpartition("error: ")[2])
         return (REFUSED, seen) if named else (TRACE, f"the file is not named\n{seen}")
     result = _result(ready.reading, folder)
     expected = {name: value for name, value in ready.result.items() if name != file}
     result.pop(file, None)
-    if different := results.difference(expected, result):
+    different = results.difference(expected, result)
+    if different and "is damaged" in outcome.output and _named(file, outcome.output):
+        return REFUSED, f"it took an older checkpoint, and said so\n{seen}"
+    if different:
         return SILENT, f"differs in {different}\n{seen}"
     return RIGHT, seen
 
@@ -187,8 +190,8 @@ def _spoil(path: pathlib.Path, kind: str, draw: random.Random) -> str:
     return f"{kind} at byte {place} of {len(content)}"
 
 
-def _named(file: str, output: str) -> bool:
-    """Whether an error names the file, or the folder that holds it."""
+def _named(file: str, text: str) -> bool:
+    """Whether a text names the file, or the folder that holds it."""
     path = pathlib.PurePosixPath(file)
     folders = [str(parent) for parent in path.parents if len(parent.parts) > 1]
-    return any(name in output.rpartition("error: ")[2] for name in (path.name, *folders))
+    return any(name in text for name in (path.name, *folders))

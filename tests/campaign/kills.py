@@ -36,9 +36,10 @@ def again(verb: Undisturbed, folder: pathlib.Path, before: str) -> tuple[str, st
     seen = f"{before}\nagain: {outcome.status}\n{outcome.output}"
     if outcome.traced:
         return TRACE, seen
-    if outcome.status != 0:
+    different = undisturbed.judge(verb, folder)
+    if outcome.status != 0 and (different or not outcome.refused):
         return LOST, seen
-    if different := undisturbed.judge(verb, folder):
+    if different:
         return SILENT, f"differs in {different}\n{seen}"
     if made_again := results.made_again(finished, folder):
         return LOST, f"made again: {made_again}\n{seen}"

@@ -16,10 +16,7 @@ from collections.abc import Callable, Sequence
 # A command that takes longer hangs, whatever else runs on the machine.
 LIMIT = 180.0
 
-# TensorFlow is imported by `prepare` alone; its processes come from a server that has imported it.
-_WITH_TENSORFLOW = multiprocessing.get_context("forkserver")
-_WITH_TENSORFLOW.set_forkserver_preload(["mto_jax.commands.prepare", "mto_jax.data.prepare"])
-_PLAIN = multiprocessing.get_context("fork")
+_CONTEXT = multiprocessing.get_context("fork")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +49,10 @@ def import_all() -> None:
     """Import the verbs' modules here, so that a fork starts at once. No device is touched."""
     from mto_jax import cli, config
 
-    for verb in ("train", "adapt", "match", "tune", "tables", "evaluate", "infer", "convert"):
+    for verb in set(cli.VERBS) - {"try"}:
         importlib.import_module(f"mto_jax.commands.{verb}")
-    for name in config.configurable_modules():
+    for name in [*config.configurable_modules(), "mto_jax.data.prepare"]:
         importlib.import_module(name)
-    assert cli.VERBS
 
 
 class Command:
@@ -76,11 +72,10 @@ class Command:
         before: Callable[[], None] | None = None,
         log: pathlib.Path | None = None,
     ):
-        context = _WITH_TENSORFLOW if argv[0] == "prepare" else _PLAIN
         self._log = log or folder.parent / f"{folder.name}.{time.monotonic_ns()}.log"
         self._start = time.monotonic()
         arguments = (list(argv), str(folder), str(self._log), before)
-        self._process = context.Process(target=_main, args=arguments)
+        self._process = _CONTEXT.Process(target=_main, args=arguments)
         self._process.start()
 
     def wait(self, seconds: float) -> None:
@@ -139,7 +134,7 @@ def _main(argv: list[str], folder: str, log: str, before: Callable[[], None] | N
 
 def call(function: Callable, *arguments) -> None:
     """Call a function in a process of its own, which may compute with JAX."""
-    process = _PLAIN.Process(target=function, args=arguments)
+    process = _CONTEXT.Process(target=function, args=arguments)
     process.start()
     process.join()
     if process.exitcode:

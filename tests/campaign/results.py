@@ -16,7 +16,15 @@ _VOLATILE = {"seconds", "host", "finished", "created", "digest", "report", "inpu
 _SUFFIXES = (".json", ".jsonl", ".md", ".csv", ".tex", ".gin", ".safetensors", ".model", ".npy")
 _SUFFIXES += (".array_record",)
 # For people, or with a date in it; of checkpoints the newest is read by `mto convert`.
-_SKIPPED = ("checkpoints", "events.", "model-info", "config.gin", "operative_config", "README")
+_SKIPPED = (
+    "checkpoints",
+    "damaged",
+    "events.",
+    "model-info",
+    "config.gin",
+    "operative_config",
+    "README",
+)
 
 
 def of(verb: Verb, folder: pathlib.Path, since: int = -1) -> dict[str, Any]:

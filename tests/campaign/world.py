@@ -121,7 +121,7 @@ VERBS = (
         "match",
         (
             *("--gin_file=runs/match.gin", _TINY, _DEMO, _MODULE, _LENGTHS),
-            *("--gin.TASKS=['uses', 'places']", "--gin.INITIAL_CHECKPOINT_PATH=model"),
+            *("--gin.TASKS=['uses']", "--gin.INITIAL_CHECKPOINT_PATH=model"),
             *("--gin.OUTPUT_DIR=matched", "--gin.OBJECTIVES=['none']", "--gin.SHOTS=3"),
             *("--gin.match.seeds=2", "--gin.match.heads=4", "--gin.match.examples=(0, 2)"),
             "--gin.match.scores=['length_rule', 'ranks', 'probe']",
