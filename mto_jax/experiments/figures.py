@@ -32,8 +32,11 @@ IMAGE_FORMATS = ("png", "svg", "pdf")
 
 # The same figure has the same bytes: no date, no random ids.
 _METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+# Okabe and Ito's palette, which colour-blind readers can tell apart, and a grey.
+_COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"),
+    "#999999",
+)
 _STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler.cycler(color=_COLOURS),
     "svg.hashsalt": "mto",

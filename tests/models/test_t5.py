@@ -95,8 +95,8 @@ def fresh(config: T5Config) -> T5:
 class TestAgainstTorch:
     @pytest.fixture(autouse=True)
     def _torch(self):
-        pytest.importorskip("torch")
-        pytest.importorskip("transformers")
+        pytest.importorskip("torch", reason="comes with the extra [test]")
+        pytest.importorskip("transformers", reason="comes with the extra [test]")
 
     @FAMILIES
     def test_logits(self, config):
@@ -156,7 +156,7 @@ class TestAgainstTorch:
 
         from mto_jax.models.attention import relative_buckets
 
-        torch = pytest.importorskip("torch")
+        torch = pytest.importorskip("torch", reason="comes with the extra [test]")
         distance = np.arange(-700, 700)
         for bidirectional in (True, False):
             for num_buckets, max_distance in ((32, 128), (8, 12), (64, 256)):
