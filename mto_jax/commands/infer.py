@@ -252,8 +252,8 @@ class _Output:
             os.truncate(self._part, len(rows))  # a kill may leave half a chunk
             print(f"{self._part} has {self.done} rows of this job: going on", file=sys.stderr)
         else:
-            for path in (self._part, self._job):
-                path.unlink(missing_ok=True)
+            for left in (self._part, self._job):
+                left.unlink(missing_ok=True)
         self._size = len(rows)
         self._file = self._part.open("ab")
 
