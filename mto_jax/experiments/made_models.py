@@ -5,8 +5,12 @@
 Each is a run directory, made once by a process of its own, and goes on where it was interrupted.
 """
 
+import concurrent.futures
 import dataclasses
+import json
+import os
 import pathlib
+import queue
 import re
 import shlex
 import subprocess
@@ -20,22 +24,31 @@ from mto_jax import config
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import Store, digest
 
+_PINS = hasattr(os, "sched_setaffinity")  # Linux
+
 # The child holds the lock itself: it may outlive the process that started it.
 _LOCKED = """
-import sys
+import json, os, sys
+if cores := json.loads(sys.argv[2]):
+    os.sched_setaffinity(0, cores)
 from mto_jax import cli, files
 with files.lock(sys.argv[1]):
-    cli.main(sys.argv[2:])
+    cli.main(sys.argv[3:])
 """
 
 
 def make(
-    verb: str, folder: pathlib.Path, gin_files: Sequence[str], bindings: Mapping[str, Any]
+    verb: str,
+    folder: pathlib.Path,
+    gin_files: Sequence[str],
+    bindings: Mapping[str, Any],
+    cores: Sequence[int] = (),
 ) -> None:
     """Make a run directory by `mto VERB`; resumes where it stopped.
 
     Args:
       bindings: gin parameters and macros beside MODEL_DIR, as Python values.
+      cores: numbers of the processor's cores that it may use; empty: all.
 
     Raises:
       UserError: the command failed; names the log.
@@ -45,7 +58,8 @@ def make(
     flags += [f"--gin.{name}={value!r}" for name, value in bindings.items()]
     log = folder / f"{verb}.log"
     with log.open("a") as file:
-        command = [sys.executable, "-c", _LOCKED, str(folder / ".made.lock"), verb, *flags]
+        lock = [str(folder / ".made.lock"), json.dumps(list(cores))]
+        command = [sys.executable, "-c", _LOCKED, *lock, verb, *flags]
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         output = log.read_text().strip().splitlines()
@@ -67,6 +81,8 @@ class Pretraining:
       seeds: of initialisation and of the order of the data; the macro SEED.
       folder: where the run directories are kept, shared by grids.
       hidden: arms that are only continued.
+      at_once: how many train at the same time, each on its share of the cores. Small models on a
+        CPU gain by it; more than one does not fit on an accelerator.
     """
 
     gin_file: str
@@ -74,6 +90,7 @@ class Pretraining:
     folder: str
     seeds: Sequence[int] = (0,)
     hidden: Sequence[str] = ()
+    at_once: int = 1
 
     def models(self) -> dict[str, str]:
         """Returns the run directory of every model, "ARM-SEED", there or not."""
@@ -82,25 +99,50 @@ class Pretraining:
 
     def missing(self) -> list[tuple[str, int]]:
         """Returns the arms and seeds whose run is not finished."""
-        places = [(arm, seed) for seed in self.seeds for arm in self.arms]
+        places = [(arm, seed) for arm in self.arms for seed in self.seeds]
         paths = {place: self._path(*place) for place in places}
         return [p for p, path in paths.items() if not path.with_name(f"{path.name}.done").exists()]
 
     def make(self) -> None:
-        """Train every model that is missing, one after the other.
+        """Train every model that is missing.
 
         Raises:
           UserError: a training failed; names the log.
         """
         missing = self.missing()
-        for i, (arm, seed) in enumerate(missing, 1):
-            path = self._path(arm, seed)
-            print(f"pre-training {arm}-{seed} ({i} of {len(missing)}), into {path}", flush=True)
+        shares: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+        for i in range(self.at_once):
+            all_cores = sorted(os.sched_getaffinity(0)) if self.at_once > 1 and _PINS else []
+            shares.put(all_cores[i :: self.at_once])
+        started: dict[tuple[str, int], concurrent.futures.Future] = {}
 
-            def train(folder: pathlib.Path, arm=arm, seed=seed) -> None:
-                make("train", folder, [self.gin_file], self._bindings(arm, seed))
+        def train(number: int, arm: str, seed: int) -> None:
+            if start := started.get((self.arms[arm].get("INITIAL_CHECKPOINT_PATH", ""), seed)):
+                start.result()
+            path, cores = self._path(arm, seed), shares.get()
+            print(
+                f"pre-training {arm}-{seed} ({number} of {len(missing)}), into {path}", flush=True
+            )
+            bindings = self._bindings(arm, seed)
+            try:
+                Store(path.parent).fill(
+                    path.name,
+                    lambda folder: make("train", folder, [self.gin_file], bindings, cores),
+                )
+            finally:
+                shares.put(cores)
 
-            Store(path.parent).fill(path.name, train)
+        # An arm that is continued is listed, and so submitted, before those that wait for it.
+        with concurrent.futures.ThreadPoolExecutor(self.at_once) as pool:
+            for number, place in enumerate(missing, 1):
+                started[place] = pool.submit(train, number, *place)
+            done, waiting = concurrent.futures.wait(
+                started.values(), return_when=concurrent.futures.FIRST_EXCEPTION
+            )
+            for future in waiting:
+                future.cancel()
+            for future in done:
+                future.result()
 
     def _bindings(self, arm: str, seed: int) -> dict[str, Any]:
         bindings = dict(self.arms[arm])

@@ -3,7 +3,9 @@
 """Arms of a study: what each is trained with, once; and what a failed command says."""
 
 import json
+import os
 import pathlib
+import threading
 
 import pytest
 
@@ -25,7 +27,7 @@ def trained(monkeypatch):
     """The bindings of every command, in order; the first attempt at `failing` fails."""
     calls = []
 
-    def make(verb, folder, gin_files, bindings):
+    def make(verb, folder, gin_files, bindings, cores):
         calls.append((verb, gin_files, bindings))
         (folder / "bindings.json").write_text(json.dumps(bindings))
 
@@ -40,9 +42,9 @@ def arms(tmp_path, **changes):
 
 def test_every_arm_is_trained_once_for_every_seed_with_its_bindings(tmp_path, trained):
     study = arms(tmp_path, seeds=(0, 1))
-    assert [f"{arm}-{seed}" for arm, seed in study.missing()] == list(
-        dict.fromkeys(["span-0", "span_then_lm-0", "span-1", "span_then_lm-1"])
-    )
+    assert [f"{arm}-{seed}" for arm, seed in study.missing()] == [
+        "span-0", "span-1", "span_then_lm-0", "span_then_lm-1"
+    ]  # fmt: skip
     study.make()
     study.make()
     assert study.missing() == []
@@ -58,6 +60,39 @@ def test_every_arm_is_trained_once_for_every_seed_with_its_bindings(tmp_path, tr
             "SEED": 1,
         },
     )
+
+
+def test_two_train_at_once_and_an_arm_waits_for_the_one_that_it_continues(tmp_path, monkeypatch):
+    both, done = threading.Barrier(2, timeout=30), []
+
+    def make(verb, folder, gin_files, bindings, cores):
+        both.wait()  # no less than two at a time
+        if start := bindings.get("INITIAL_CHECKPOINT_PATH"):
+            assert start in done
+        done.append(str(folder))
+
+    monkeypatch.setattr(made_models, "make", make)
+    study = arms(tmp_path, seeds=(0, 1), at_once=2)
+    study.make()
+    assert study.missing() == []
+    assert len(done) == 4
+
+
+def test_a_failed_arm_ends_the_study_with_its_error(tmp_path, monkeypatch):
+    def make(verb, folder, gin_files, bindings, cores):
+        raise UserError(f"no {folder.name[:4]}")
+
+    monkeypatch.setattr(made_models, "make", make)
+    with pytest.raises(UserError, match="no span"):
+        arms(tmp_path, at_once=2).make()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are shared on Linux alone")
+def test_a_command_uses_the_cores_it_is_given(tmp_path):
+    core = min(os.sched_getaffinity(0))
+    with pytest.raises(UserError, match="failed"):
+        made_models.make("train", tmp_path, ["nowhere.gin"], {}, cores=[core + 4096])
+    assert "Invalid argument" in (tmp_path / "train.log").read_text()
 
 
 def test_changed_bindings_make_another_model_and_hidden_arms_are_no_models(tmp_path):
