@@ -121,10 +121,13 @@ def resolve(path: str | os.PathLike, prefer: str = "newest") -> pathlib.Path:
         return folder
     step_dir = (best(folder) if prefer == "best" else None) or newest_good(folder)
     if step_dir is None:
-        what = "is not there" if not folder.exists() else "holds no checkpoint"
+        what = "is not there"
+        if folder.exists():
+            what = "holds no checkpoint: neither a folder checkpoints/ with a whole one (a run of "
+            what += "this program), nor config.json (Hugging Face), nor the files of one of T5X"
         raise UserError(
-            f"{folder} {what}. Give the directory of a run (with a folder checkpoints/ in it) or "
-            "one step of it, such as runs/a/checkpoints/1000."
+            f"{folder} {what}. Give the directory of a run, one step of it, such as "
+            "runs/a/checkpoints/1000, or a folder of Hugging Face or T5X."
         )
     return step_dir
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from mto_jax.errors import UserError
 from mto_jax.experiments.grid import Cell, Grid
-from mto_jax.files import canonical, read_record, write_json, write_record
+from mto_jax.files import canonical, read_record, write_record
 
 # {"scores": {metric: a number per example}, "values": {metric: number}, "info": {...}}
 Result = Mapping[str, Any]
@@ -76,7 +76,7 @@ class CellStore:
         """Make the folder, unless it is there."""
         # First of all what says whose it is: another process may look in at any moment.
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "grid.json", _identity(grid))
+        write_record(self.folder / "grid.json", _identity(grid))
         for folder in (self._cells, self._errors):
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.glob(".*"):  # what a killed process was about to write
@@ -149,17 +149,17 @@ class CellStore:
                 )
             return
         try:
-            stored = json.loads(path.read_text())
-        except ValueError as error:
+            stored = read_record(path, unsigned=True)
+        except UserError as error:
             raise UserError(
-                f"{path} is damaged ({error}). If the folder belongs to the grid {grid.name!r}, "
-                f"delete that file and it is written again: rm {path}"
+                f"{error}. If the folder belongs to the grid {grid.name!r}, delete that file and "
+                f"it is written again: rm {path}"
             ) from error
         if stored != _identity(grid):
             changed = differences(stored, _identity(grid))
             raise UserError(
-                f"{self.folder} holds the results of another grid: {changed}. Choose another "
-                "OUTPUT_DIR."
+                f"{self.folder} holds the results of another grid: {changed} (grid.json). Choose "
+                "another OUTPUT_DIR."
             )
 
 

@@ -16,6 +16,8 @@ from mto_jax.errors import UserError
 from mto_jax.files import digest, write_atomically
 from mto_jax.text2text.vocabulary import GLUED_SENTINEL, TOKENIZER_FILE, Vocabulary, listed_tokens
 
+_INNER_SENTINEL = re.compile(r"(?<!^)(?=<extra_id_\d+>)")
+
 
 class TokenizerVocabulary(Vocabulary):
     """A tokenizer of Hugging Face; the ids are those of Transformers.
@@ -75,6 +77,15 @@ class TokenizerVocabulary(Vocabulary):
     def _glued(self) -> bool:
         """Whether sentinels begin with a space, as pieces of SentencePiece do."""
         return self._tokenizer.token_to_id("▁<extra_id_0>") is not None
+
+    @functools.cached_property
+    def _drops_spaces(self) -> bool:
+        """Whether ids do not say if a space stands before a sentinel, as T5's do not.
+
+        Then their text is that which SentencePiece makes of the same ids: with a space there.
+        """
+        with_space, without = self._ids(["a <extra_id_0>", "a<extra_id_0>"])
+        return with_space == without
 
     @functools.cached_property
     def unk_id(self) -> int:
@@ -137,7 +148,15 @@ class TokenizerVocabulary(Vocabulary):
         return [[i for _ in row for i in next(encoded).ids] for row in parts]
 
     def _text(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=False)
+        text = self._tokenizer.decode(ids, skip_special_tokens=False)
+        if not self._drops_spaces:
+            return text
+        if not self._glued and any(i in self._sentinels for i in ids):
+            text = _INNER_SENTINEL.sub(" ", text)
+        return text.lstrip(" ")
+
+    def _follows_space(self, i: int) -> bool:
+        return super()._follows_space(i) or (self._drops_spaces and i in self._sentinels)
 
 
 def described(path: pathlib.Path) -> str:

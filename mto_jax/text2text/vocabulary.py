@@ -231,6 +231,10 @@ class Vocabulary:
         """The text of ids of text and sentinels."""
         return self._processor.DecodeIds(ids)
 
+    def _follows_space(self, i: int) -> bool:
+        """Whether a space stands before this id in a text, unless it is the first."""
+        return self.piece(i).startswith("▁")
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of the ids before the first EOS. Sentinels read `<extra_id_k>`.
 
@@ -249,7 +253,7 @@ class Vocabulary:
         parts = []
         for is_sentinel, run in itertools.groupby(text_ids, self.is_sentinel):
             run = list(run)
-            space = " " if parts and self.piece(run[0]).startswith("▁") else ""
+            space = " " if parts and self._follows_space(run[0]) else ""
             part = self._text(run)
             parts.append(space + (part if is_sentinel else literal(part)))
         return "".join(parts)

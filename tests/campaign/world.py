@@ -140,7 +140,8 @@ VERBS = (
         ),
         "tuned",
         (),
-        ("tuned/cells/*.json", "tuned/*/mto.json"),
+        # mto.json of an adapter gets the scores when it is evaluated.
+        ("tuned/cells/*.json", "tuned/*/adapter_model.safetensors"),
     ),
     Verb(
         "tables",

@@ -174,7 +174,7 @@ def test_parameters_load_from_a_run_and_from_a_step(tmp_path, small):
 def test_paths_that_hold_nothing_say_what_to_give(tmp_path, small):
     with pytest.raises(UserError, match="nowhere is not there. Give the directory of a run"):
         checkpoints.open(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no checkpoint"):
+    with pytest.raises(UserError, match="holds no checkpoint: .*checkpoints/.*config.json"):
         checkpoints.open(tmp_path)
     write(tmp_path, small, [1])
     flip(data_file(tmp_path / "checkpoints" / "1"))

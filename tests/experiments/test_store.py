@@ -100,6 +100,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path, grid):
     (tmp_path / "thesis.txt").write_text("chapter 1")
     with pytest.raises(UserError, match="no results folder"):
         CellStore(tmp_path).check(grid, keyed(grid))
+    CellStore(tmp_path / "grid").create(grid)
+    CellStore(tmp_path / "grid").check(grid, keyed(grid))
+    path = tmp_path / "grid" / "grid.json"
+    path.write_text(path.read_text().replace(grid.name, f"{grid.name}s"))
+    with pytest.raises(UserError, match=r"grid.json has changed since it was written.* rm "):
+        CellStore(tmp_path / "grid").check(grid, keyed(grid))
     (tmp_path / "grid.json").write_text("{")
     with pytest.raises(UserError, match=r"rm .*grid.json"):
         CellStore(tmp_path).check(grid, keyed(grid))
