@@ -26,7 +26,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -150,10 +150,11 @@ def _score(step_dir: pathlib.Path) -> float | None:
 
 @dataclasses.dataclass
 class _NewestAndBest:
-    """Orbax preservation policy: the newest `keep` steps, and the best `keep_best` by score."""
+    """Orbax preservation policy: the newest `keep`, the best `keep_best` by score, and `steps`."""
 
     keep: int
     keep_best: int
+    steps: Collection[int]
     scores: dict[int, float]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
@@ -161,7 +162,34 @@ class _NewestAndBest:
         present = [info.step for info in checkpoints]
         scored = sorted((s for s in present if s in self.scores), key=lambda s: self.scores[s])
         kept = {*present[-self.keep :], *(scored[-self.keep_best :] if self.keep_best else ())}
-        return [step in kept for step in present]
+        return [step in kept or step in self.steps for step in present]
+
+
+def kept_steps(given: str | Sequence[int], train_steps: int) -> tuple[int, ...]:
+    """Returns the steps of a run whose checkpoints stay.
+
+    >>> kept_steps("log:5", 1000)   # five steps, evenly by logarithm
+    (1, 6, 32, 178, 1000)
+
+    Args:
+      given: "log:N", or the steps themselves.
+
+    Raises:
+      UserError: neither; or a step beyond the end.
+    """
+    if isinstance(given, str):
+        kind, _, number = given.partition(":")
+        if kind != "log" or not number.isdecimal() or int(number) < 2:
+            raise UserError(
+                f'train.keep_steps is {given!r}; expected a list of steps, or "log:N", N of them '
+                'evenly by logarithm and 2 at least, such as "log:12".'
+            )
+        return tuple(
+            np.unique(np.geomspace(1, train_steps, int(number)).round().astype(int)).tolist()
+        )
+    if late := [step for step in given if step > train_steps]:
+        raise UserError(f"train.keep_steps holds {late[0]}, but TRAIN_STEPS = {train_steps}.")
+    return tuple(sorted(given))
 
 
 class Checkpointer:
@@ -173,6 +201,7 @@ class Checkpointer:
       keep: how many of the newest steps stay.
       keep_best: how many of the best by `best_metric` stay besides.
       best_metric: name of a dev metric; lower is better if it ends in "loss", else higher.
+      keep_steps: steps that stay in any case.
       base: {"path", "fingerprints"} of the checkpoint that the frozen parameters came from, which
         then are not stored; None stores them.
 
@@ -188,6 +217,7 @@ class Checkpointer:
         keep: int = 2,
         keep_best: int = 1,
         best_metric: str | None = None,
+        keep_steps: Collection[int] = (),
         base: Mapping[str, Any] | None = None,
     ):
         import orbax.checkpoint as ocp
@@ -204,7 +234,7 @@ class Checkpointer:
         self._saving: int | None = None
         scores = {int(path.name): _score(path) for path in steps(model_dir)}
         scores = {step: score for step, score in scores.items() if score is not None}
-        self._policy = _NewestAndBest(keep, keep_best if best_metric else 0, scores)
+        self._policy = _NewestAndBest(keep, keep_best if best_metric else 0, keep_steps, scores)
         with self._explained():
             self.directory.mkdir(parents=True, exist_ok=True)
             options = ocp.CheckpointManagerOptions(

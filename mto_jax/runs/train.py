@@ -76,6 +76,7 @@ def train(
     keep: checks.Count = 2,
     keep_best: checks.Natural = 1,
     best_metric: str | None = None,
+    keep_steps: str | Sequence[checks.Count] = (),
     log_period: checks.Count = 50,
     num_workers: checks.Natural = 0,
     wandb_project: str | None = None,
@@ -98,7 +99,8 @@ def train(
       pack: put several examples into a row.
       microbatches: cut a batch into so many, one after another, to save memory.
       z_loss: weight of log(Z)^2 (1e-4 in T5X's pre-training).
-      eval_period: steps between evaluations; None evaluates only at the end.
+      eval_period: steps between evaluations; None evaluates only at the end. What starts from
+        parameters is evaluated before its first step as well.
       eval_batch_size: rows; None takes `batch_size`.
       checkpoint_period: steps between checkpoints; None saves only at the end (and where
         evaluated).
@@ -106,13 +108,15 @@ def train(
       keep_best: best checkpoints that stay besides, by `best_metric`.
       best_metric: e.g. "dev/demo_AtLocation_mapping/loss" or "dev/demo_AtLocation_mapping/rougeL";
         None: the first dev set's loss.
+      keep_steps: whose checkpoints stay besides, to look back on: a list, or "log:12", twelve steps
+        evenly by logarithm.
       log_period: steps between lines of the log.
       num_workers: processes that read data; 0 reads in a thread.
       wandb_project: also log to Weights & Biases.
     """
     optimizer = optimizer or Optimizer()
     eval_batch_size = eval_batch_size or batch_size
-    folder = pathlib.Path(model_dir)
+    folder, keep_steps = pathlib.Path(model_dir), runs.kept_steps(keep_steps, train_steps)
     tell = functools.partial(print, flush=True) if jax.process_index() == 0 else lambda text: None
 
     # ------------------------------------------------------------------------ mesh and checks
@@ -221,6 +225,7 @@ def train(
         keep=keep,
         keep_best=keep_best,
         best_metric=best_metric,
+        keep_steps=keep_steps,
         base=base,
     )
     cleanup.callback(checkpointer.close)
@@ -282,6 +287,8 @@ def train(
     totals, interval_seconds, input_wait = loop.resumed(window, zeros)
     totals = jax.device_put(totals, everywhere)
     with cleanup:
+        if initial is not None and dev_sets:  # what training gains, and what it forgets
+            evaluate(0, state)
         state, stopped = loop.run(
             program,
             state,
@@ -292,6 +299,7 @@ def train(
             log_period=log_period,
             evaluate_period=eval_period or train_steps if dev_sets else None,
             save_period=checkpoint_period,
+            save_steps=keep_steps,
             report=report,
             evaluate=evaluate,
             save=save,

@@ -9,7 +9,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -152,6 +152,7 @@ def run(
     log_period: int,
     evaluate_period: int | None,
     save_period: int | None,
+    save_steps: Collection[int] = (),
     report: Callable[[LogWindow, Mapping[str, np.ndarray]], None],
     evaluate: Callable[[int, TrainState], Mapping[str, float]],
     save: Callable[[TrainState, Any, Mapping[str, float], LogWindow], None],
@@ -201,7 +202,8 @@ def run(
             last = stop is not None or step == train_steps
             evaluating = bool(evaluate_period) and (last or step % evaluate_period == 0)
             evaluating = evaluating and stop is None
-            saving = last or evaluating or (bool(save_period) and step % save_period == 0)
+            saving = last or evaluating or step in save_steps
+            saving = saving or (bool(save_period) and step % save_period == 0)
             if step % log_period == 0 or step in (1, train_steps):
                 late, totals = LogWindow(step, totals), new_totals()
             if saving:

@@ -151,6 +151,31 @@ def test_the_newest_and_the_best_stay(tmp_path, small):
     assert runs.best(tmp_path / "nowhere") is None
 
 
+def test_steps_that_are_to_be_kept_stay(tmp_path, small):
+    write(tmp_path, small, [1, 2, 3, 4, 5, 6], keep=1, keep_best=0, keep_steps=(2, 3))
+    assert [path.name for path in runs.steps(tmp_path)] == ["2", "3", "6"]
+
+
+@pytest.mark.parametrize(
+    "given, steps",
+    [
+        ((), ()),
+        ([8, 2], (2, 8)),
+        ("log:4", (1, 10, 100, 1000)),
+        ("log:2", (1, 1000)),
+        ("log:9999", tuple(range(1, 1001))),
+    ],
+)
+def test_kept_steps_are_a_list_or_evenly_spaced_by_logarithm(given, steps):
+    assert runs.kept_steps(given, 1000) == steps
+
+
+@pytest.mark.parametrize("given", ["log", "log:1", "lin:4", "log:x", "", [1001]])
+def test_steps_that_cannot_be_kept_are_refused(given):
+    with pytest.raises(UserError, match="train.keep_steps"):
+        runs.kept_steps(given, 1000)
+
+
 def test_a_metric_that_is_no_loss_is_better_when_higher(tmp_path, small):
     writer = runs.Checkpointer(tmp_path, IDENTITY, keep=1, best_metric="rouge")
     for step, value in ((1, 0.2), (2, 0.5), (3, 0.1), (4, float("nan"))):

@@ -177,6 +177,12 @@ def test_a_finished_run_says_so_and_a_longer_one_goes_on(finished, data, capsys)
     assert again["dev/dev/loss"] == metrics["dev/dev/loss"]
 
 
+def test_steps_to_keep_are_saved_and_stay(data, tmp_path):
+    folder = str(tmp_path / "run")
+    run(data, model_dir=folder, keep_steps="log:3", keep=1, checkpoint_period=None)
+    assert [path.name for path in runs.steps(folder)] == ["1", "2", "6"]
+
+
 def test_another_model_in_the_directory_is_told_before_any_work(finished, data):
     folder, _ = finished
     other = dataclasses.replace(MODEL, d_model=32, dropout_rate=0.5)
@@ -200,6 +206,10 @@ def test_parameters_of_another_run_start_a_new_one(finished, data, tmp_path, cap
     )
     assert f"starting from the parameters of {folder}" in capsys.readouterr().out
     assert started["dev/dev/loss"] == metrics["dev/dev/loss"]
+    # What is forgotten shows only beside what was known before the first step.
+    lines = (tmp_path / "new" / "metrics.jsonl").read_text().splitlines()
+    before = {line["step"]: line for line in map(json.loads, lines) if "dev/dev/loss" in line}
+    assert before[0]["dev/dev/loss"] == metrics["dev/dev/loss"]
     with pytest.raises(UserError, match="is of another model: d_ff is 32 there and 64 here"):
         run(
             data,
