@@ -22,6 +22,7 @@ Value = str | int | float | bool | None  # a place on an axis
 Place = Mapping[str, Value]  # some axes with a value each
 Where = Mapping[str, Value | Sequence[Value]]  # some axes with the values allowed on each
 
+ASKED = ("asked", "asked_template")  # free axes, see `Cell.asked`
 AXES = ("model", "objective", "template", "task", "shots", "seed", "method")
 
 
@@ -60,6 +61,23 @@ class Cell:
     def key(self) -> str:
         """16 hex digits that name the cell: a digest of its values and settings."""
         return digest({"values": self.values, "settings": json.loads(self.settings)})[:16]
+
+    @property
+    def asked(self) -> "Cell":
+        """The place that is tested: the cell's own, but on the axes "asked" and "asked_template".
+
+        A model that is tuned on one task may be asked about another, or under another template:
+        values on these two free axes, of which None is the cell's own.
+        """
+        task, template = (self.values.get(axis) for axis in ASKED)
+        return dataclasses.replace(
+            self, task=task or self.task, template=template or self.template, extra=()
+        )
+
+    @property
+    def trained(self) -> tuple:
+        """What its training depends on: all values but those of the axes of `ASKED`."""
+        return tuple(item for item in self.values.items() if item[0] not in ASKED)
 
     def with_settings(self, settings: Mapping[str, Any]) -> "Cell":
         """Returns the cell under these settings."""
@@ -138,7 +156,9 @@ class Grid:
             for value in values:
                 if axis in known and value not in known[axis]:
                     raise unknown(
-                        f"value of the axis {axis!r} (Grid.{axis})", str(value), known[axis]
+                        f"value of the axis {axis!r} (Grid.{axis})",
+                        str(value),
+                        map(str, known[axis]),
                     )
         self.check_metric("Grid.metric", self.metric, known)
         for i, constraint in enumerate(self.constraints):

@@ -10,6 +10,8 @@ apart:
 - the *95 % interval*: a bootstrap that draws seeds and, within each task, test examples. Tasks and
   models are those that are there, unless a contrast draws them too. A comparison is the paired
   bootstrap of the same scores.
+
+Of cells that are asked about another task than they were tuned on, a pair of tasks is a task.
 """
 
 import collections
@@ -216,16 +218,16 @@ class Results:
         if not cells or any(metric not in self.results[cell]["scores"] for cell in cells):
             return None
         places = {}
-        for axis in LEVELS[:-1]:
-            present = {cell.values[axis] for cell in cells}
-            places[axis] = [
-                v for v in dict.fromkeys(c.values[axis] for c in self.cells) if v in present
+        for level in LEVELS[:-1]:
+            present = {_member(cell, level) for cell in cells}
+            places[level] = [
+                v for v in dict.fromkeys(_member(c, level) for c in self.cells) if v in present
             ]
         scores = {cell: self.results[cell]["scores"][metric] for cell in cells}
         total = np.zeros([*map(len, places.values()), max(map(len, scores.values()))])
         count = np.zeros_like(total)
         for cell, scores_N in scores.items():
-            place = tuple(values.index(cell.values[axis]) for axis, values in places.items())
+            place = tuple(values.index(_member(cell, level)) for level, values in places.items())
             total[place][: len(scores_N)] += scores_N
             count[place][: len(scores_N)] += 1
         return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
@@ -237,7 +239,7 @@ class Results:
             if not sizes:
                 continue
             examples = (sizes[0], result["info"].get("examples"))
-            other, expected = first.setdefault(cell.task, (cell, examples))
+            other, expected = first.setdefault(cell.asked.task, (cell, examples))
             if examples != expected:
                 raise UserError(
                     f"The cells ({cell}) and ({other}) were not tested on the same examples, so "
@@ -246,10 +248,15 @@ class Results:
                 )
 
 
+def _member(cell: Cell, level: str) -> Value | tuple[Value, ...]:
+    """Where a cell belongs on one of `LEVELS`."""
+    return (cell.task, cell.asked.task) if level == "task" else cell.values[level]
+
+
 def _over_tasks(values: Mapping[Cell, float]) -> float:
     by_task = collections.defaultdict(list)
     for cell, value in values.items():
-        by_task[cell.task].append(value)
+        by_task[_member(cell, "task")].append(value)
     return numbers.fmean(map(numbers.fmean, by_task.values()))
 
 

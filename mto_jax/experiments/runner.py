@@ -23,7 +23,7 @@ from mto_jax.checkpoints import Checkpoint, peft
 from mto_jax.checkpoints.compatibility import check_vocabulary
 from mto_jax.data.loader import assemble
 from mto_jax.decoding.scoring import log_likelihood
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import (
     all_metrics,
     best_constant,
@@ -36,7 +36,7 @@ from mto_jax.experiments import adapters as adapters_lib
 from mto_jax.experiments import made_models
 from mto_jax.experiments.data import Data, read_data
 from mto_jax.experiments.engine import OnStep, Stage
-from mto_jax.experiments.grid import Cell
+from mto_jax.experiments.grid import ASKED, Cell
 from mto_jax.experiments.made_models import Pretraining
 from mto_jax.experiments.store import Result
 from mto_jax.files import Store, digest
@@ -60,6 +60,12 @@ ADAPTER_METHODS = ("prompt_tune", "adapter_tune")
 # The frozen model with solved examples in its source, in one or each in a source of its own.
 IN_CONTEXT = ("in_context", "in_context_late")
 UNTRAINED = ("constant", "frozen", "recall", *IN_CONTEXT)
+# The free axes, and the methods that have them.
+FREE_AXES = {
+    "adapter": ADAPTER_METHODS,
+    "learning_rate": (*ADAPTER_METHODS, "fine_tune"),
+    **dict.fromkeys(ASKED, ("fine_tune",)),
+}
 CELL_METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
 MATCHED = "matched"  # an objective: what the mapping (`mapping.tasks`) has for the cell's task
 DEV_LOSS = "dev_loss"  # the metric; per target token
@@ -80,8 +86,9 @@ class _Base(NamedTuple):
 class FewShot:
     """Computes cells; what is bound here and decides a result belongs to the cell's settings.
 
-    A grid may have the free axes "adapter" (names in `adapters`; for the method "adapter_tune") and
-    "learning_rate" (None is the optimizer's).
+    A grid may have the free axes "adapter" (names in `adapters`; for the method "adapter_tune"),
+    "learning_rate" (None is the optimizer's), "asked" and "asked_template" (another task or
+    template than "fine_tune" trains on, for the question; None is its own).
 
     Attributes:
       models: the checkpoint of each name on the axis "model" (anything of `checkpoints.open`), or
@@ -181,12 +188,13 @@ class FewShot:
                 f"The models {', '.join(_each(cells, 'model'))} have different vocabularies; a "
                 "grid has one. Make a grid for each vocabulary."
             )
-        self._read(_each(cells, "task"))
-        for cell in cells:
-            kind = self._of(cell).task.kind
-            if kind not in TEMPLATES[cell.template].kinds:
+        places = [place for cell in cells for place in (cell, cell.asked)]
+        self._read(_each(places, "task"))
+        for place in places:
+            kind = self._of(place).task.kind
+            if kind not in TEMPLATES[place.template].kinds:
                 raise UserError(
-                    f"The template {cell.template} is not for {cell.task}, whose records are of "
+                    f"The template {place.template} is not for {place.task}, whose records are of "
                     f"the kind {kind}. Keep them apart with a constraint (Grid.constraints), or by "
                     "commands of their own."
                 )
@@ -198,10 +206,10 @@ class FewShot:
         if cell.method == "recall":
             return [RECALL]
         has_loss = self.dev_heads and cell.method in ("frozen", *ADAPTER_METHODS)
-        task = self._of(cell).task
-        names = [*value_names(task, TEMPLATES[cell.template])]
+        asked = self._of(cell.asked).task
+        names = [*value_names(asked, TEMPLATES[cell.asked.template])]
         if self.dev_heads and cell.method == "fine_tune":
-            names.append(f"validation_{task.metrics.decides}")
+            names.append(f"validation_{self._of(cell).task.metrics.decides}")
         return [*names, *([DEV_LOSS] if has_loss else [])]
 
     def deciding_metric(self, task: str) -> str:
@@ -215,8 +223,10 @@ class FewShot:
             "model": self._base(cell.model).checkpoint.digest,
             "data": self._of(cell).digest,
             "lengths": dict(self.task_feature_lengths),
-            "metrics": metric_names(self._of(cell).task),
+            "metrics": metric_names(self._of(cell.asked).task),
         }
+        if cell.asked.task != cell.task:
+            settings["asked data"] = self._of(cell.asked).digest
         if self._objective(cell) != "none":
             settings["adaptation"] = self._adaptation_digest()
         if cell.objective == MATCHED:
@@ -237,18 +247,18 @@ class FewShot:
 
     def groups(self, cells: Sequence[Cell]) -> Sequence[Sequence[Cell]]:
         """Cells of one model and shape follow each other; adapters that still have to train on one
-        model are together."""
+        model are together, and what one tuned model is asked."""
         objective = self._objective
         cells = sorted(cells, key=lambda c: (c.model, objective(c), c.method, c.task, c.template))
-        alone, cohorts = [], {}
+        alone, cohorts = {}, {}
         for cell in cells:
             if cell.method not in ADAPTER_METHODS or peft.is_adapter(self._folder(cell)):
-                alone.append([cell])
+                alone.setdefault(cell.trained, []).append(cell)
             else:
                 shared = (cell.model, objective(cell), repr(self._adapters(cell)))
                 cohorts.setdefault(shared, []).append(cell)
         return [
-            *alone,
+            *alone.values(),
             *(
                 cohort[i : i + self.at_once]
                 for cohort in cohorts.values()
@@ -271,7 +281,9 @@ class FewShot:
             yield first, self._recall(model, first)
         elif first.method == "fine_tune":
             tuned = self._tune(model, first, progress)
-            yield first, self._evaluate(first, tuned, self._validation(first, tuned))
+            validation = self._validation(first, tuned)
+            for cell in group:
+                yield cell, self._evaluate(cell, tuned, validation)
         else:
             dev = self._examples(first, self._of(first).dev)
             losses = {DEV_LOSS: _mean_loss(model, dev)} if dev else {}
@@ -299,8 +311,8 @@ class FewShot:
     ) -> dict[str, Any]:
         result = evaluate_records(
             model,
-            self._of(cell).task,
-            TEMPLATES[cell.template],
+            self._of(cell.asked).task,
+            TEMPLATES[cell.asked.template],
             self._base(cell.model).vocabulary,
             self.task_feature_lengths,
             soft=adapters_lib.soft_prompt(self._plain_adapters(cell)),
@@ -355,7 +367,7 @@ class FewShot:
         answers: Sequence[str],
         constant: Mapping[str, float] | None = None,
     ) -> dict[str, Any]:
-        held_out = self._of(cell).task.held_out
+        held_out = self._of(cell.asked).task.held_out
         trained_on = 0 if cell.method in UNTRAINED else len(self._training_examples(cell))
         return {
             "scores": scores,
@@ -616,18 +628,18 @@ class FewShot:
 
     def _check_cell(self, cell: Cell) -> None:
         for axis, value in cell.extra:
-            if axis not in ("adapter", "learning_rate"):
-                raise UserError(
-                    f"FewShot knows no axis {axis!r} (Grid.extra): its cells would not differ on "
-                    "it."
-                )
-            trains = ADAPTER_METHODS if axis == "adapter" else (*ADAPTER_METHODS, "fine_tune")
-            if cell.method not in trains and value not in (None, "none"):
+            if axis not in FREE_AXES:
+                raise unknown("free axis (Grid.extra) that FewShot knows called", axis, FREE_AXES)
+            if cell.method not in FREE_AXES[axis] and value not in (None, "none"):
                 raise UserError(
                     f"The method {cell.method!r} has no {axis}, but that axis is {value!r}. Keep "
                     'them apart with a constraint (Grid.constraints): "none" is no adapter, None '
-                    "the learning rate of the optimizer, or none."
+                    "the learning rate of the optimizer, or none, or the cell's own task or "
+                    "template."
                 )
+        if cell.asked.template not in TEMPLATES:
+            axis = "axis 'asked_template' (Grid.extra)"
+            raise unknown(f"value of the {axis}", cell.asked.template, TEMPLATES)
         if cell.method == "adapter_tune":
             if cell.values.get("adapter") not in self.adapters:
                 raise UserError(

@@ -98,6 +98,35 @@ def test_each_cell_is_a_plain_tuning_and_the_answers_of_it(runner):
     assert untrained["info"]["predictions"] == frozen.predictions
 
 
+def test_a_tuned_model_is_asked_about_other_tasks_and_under_other_templates(runner, monkeypatch):
+    trained = []
+    tune = FewShot._tune
+    monkeypatch.setattr(FewShot, "_tune", lambda *given: trained.append(given) or tune(*given))
+    places = [(None, None), (None, "MaskedPrompting"), ("sentences", None)]
+    own, other_template, other_task = cells = [
+        dataclasses.replace(
+            cell("Prompting"), extra=(("asked", task), ("asked_template", template))
+        )
+        for task, template in places
+    ]
+    runner.check(cells)
+    found = results(runner, cells)
+    assert len(trained) == 1
+    template = TEMPLATES["Prompting"]
+    shots = few_shot.few_shot(USES.train, {}, shots=2, tails_per_head=3, seed=0)
+    examples = tokenise(template, shots, USES, VOCABULARY, LENGTHS)
+    tuned = runner.tuning(model(), examples, seed=0)
+    for place, task in ((own, USES), (other_template, USES), (other_task, SENTENCES)):
+        asked = TEMPLATES[place.asked.template]
+        answers = evaluate_records(tuned, task, asked, VOCABULARY, LENGTHS)
+        assert found[place]["info"]["predictions"] == answers.predictions
+        assert found[place]["info"]["trained on"] == len(examples)
+        assert set(answers.scores) == set(found[place]["scores"])
+        assert set(runner.metrics(place)) == set(found[place]["values"])
+    assert "matthews" in runner.metrics(other_task)
+    assert len({place.with_settings(runner.settings(place)).key for place in cells}) == 3
+
+
 def test_recall_is_whether_every_word_is_the_first_choice_among_words(runner):
     asked = cell("MaskedPrompting", "recall", shots=0)
     runner.check([asked])
@@ -197,7 +226,19 @@ def test_plans_name_every_method_and_the_adaptation(runner):
         (cell("Prompting", task="questions"), "Prompting is not for questions"),
         (
             dataclasses.replace(cell("Mapping"), extra=(("rank", 2),)),
-            "knows no axis 'rank'",
+            "no free axis .* 'rank'. Known: adapter, asked",
+        ),
+        (
+            dataclasses.replace(cell("Prompting"), extra=(("asked", "questions"),)),
+            "Prompting is not for questions",
+        ),
+        (
+            dataclasses.replace(cell("Mapping"), extra=(("asked_template", "Maping"),)),
+            "asked_template.*'Maping'. Did you mean 'Mapping'",
+        ),
+        (
+            dataclasses.replace(cell("Mapping", "frozen", shots=0), extra=(("asked", "uses"),)),
+            "'frozen' has no asked",
         ),
         (
             dataclasses.replace(
