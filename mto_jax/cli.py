@@ -28,6 +28,7 @@ VERBS = {
     "match": "find the pre-training objective and the template that each task wants",
     "tune": "tune many prompts, LoRAs, ... at once on a frozen model, and ask each",
     "tables": "compute a grid of experiments, cell by cell, and print its tables and figures",
+    "trajectory": "tune every checkpoint of a run: when to adapt, what tuning makes it forget",
     "adapt": "make task-like pairs from unlabelled sentences and train a T5 on with them",
     "prompts": "list adapters, show what is in them, the words they are near, how alike they are",
     "convert": "convert a checkpoint between Hugging Face, T5X and ours, or say what it is",

@@ -165,7 +165,9 @@ class _NewestAndBest:
         return [step in kept or step in self.steps for step in present]
 
 
-def kept_steps(given: str | Sequence[int], train_steps: int) -> tuple[int, ...]:
+def kept_steps(
+    given: str | Sequence[int], train_steps: int, name: str = "train.keep_steps"
+) -> tuple[int, ...]:
     """Returns the steps of a run whose checkpoints stay.
 
     >>> kept_steps("log:5", 1000)   # five steps, evenly by logarithm
@@ -173,6 +175,7 @@ def kept_steps(given: str | Sequence[int], train_steps: int) -> tuple[int, ...]:
 
     Args:
       given: "log:N", or the steps themselves.
+      name: of the parameter, for a user.
 
     Raises:
       UserError: neither; or a step beyond the end.
@@ -181,14 +184,14 @@ def kept_steps(given: str | Sequence[int], train_steps: int) -> tuple[int, ...]:
         kind, _, number = given.partition(":")
         if kind != "log" or not number.isdecimal() or int(number) < 2:
             raise UserError(
-                f'train.keep_steps is {given!r}; expected a list of steps, or "log:N", N of them '
+                f'{name} is {given!r}; expected a list of steps, or "log:N", N of them '
                 'evenly by logarithm and 2 at least, such as "log:12".'
             )
         return tuple(
             np.unique(np.geomspace(1, train_steps, int(number)).round().astype(int)).tolist()
         )
     if late := [step for step in given if step > train_steps]:
-        raise UserError(f"train.keep_steps holds {late[0]}, but TRAIN_STEPS = {train_steps}.")
+        raise UserError(f"{name} holds {late[0]}, but TRAIN_STEPS = {train_steps}.")
     return tuple(sorted(given))
 
 

@@ -144,6 +144,21 @@ def eval_batches(prepared: Prepared, *, batch_size: int) -> Iterator[tuple[Batch
             yield assemble(examples, np.arange(len(examples)), batch_size, capacity), examples
 
 
+def sample(prepared: Prepared, count: int, seed: int) -> list[tuple[list[int], list[int]]]:
+    """Returns the ids of inputs and targets of random examples, each task by its rate.
+
+    Args:
+      count: of examples; fewer come from a task that does not have its share.
+    """
+    rng, rates_K = np.random.default_rng(seed), np.asarray(prepared.rates, float)
+    drawn = []
+    for task, share in zip(prepared.tasks, rates_K / rates_K.sum(), strict=True):
+        reader = shards.Reader(task.path, task.manifest["shards"])
+        chosen = rng.permutation(len(reader))[: round(count * share)]
+        drawn += reader.examples(chosen, extras=False)
+    return [(example["inputs"].tolist(), example["targets"].tolist()) for example in drawn]
+
+
 def assemble(
     examples: Sequence[dict],
     row_N: np.ndarray,

@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 import gin
 import matplotlib.figure
+import numpy as np
 
 from mto_jax.errors import UserError
 from mto_jax.experiments.figures import grid_of_panels, styled
 from mto_jax.experiments.grid import Cell, Grid, Where, matches
 from mto_jax.experiments.results import Results
-from mto_jax.metrics.statistics import Comparison
+from mto_jax.metrics.statistics import Comparison, hierarchical_comparison
 
 Side = Sequence[Where]  # a mean over the cells at these places
 
@@ -63,6 +64,57 @@ class Contrast:
         """Returns the contrast of those of the cells that are done; None if a side has none."""
         plus, minus = ([_chosen(cells, side) for side in s] for s in (self.plus, self.minus))
         return results.contrast(plus, minus, metric)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanChange:
+    """The mean over pairs of sides of the first less the second, or of what that is of the second.
+
+    Each side is of one task; sides of a pair are tested on the same examples.
+
+    Attributes:
+      pairs: (side, side).
+      relative: divide by the second's mean, which counts as known; pairs in which it is 0 are left
+        out. Over pairs of tasks this is the mean ratio of change of arXiv 2408.06663.
+    """
+
+    pairs: Sequence[tuple[Side, Side]]
+    relative: bool = False
+
+    def check(self, place: str, grid: Grid) -> None:
+        """All axes and values exist, else a `UserError`; `place` says where."""
+        for where in (where for pair in self.pairs for side in pair for where in side):
+            grid.check_where(place, where)
+
+    def cells(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Returns those of the cells that are on one of its sides."""
+        return _chosen(cells, [where for pair in self.pairs for side in pair for where in side])
+
+    def compute(self, results: Results, cells: Sequence[Cell], metric: str) -> Comparison | None:
+        """Returns the mean and its interval over seeds and examples; None if no pair is done."""
+        changes = []
+        for pair in self.pairs:
+            done = ([c for c in _chosen(cells, side) if c in results.results] for side in pair)
+            scores = [results.scores(side, metric) for side in done]
+            if any(score is None for score in scores):
+                continue
+            first_SxN, second_SxN = (
+                np.nanmean(score, axis=(0, 1)) for score in scores if score is not None
+            )
+            base = np.nanmean(second_SxN) if self.relative else 1.0
+            if base > 0:
+                changes.append((first_SxN - second_SxN) / base)
+        if not changes:
+            return None
+        size = max(change.shape[1] for change in changes)
+        filled = [
+            np.pad(change, ((0, 0), (0, size - change.shape[1])), constant_values=np.nan)
+            for change in changes
+        ]
+        levels = ("pair", "seed", "example")
+        return hierarchical_comparison(
+            np.stack(filled), levels, nested={"example": "pair"}, fixed=("pair",)
+        )
 
 
 def _chosen(cells: Sequence[Cell], side: Side) -> list[Cell]:

@@ -15,7 +15,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import cycler
 import gin
@@ -58,6 +58,34 @@ def styled(
             return draw(*arguments, **options)
 
     return inner
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A figure of a grid, as `Figure` is one."""
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        ...
+
+    @property
+    def where(self) -> Where:
+        """The cells that it is about."""
+        ...
+
+    @property
+    def metric(self) -> str | None:
+        """None takes the grid's."""
+        ...
+
+    def check(self, grid: Grid, known: Mapping[str, Collection[str]]) -> None:
+        """Raises a `UserError` for what it asks for and the grid does not have."""
+        ...
+
+    def draw(self, grid: Grid, results: Results) -> matplotlib.figure.Figure:
+        """The figure."""
+        ...
 
 
 def encode(figure: matplotlib.figure.Figure, suffix: str) -> bytes:

@@ -130,7 +130,7 @@ class Results:
         if not values:
             return Entry(None, None, None, None, 0, len(cells))
         low = high = None
-        if (scores_RxMxSxN := self._scores(list(values), metric)) is not None:
+        if (scores_RxMxSxN := self.scores(list(values), metric)) is not None:
             interval = statistics.hierarchical_interval(
                 scores_RxMxSxN, LEVELS, nested=NESTED, fixed=("task", "model")
             )
@@ -185,7 +185,7 @@ class Results:
           UserError: sides of different numbers of tasks, models, seeds or examples.
         """
         done = [[c for c in cells if c in self.results] for cells in (*plus, *minus)]
-        sides = [self._scores(cells, metric) for cells in done]
+        sides = [self.scores(cells, metric) for cells in done]
         known = [side for side in sides if side is not None]
         if len(known) < len(sides):
             return None
@@ -209,7 +209,7 @@ class Results:
         common = {cell.task for cell in own} & {cell.task for cell in counterparts}
         return [c for c in own if c.task in common], [c for c in counterparts if c.task in common]
 
-    def _scores(self, cells: Sequence[Cell], metric: str) -> np.ndarray | None:
+    def scores(self, cells: Sequence[Cell], metric: str) -> np.ndarray | None:
         """The scores of single examples by `LEVELS`, averaged over all other axes.
 
         NaN stands for cells that are missing, and behind the last example of the shorter tasks;

@@ -15,10 +15,8 @@ from mto_jax import checks
 from mto_jax.console import wide
 from mto_jax.errors import UserError, unknown
 from mto_jax.experiments import formats
-from mto_jax.experiments.contrasts import ContrastFigure
-from mto_jax.experiments.correlation import GainFigure
 from mto_jax.experiments.engine import Runner, compute
-from mto_jax.experiments.figures import IMAGE_FORMATS, Figure, encode
+from mto_jax.experiments.figures import IMAGE_FORMATS, Drawing, Figure, encode
 from mto_jax.experiments.grid import Cell, Grid
 from mto_jax.experiments.html import page
 from mto_jax.experiments.notes import notes
@@ -35,7 +33,7 @@ def run_grid(
     runner: Runner,
     output_dir: checks.Place,
     tables: Sequence[Table] | None = None,
-    figures: Sequence[Figure | GainFigure | ContrastFigure] | None = None,
+    figures: Sequence[Drawing] | None = None,
     dry_run: bool = False,
     retry_failed: bool = False,
     lease_duration: checks.Positive = 300.0,
@@ -152,9 +150,9 @@ def _default_tables(grid: Grid) -> list[Table]:
     return [Table(name="main", rows=rows, columns="task", block=rows[0] if len(rows) > 2 else None)]
 
 
-def _default_figures(grid: Grid) -> list[Figure]:
+def _default_figures(grid: Grid) -> list[Drawing]:
     panels = "model" if len(grid.axes["model"]) > 1 else None
-    figures = [Figure("bars", "bars", "objective", "template", panels)]
+    figures: list[Drawing] = [Figure("bars", "bars", "objective", "template", panels)]
     if len([shots for shots in grid.axes["shots"] if shots is not None]) > 1:
         figures.append(Figure("shots", "curve", "shots", "template", panels))
     if len(grid.axes["task"]) > 1:

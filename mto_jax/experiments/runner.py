@@ -21,6 +21,8 @@ import numpy as np
 from mto_jax import checkpoints, checks
 from mto_jax.checkpoints import Checkpoint, peft
 from mto_jax.checkpoints.compatibility import check_vocabulary
+from mto_jax.data import loader
+from mto_jax.data.dataset import DatasetConfig
 from mto_jax.data.loader import assemble
 from mto_jax.decoding.scoring import log_likelihood
 from mto_jax.errors import UserError, unknown
@@ -50,7 +52,7 @@ from mto_jax.text2text.task import Example, tokenise
 from mto_jax.text2text.templates import TEMPLATES, reference_texts
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training import state
-from mto_jax.training.finetune import Tuning, complete, epochs, row_lengths
+from mto_jax.training.finetune import Tuning, complete, row_lengths
 from mto_jax.training.multi_adapter import Candidate, MultiAdapterTuning, attach, tune_adapters
 from mto_jax.training.performance import measured_flops, use_compilation_cache
 
@@ -64,6 +66,7 @@ UNTRAINED = ("constant", "frozen", "recall", *IN_CONTEXT)
 FREE_AXES = {
     "adapter": ADAPTER_METHODS,
     "learning_rate": (*ADAPTER_METHODS, "fine_tune"),
+    "replay": ("fine_tune",),
     **dict.fromkeys(ASKED, ("fine_tune",)),
 }
 CELL_METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
@@ -72,6 +75,9 @@ DEV_LOSS = "dev_loss"  # the metric; per target token
 # The metric: whether each word of a reference is the frozen model's first choice among all words,
 # given those before. What a model knows, however long an answer its pre-training has taught it.
 RECALL = "recall"
+
+
+REPLAYED = 4096  # examples that are replayed, over and over
 
 
 class _Base(NamedTuple):
@@ -87,8 +93,9 @@ class FewShot:
     """Computes cells; what is bound here and decides a result belongs to the cell's settings.
 
     A grid may have the free axes "adapter" (names in `adapters`; for the method "adapter_tune"),
-    "learning_rate" (None is the optimizer's), "asked" and "asked_template" (another task or
-    template than "fine_tune" trains on, for the question; None is its own).
+    "learning_rate" (None is the optimizer's), "replay" (the share of `replay` in the rows of
+    "fine_tune"; None is the tuning's), "asked" and "asked_template" (another task or template than
+    "fine_tune" trains on, for the question; None is its own).
 
     Attributes:
       models: the checkpoint of each name on the axis "model" (anything of `checkpoints.open`), or
@@ -104,6 +111,7 @@ class FewShot:
       init: where prompts start; None means `PromptInit()`, as gin binds it.
       in_context: how "in_context" and "in_context_late" show the model solved examples, one of each
         training head; None means `InContext()`, as gin binds it.
+      replay: the pre-training data of which fine-tuning replays a share, against forgetting.
       at_once: most adapters that train together.
       tails: most references of a training head.
       dev_heads: heads of the validation split, none of them a test head, whose loss says when an
@@ -131,6 +139,7 @@ class FewShot:
     )
     init: PromptInit | None = None
     in_context: InContext | None = None
+    replay: DatasetConfig | None = None
     at_once: checks.Count = 32
     tails: checks.Count = 3
     dev_heads: checks.Natural = 0
@@ -238,6 +247,8 @@ class FewShot:
         if cell.method == "fine_tune":
             settings["tuning"] = repr(_without_rate(self._tuning, cell))
             settings |= {"dev": self.dev_heads} if self.dev_heads else {}
+            if cell.values.get("replay") or self._tuning.replay_share:
+                settings["replay"] = repr(self.replay)
         if cell.method in ADAPTER_METHODS:
             settings["tuning"] = repr(self._adapter_tuning(cell))
             settings["adapters"] = repr(self._adapters(cell))
@@ -422,13 +433,25 @@ class FewShot:
         tuning = self._tuning
         if (rate := cell.values.get("learning_rate")) is not None:
             tuning = _with_rate(tuning, rate)
-        total = epochs(tuning.epochs, len(examples), tuning.batch_size)
+        if share := cell.values.get("replay"):
+            tuning = dataclasses.replace(tuning, replay_share=share)
+        total = tuning.steps(len(examples))
         return tuning(
             model,
             examples,
+            replay=self._replayed if tuning.replay_share else (),
             seed=cell.seed,
             progress=lambda _, loss: progress(cell, next(done), total, loss),
         )
+
+    @functools.cached_property
+    def _replayed(self) -> Sequence[Example]:
+        if self.replay is None:
+            raise UserError(
+                "A share is replayed, but nothing to replay is named: bind FewShot.replay to the "
+                "DatasetConfig of what the models were pre-trained with."
+            )
+        return loader.sample(loader.ensure(self.replay), REPLAYED, seed=0)
 
     @property
     def _tuning(self) -> Tuning:

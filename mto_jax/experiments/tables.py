@@ -16,7 +16,7 @@ from typing import Any
 import gin
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.experiments.contrasts import Contrast
+from mto_jax.experiments.contrasts import Contrast, MeanChange
 from mto_jax.experiments.grid import Cell, Grid, Place, Where, listed, matches
 from mto_jax.experiments.results import Entry, Results
 
@@ -56,7 +56,7 @@ class Table:
     """
 
     name: str
-    rows: str | Sequence[str] | Mapping[str, Sequence[Where] | Contrast]
+    rows: str | Sequence[str] | Mapping[str, Sequence[Where] | Contrast | MeanChange]
     columns: str | Sequence[str] = "task"
     where: Where = dataclasses.field(default_factory=dict)
     title: str | None = None
@@ -85,10 +85,10 @@ class Table:
             return dict.fromkeys(self.rows, self.baseline)
         return self.counterparts
 
-    def contrast(self, row: Coordinates) -> Contrast | None:
+    def contrast(self, row: Coordinates) -> Contrast | MeanChange | None:
         """The contrast that a row shows, if it shows one."""
         given = self.rows.get(row[0]) if isinstance(self.rows, Mapping) else None
-        return given if isinstance(given, Contrast) else None
+        return given if isinstance(given, Contrast | MeanChange) else None
 
     def check(self, grid: Grid, known: Mapping[str, Collection[str]]) -> None:
         """Everything that the table asks for exists in the grid.
@@ -135,7 +135,7 @@ class Table:
                 raise UserError(f"{place} has the axis {axis!r} twice.")
         if isinstance(self.rows, Mapping):
             for label, row in self.rows.items():
-                if isinstance(row, Contrast):
+                if isinstance(row, Contrast | MeanChange):
                     row.check(f"{place}, row {label!r}", grid)
                     continue
                 for where in row:
@@ -246,13 +246,15 @@ def _rows(spec: Table, cell: Cell) -> list[Coordinates]:
         for label, row in spec.rows.items()
         if (
             row.cells([cell])
-            if isinstance(row, Contrast)
+            if isinstance(row, Contrast | MeanChange)
             else any(matches(cell.values, where) for where in row)
         )
     ]
 
 
-def _contrast(contrast: Contrast, results: Results, cells: Sequence[Cell], metric: str) -> Entry:
+def _contrast(
+    contrast: Contrast | MeanChange, results: Results, cells: Sequence[Cell], metric: str
+) -> Entry:
     done = sum(cell in results.results for cell in cells)
     versus = contrast.compute(results, cells, metric)
     if versus is None:

@@ -43,6 +43,8 @@ def fit(
     optimizer: Optimizer | None = None,
     lengths: Mapping[str, int] | None = None,
     dropout_rate: float | None = None,
+    replay: Sequence[Example] = (),
+    replay_share: float = 0.0,
     seed: int = 0,
     progress: Callable[[int, Loss], None] = lambda count, loss: None,
 ) -> T5:
@@ -60,20 +62,26 @@ def fit(
       lengths: {"inputs": S, "targets": T} of a row; None takes the least bucket lengths that hold
         all examples, so that similar fits have one shape.
       dropout_rate: None takes the model's own.
+      replay: examples of what the model was pre-trained with, mixed in against forgetting.
+      replay_share: their part of the rows, `replayed_rows` of each batch.
       seed: of the order and of dropout.
-      progress: called after every step with 1 and a function: the mean loss so far, for which the
-        device must be waited for.
+      progress: called after every step with 1 and a function: the mean loss so far of `examples`,
+        for which the device must be waited for.
 
     Raises:
       UserError: no examples, one longer than `lengths`, or a loss that is NaN or infinite.
     """
-    S, T = row_lengths(examples, lengths)
+    replay = replay if replay_share else ()
+    if replay_share and not replay:
+        raise UserError(f"replay_share is {replay_share}, but there is nothing to replay.")
+    S, T = row_lengths([*examples, *replay], lengths)
     if steps == 0:
         return model
     config = model.config
     if dropout_rate is not None:
         config = dataclasses.replace(config, dropout_rate=dropout_rate)
-    program = _program(_Shape(config, batch_size, S, T, optimizer or Optimizer(), steps))
+    shape = _Shape(config, batch_size, S, T, optimizer or Optimizer(), steps, bool(replay))
+    program = _program(shape)
     graphdef, parameters = nnx.split(model)
     # The step eats its state, so it gets a copy.
     copies = map(jax.numpy.copy, jax.tree.leaves(parameters))
@@ -83,9 +91,12 @@ def fit(
 
     def loss() -> float:
         sums = jax.device_get(totals)
+        if replay:
+            return float(sums["task_loss"][0] / sums["task_weight"][0])
         return float(sums["loss"] / sums["weight"])
 
-    for batch in _batches(examples, batch_size, (S, T), steps, seed):
+    rows = replayed_rows(batch_size, replay_share)
+    for batch in _batches(examples, replay, (batch_size - rows, rows), (S, T), steps, seed):
         state, totals = program.step(state, totals, sharding.place_whole(batch, program.mesh))
         progress(1, loss)
     if int(totals["bad_step"]) != steps_lib.NO_BAD_STEP:
@@ -106,6 +117,7 @@ class Tuning:
     batch_size: checks.Count = 8
     optimizer: Optimizer | None = None  # None means `Optimizer()`, as gin binds it
     dropout_rate: checks.Share | None = 0.0  # None means the model's own
+    replay_share: checks.Share = 0.0  # the part of the rows that is replayed; needs `replay`
 
     def __post_init__(self):
         checks.check_fields(self)
@@ -115,19 +127,45 @@ class Tuning:
         model: T5,
         examples: Sequence[Example],
         *,
+        replay: Sequence[Example] = (),
         seed: int = 0,
         progress: Callable[[int, Loss], None] = lambda count, loss: None,
     ) -> T5:
         return fit(
             model,
             examples,
-            steps=epochs(self.epochs, len(examples), self.batch_size),
+            steps=self.steps(len(examples)),
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             dropout_rate=self.dropout_rate,
+            replay=replay,
+            replay_share=self.replay_share,
             seed=seed,
             progress=progress,
         )
+
+    def steps(self, examples: int) -> int:
+        """The steps of a training on so many examples, beside what is replayed."""
+        own = self.batch_size - replayed_rows(self.batch_size, self.replay_share)
+        return epochs(self.epochs, examples, own)
+
+
+def replayed_rows(batch_size: int, share: float) -> int:
+    """Returns the rows of a batch that are replayed: one at least of a share above 0.
+
+    >>> replayed_rows(8, 0.25), replayed_rows(8, 0.01), replayed_rows(8, 0)
+    (2, 1, 0)
+
+    Raises:
+      UserError: no row would be left for the task itself.
+    """
+    rows = max(1, round(batch_size * share)) if share else 0
+    if rows >= batch_size:
+        raise UserError(
+            f"A replay share of {share:g} leaves no row of a batch of {batch_size} to the task "
+            "itself. Lower it, or raise the batch size."
+        )
+    return rows
 
 
 def complete(tuning: Any) -> Any:
@@ -168,18 +206,37 @@ def row_lengths(
 
 
 def _batches(
-    examples: Sequence[Example], batch_size: int, capacity: tuple[int, int], steps: int, seed: int
+    examples: Sequence[Example],
+    replay: Sequence[Example],
+    rows: tuple[int, int],
+    capacity: tuple[int, int],
+    steps: int,
+    seed: int,
 ) -> Iterator[Batch]:
-    rng = np.random.default_rng(seed)
-    rows = [
+    """Batches of so many rows of each; with task ids 1 and 2 where something is replayed."""
+    # What is replayed does not change the order of the examples.
+    own = _endless(examples, rows[0], np.random.default_rng(seed))
+    other = _endless(replay, rows[1], np.random.default_rng([seed, 1]))
+    for _ in range(steps):
+        first, second = next(own), next(other)
+        row_N = np.r_[: len(first), rows[0] : rows[0] + len(second)]
+        task_N = 1 + (row_N >= rows[0]) if replay else None
+        yield assemble([*first, *second], row_N, sum(rows), capacity, task_N)
+
+
+def _endless(
+    examples: Sequence[Example], rows: int, rng: np.random.Generator
+) -> Iterator[list[dict]]:
+    """So many examples at a time, every epoch in a new order; the last of an epoch may be fewer."""
+    made = [
         {"inputs": np.asarray(inputs, np.int32), "targets": np.asarray(targets, np.int32)}
         for inputs, targets in examples
     ]
     chosen: list[int] = []
-    for _ in range(steps):
-        chosen = chosen or rng.permutation(len(rows)).tolist()
-        taken, chosen = chosen[:batch_size], chosen[batch_size:]
-        yield assemble([rows[i] for i in taken], np.arange(len(taken)), batch_size, capacity)
+    while True:
+        chosen = chosen or rng.permutation(len(made)).tolist()
+        taken, chosen = chosen[:rows], chosen[rows:]
+        yield [made[i] for i in taken]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +249,7 @@ class _Shape:
     T: int
     optimizer: Optimizer
     steps: int
+    replays: bool
 
     def _key(self) -> str:
         optimizer = self.optimizer
@@ -223,9 +281,9 @@ def _program(shape: _Shape) -> _Program:
     spec = states.abstract_model(functools.partial(T5, shape.config))
     transformation = shape.optimizer.build(shape.steps)
     target = states.abstract_state(spec, list(spec.shapes), transformation, mesh)
-    loss = steps_lib.t5_loss(spec, mesh)
+    loss = steps_lib.t5_loss(spec, mesh, num_tasks=2 * shape.replays)
     lengths = {"inputs": shape.S, "targets": shape.T}
-    batch = steps_lib.abstract_batch(shape.batch_size, lengths, mesh)
+    batch = steps_lib.abstract_batch(shape.batch_size, lengths, mesh, task_ids=shape.replays)
     zeros = steps_lib.zero_totals(loss, target, batch)
     step = steps_lib.train_step(loss, transformation, shape.optimizer.rate(shape.steps))
     compiled = steps_lib.compile_step(step, target, zeros, batch, mesh)

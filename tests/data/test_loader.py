@@ -225,6 +225,20 @@ def test_bad_arguments_are_told(pair):
         loader.train_iterator(pair, batch_size=6, seed=-1)
 
 
+def test_a_sample_is_drawn_from_every_task_by_its_rate(pair):
+    def drawn(seed):
+        return [
+            (tuple(inputs), tuple(targets)) for inputs, targets in loader.sample(pair, 12, seed)
+        ]
+
+    first, second = (set(examples_of(task)) for task in pair.tasks)
+    assert pair.rates[1] == 2 * pair.rates[0]
+    assert len(drawn(0)) == 12
+    assert set(drawn(0)[:4]) <= first
+    assert set(drawn(0)[4:]) <= second
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
 def test_evaluation_keeps_order_and_texts_and_fills_the_last_batch(prepared):
     data = prepared("toy_two", split="validation")
     batches = list(loader.eval_batches(data, batch_size=16))

@@ -11,6 +11,7 @@ import pytest
 
 from mto_jax import config
 from mto_jax.adaptation import classifier
+from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import evaluate_records
 from mto_jax.evaluation.in_context import InContext
@@ -125,6 +126,25 @@ def test_a_tuned_model_is_asked_about_other_tasks_and_under_other_templates(runn
         assert set(runner.metrics(place)) == set(found[place]["values"])
     assert "matthews" in runner.metrics(other_task)
     assert len({place.with_settings(runner.settings(place)).key for place in cells}) == 3
+
+
+def test_replay_is_an_axis_and_draws_from_the_data_that_is_named(runner, monkeypatch):
+    place = dataclasses.replace(cell("Prompting"), extra=(("replay", 0.25),))
+    with pytest.raises(UserError, match="bind FewShot.replay"):
+        results(runner, [place])
+    replayed = [([9, 8, 1], [7, 1]), ([6, 1], [5, 1])]
+    monkeypatch.setattr(runner_lib.loader, "ensure", lambda config: config)
+    monkeypatch.setattr(runner_lib.loader, "sample", lambda prepared, count, seed: replayed)
+    runner = dataclasses.replace(runner, replay=DatasetConfig("corpus", LENGTHS))
+    found = results(runner, [place])[place]
+    shots = few_shot.few_shot(USES.train, {}, shots=2, tails_per_head=3, seed=0)
+    examples = tokenise(TEMPLATES["Prompting"], shots, USES, VOCABULARY, LENGTHS)
+    tuning = dataclasses.replace(runner.tuning, replay_share=0.25)
+    tuned = tuning(model(), examples, replay=replayed, seed=0)
+    answers = evaluate_records(tuned, USES, TEMPLATES["Prompting"], VOCABULARY, LENGTHS)
+    assert found["info"]["predictions"] == answers.predictions
+    assert "corpus" in runner.settings(place)["replay"]
+    assert "replay" not in runner.settings(cell("Prompting"))
 
 
 def test_recall_is_whether_every_word_is_the_first_choice_among_words(runner):

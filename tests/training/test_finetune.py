@@ -67,7 +67,7 @@ def test_fits_of_one_shape_share_a_program(model):
 
 def test_only_a_rate_that_changes_asks_for_a_program_of_each_length():
     def shape(steps, **optimizer):
-        return fits._Shape(TINY, 2, 16, 16, Optimizer("sgd", 0.1, **optimizer), steps)
+        return fits._Shape(TINY, 2, 16, 16, Optimizer("sgd", 0.1, **optimizer), steps, False)
 
     assert shape(1) == shape(2)
     assert hash(shape(1)) == hash(shape(2))
@@ -85,7 +85,7 @@ def test_the_seed_draws_the_order(model):
 
 
 def test_epochs_take_every_example_once():
-    batches = fits._batches(EXAMPLES, 2, (8, 8), steps=4, seed=0)
+    batches = fits._batches(EXAMPLES, (), (2, 0), (8, 8), steps=4, seed=0)
     rows = [batch["encoder_input_tokens"][:, 0] for batch in batches]
     for epoch in (rows[:2], rows[2:]):
         assert sorted(np.concatenate(epoch).tolist()) == [0, 5, 10, 13]
@@ -96,9 +96,51 @@ def test_every_seed_and_epoch_has_an_order_of_its_own():
     orders = [
         tuple(batch["encoder_input_tokens"][:, 0])
         for seed in (0, 1)
-        for batch in fits._batches(several, 8, (8, 8), steps=3, seed=seed)
+        for batch in fits._batches(several, (), (8, 0), (8, 8), steps=3, seed=seed)
     ]
     assert len(set(orders)) == 6
+
+
+def test_replay_takes_its_share_of_every_batch_and_leaves_the_order_of_the_rest():
+    replay = [([100 + number, 1], [5, 1]) for number in range(3)]
+    plain = list(fits._batches(EXAMPLES, (), (3, 0), (8, 8), steps=4, seed=0))
+    mixed = list(fits._batches(EXAMPLES, replay, (3, 2), (8, 8), steps=4, seed=0))
+    heads = [batch["encoder_input_tokens"][:, 0] for batch in mixed]
+    for batch, head_B in zip(plain, heads, strict=True):
+        np.testing.assert_array_equal(head_B[:3], batch["encoder_input_tokens"][:, 0])
+    assert sorted(np.concatenate([head_B[3:] for head_B in heads[:2]])) == [0, 100, 101, 102]
+    own_B = mixed[0]["decoder_task_ids"].max(axis=1)
+    assert own_B.tolist() == [1, 1, 1, 2, 2]
+
+
+def test_a_step_with_replay_is_the_gradient_of_all_rows_and_its_loss_that_of_the_task(model):
+    graphdef, parameters = nnx.split(model)
+    gradients = jax.tree.leaves(
+        jax.jit(jax.grad(lambda p: mean_loss(graphdef, p, EXAMPLES[:3])))(parameters)
+    )
+    losses = []
+    trained = fits.fit(
+        model,
+        EXAMPLES[:2],
+        steps=1,
+        batch_size=3,
+        optimizer=SGD,
+        replay=EXAMPLES[2:3],
+        replay_share=0.3,
+        progress=lambda count, loss: losses.append(loss()),
+    )
+    for old, new, gradient in zip(leaves(model), leaves(trained), gradients, strict=True):
+        np.testing.assert_allclose(new, old - 0.1 * gradient, atol=2e-5)
+    own = jax.jit(lambda p: mean_loss(graphdef, p, EXAMPLES[:2]))(parameters)
+    np.testing.assert_allclose(losses, [own], rtol=1e-5)
+
+
+def test_a_share_of_replay_adds_no_steps_to_those_on_the_task():
+    tuning = fits.Tuning(epochs=2, batch_size=8, replay_share=0.25)
+    assert tuning.steps(12) == 2 * 2  # six rows of a batch are the task's
+    assert [fits.replayed_rows(8, share) for share in (0.0, 0.01, 0.25)] == [0, 1, 2]
+    with pytest.raises(UserError, match="leaves no row"):
+        fits.replayed_rows(2, 0.9)
 
 
 def test_no_steps_give_the_model_back(model):
@@ -108,6 +150,8 @@ def test_no_steps_give_the_model_back(model):
 def test_what_cannot_be_trained_on(model):
     with pytest.raises(UserError, match="nothing to train on"):
         fits.fit(model, [], steps=1)
+    with pytest.raises(UserError, match="nothing to replay"):
+        fits.fit(model, EXAMPLES, steps=1, replay_share=0.5)
     with pytest.raises(UserError, match="4 input or 4 target tokens"):
         fits.fit(model, EXAMPLES, steps=1, lengths={"inputs": 3, "targets": 8})
     broken = fits.fit(model, EXAMPLES, steps=1, batch_size=2, optimizer=SGD)
