@@ -64,6 +64,8 @@ setup(
         "embedding": ["sentence-transformers>=6,<7", "torch>=2.6,<2.14"],
         "wandb": ["wandb>=0.20,<1"],
         "test": [
+            # The TPU compiler (libtpu, 210 MB), in the version that fits: no TPU is needed.
+            "jax[tpu]>=0.10,<0.12; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "hypothesis>=6.100,<7",

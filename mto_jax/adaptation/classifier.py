@@ -87,7 +87,7 @@ def margins(
 def save(model: T5, model_dir: str | pathlib.Path, vocabulary: Any) -> None:
     """Write a trained model as a run directory with one checkpoint, which `load_model` reads."""
     spec = states.abstract_model(functools.partial(T5, model.config))
-    mesh = sharding.mesh(data=1, fsdp=1, tensor=1, devices=jax.local_devices()[:1])
+    mesh = sharding.mesh(1, 1, 1, devices=jax.local_devices()[:1], slices=1)
     target = states.abstract_state(spec, list(spec.shapes), optax.identity(), mesh)
     named = dict(zip(spec.shapes, jax.tree.leaves(nnx.state(model)), strict=True))
     identity = {

@@ -277,7 +277,7 @@ class _Program(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def _program(shape: _Shape) -> _Program:
-    mesh = sharding.mesh(data=1, fsdp=1, tensor=1, devices=jax.local_devices()[:1])
+    mesh = sharding.mesh(1, 1, 1, devices=jax.local_devices()[:1], slices=1)
     spec = states.abstract_model(functools.partial(T5, shape.config))
     transformation = shape.optimizer.build(shape.steps)
     target = states.abstract_state(spec, list(spec.shapes), transformation, mesh)

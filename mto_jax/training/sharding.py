@@ -16,6 +16,7 @@ from typing import Any
 import gin
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mto_jax import cores
@@ -38,32 +39,70 @@ RULES: Mapping[str, tuple[str, ...]] = {
 
 @gin.configurable
 def mesh(
-    data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
+    data: int = -1,
+    fsdp: int = 1,
+    tensor: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+    slices: int | None = None,
 ) -> Mesh:
     """The mesh of all devices (or of `devices`); one axis may be -1, "whatever is left".
 
+    Neighbours along `tensor`, then along `fsdp`, are neighbours in the network of a TPU slice.
+    Several slices are joined by the slower network of the data centre: they share the axis `data`.
     Cores of a CPU that are devices (see `cores`) count as one.
 
     >>> mesh(fsdp=2, tensor=2).shape   # on 8 devices
     {'data': 2, 'fsdp': 2, 'tensor': 2}
 
+    Args:
+      slices: TPU slices; None: as many as there are.
+
     Raises:
-      UserError: the sizes do not multiply to the number of devices.
+      UserError: the sizes do not multiply to the number of devices, `data` does not divide over
+        the slices, or there are other slices than `slices`.
     """
     devices = cores.for_one_training() if devices is None else list(devices)
     sizes = [data, fsdp, tensor]
+    asked = f"A mesh of data={data}, fsdp={fsdp}, tensor={tensor}"
     known = int(np.prod([size for size in sizes if size != -1]))
     if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:
         sizes[sizes.index(-1)] = len(devices) // known
     if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
         raise UserError(
-            f"A mesh of data={data}, fsdp={fsdp}, tensor={tensor} does not fit {len(devices)} "
-            f"device(s): the sizes must multiply to {len(devices)}. Set mesh.data, mesh.fsdp and "
-            "mesh.tensor (one of them may be -1: whatever is left)."
+            f"{asked} does not fit {len(devices)} device(s): the sizes must multiply to "
+            f"{len(devices)}. Set mesh.data, mesh.fsdp and mesh.tensor (one of them may be -1: "
+            "whatever is left)."
         )
+    present = 1
+    if devices[0].platform == "tpu":  # devices of other kinds count hosts there
+        present = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices not in (None, present):
+        raise UserError(
+            f"mesh.slices = {slices}, but the {len(devices)} device(s) are of {present} slice(s). "
+            "Start the run on as many slices, or leave mesh.slices out."
+        )
+    if sizes[0] % present:
+        raise UserError(
+            f"{asked} does not fit {present} slices of {len(devices) // present} devices: only "
+            "data may reach over slices, because the network between them is slow. Make mesh.data "
+            f"a multiple of {present}, for instance mesh.data = {present} and mesh.fsdp = -1."
+        )
+    inner, outer = [sizes[0] // present, *sizes[1:]], [present, 1, 1]
+    try:
+        if present > 1:
+            placed = mesh_utils.create_hybrid_device_mesh(
+                inner, outer, devices, allow_split_physical_axes=True
+            )
+        else:
+            placed = mesh_utils.create_device_mesh(inner, devices, allow_split_physical_axes=True)
+    except (AssertionError, NotImplementedError, ValueError) as error:
+        raise UserError(
+            f"{asked} cannot be laid over these {len(devices)} {devices[0].device_kind} devices: "
+            f"{error} Change mesh.data, mesh.fsdp or mesh.tensor."
+        ) from error
     # Auto: the compiler propagates shardings between the ones that we state.
     types = (jax.sharding.AxisType.Auto,) * len(MESH_AXES)
-    return jax.make_mesh(sizes, MESH_AXES, axis_types=types, devices=devices)
+    return Mesh(placed, MESH_AXES, axis_types=types)
 
 
 def parameter_sharding(

@@ -22,6 +22,12 @@ def test_a_mesh_that_does_not_fit_says_so(sizes):
         sharding.mesh(*sizes)
 
 
+def test_slices_that_are_not_there_are_missed():
+    assert sharding.mesh(slices=1).size == 8
+    with pytest.raises(UserError, match=r"mesh\.slices = 2, but .* 1 slice"):
+        sharding.mesh(slices=2)
+
+
 def test_parameters_are_cut_by_the_rules():
     mesh = sharding.mesh(2, 2, 2)
 
