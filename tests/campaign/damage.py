@@ -100,23 +100,26 @@ def ready(undisturbed: Mapping[str, Undisturbed], folder: pathlib.Path) -> list[
     Raises:
       RuntimeError: a reading fails.
     """
-    found = []
-    for number, reading in enumerate(READINGS):
-        if reading.writer not in undisturbed:
-            continue
-        start = world.copy(undisturbed[reading.writer].folder, folder / f"reading-{number}")
-        for name in reading.gone:
-            world.remove(start / name)
-        if reading.title == "rows before a kill":
-            _interrupt(reading.reader, start)
-        place = world.copy(start, folder / f"read-{number}")
-        outcome = process.run(reading.reader.argv, place)
-        if outcome.status != 0:
-            raise RuntimeError(f"{reading.title}: {outcome.status}: {outcome.output}")
-        if (place / "prepared").exists():  # so that damaged trials need not prepare data themselves
-            shutil.copytree(place / "prepared", start / "prepared", dirs_exist_ok=True)
-        found.append(Ready(reading, start, _result(reading, place)))
-    return found
+    readings = [reading for reading in READINGS if reading.writer in undisturbed]
+    starts = [undisturbed[reading.writer].folder for reading in readings]
+    places = [folder / str(number) for number in range(len(readings))]
+    with process.pool() as pool:
+        return list(pool.map(_ready, readings, starts, places))
+
+
+def _ready(reading: Reading, written: pathlib.Path, folder: pathlib.Path) -> Ready:
+    start = world.copy(written, folder / "start")
+    for name in reading.gone:
+        world.remove(start / name)
+    if reading.title == "rows before a kill":
+        _interrupt(reading.reader, start)
+    place = world.copy(start, folder / "read")
+    outcome = process.run(reading.reader.argv, place)
+    if outcome.status != 0:
+        raise RuntimeError(f"{reading.title}: {outcome.status}: {outcome.output}")
+    if (place / "prepared").exists():  # so that damaged trials need not prepare data themselves
+        shutil.copytree(place / "prepared", start / "prepared", dirs_exist_ok=True)
+    return Ready(reading, start, _result(reading, place))
 
 
 def _interrupt(verb: Verb, folder: pathlib.Path) -> None:

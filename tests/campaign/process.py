@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands of `mto` in processes of their own, forked from one that has imported everything."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import importlib
@@ -104,6 +105,11 @@ class Command:
         output = self._log.read_text(errors="replace") if self._log.exists() else ""
         self._log.unlink(missing_ok=True)
         return Outcome(None if hung else self._process.exitcode, output, seconds)
+
+
+def pool() -> concurrent.futures.ProcessPoolExecutor:
+    """Processes, forked from this one, that run commands side by side."""
+    return concurrent.futures.ProcessPoolExecutor(2 * (os.cpu_count() or 1), _CONTEXT)
 
 
 def run(

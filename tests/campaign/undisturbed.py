@@ -41,25 +41,30 @@ def run(
     wanted = {verb.name for verb in VERBS} if only is None else set(only)
     wanted |= {name for verb in VERBS if verb.name in wanted for name in verb.needs}
     done: dict[str, Undisturbed] = {}
-    for verb in VERBS:
-        if verb.name not in wanted:
-            continue
-        start = done[verb.needs[0]].folder if verb.needs else world
-        runs = []
-        for number in range(2):
-            if runs:  # from now on the data that it reads are prepared
-                start = copy(runs[0][0], folder / f"{verb.name}-start")
-                remove(start / verb.output)
-            place = copy(start, folder / f"{verb.name}-{number}")
-            outcome = process.run(verb.argv, place)
-            if outcome.status != 0:
-                raise RuntimeError(f"mto {verb.name} ended with {outcome.status}: {outcome.output}")
-            runs.append((place, results.of(verb, place), outcome.seconds))
-        (_, first, _), (place, second, seconds) = runs
-        if different := results.difference(first, second):
-            raise RuntimeError(f"two runs of mto {verb.name} differ in {different}")
-        done[verb.name] = Undisturbed(verb, start, place, second, seconds)
-    return done
+    while missing := [verb for verb in VERBS if verb.name in wanted - done.keys()]:
+        next_ones = [verb for verb in missing if done.keys() >= {*verb.needs}]
+        starts = [done[verb.needs[0]].folder if verb.needs else world for verb in next_ones]
+        with process.pool() as pool:
+            made = pool.map(_twice, next_ones, starts, [folder] * len(starts))
+            done |= {result.verb.name: result for result in made}
+    return {verb.name: done[verb.name] for verb in VERBS if verb.name in done}
+
+
+def _twice(verb: Verb, start: pathlib.Path, folder: pathlib.Path) -> Undisturbed:
+    runs = []
+    for number in range(2):
+        if runs:  # from now on the data that it reads are prepared
+            start = copy(runs[0][0], folder / f"{verb.name}-start")
+            remove(start / verb.output)
+        place = copy(start, folder / f"{verb.name}-{number}")
+        outcome = process.run(verb.argv, place)
+        if outcome.status != 0:
+            raise RuntimeError(f"mto {verb.name} ended with {outcome.status}: {outcome.output}")
+        runs.append((place, results.of(verb, place), outcome.seconds))
+    (_, first, _), (place, second, seconds) = runs
+    if different := results.difference(first, second):
+        raise RuntimeError(f"two runs of mto {verb.name} differ in {different}")
+    return Undisturbed(verb, start, place, second, seconds)
 
 
 def judge(undisturbed: Undisturbed, folder: pathlib.Path) -> str:
