@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -106,12 +107,40 @@ def _file_digests(files: list[pathlib.Path]) -> list[str]:
 # ---- Locks ------------------------------------------------------------------------------------
 
 
-def lock(path: str | os.PathLike) -> filelock.BaseFileLock:
-    """A lock between the processes of a host: `with lock(path): ...` waits for its turn.
+@contextlib.contextmanager
+def lock(path: str | os.PathLike) -> Iterator[None]:
+    """A context that one process of a host has at a time; says for whom it waits, if it does.
 
-    The kernel drops it when its holder dies; the file stays.
+    The kernel drops the lock when its holder dies; the file stays. PATH.holder names the holder.
     """
-    return filelock.FileLock(path)
+    file = pathlib.Path(path)
+    try:
+        held = filelock.FileLock(file).acquire(timeout=0)
+    except filelock.Timeout:
+        _say_waiting(_holder(file), file.parent)
+        held = filelock.FileLock(file).acquire()
+    with held, _signed(file):
+        yield
+
+
+@contextlib.contextmanager
+def _signed(file: pathlib.Path) -> Iterator[None]:
+    """A context in which a file beside a lock names this process."""
+    holder = file.with_name(f"{file.name}.holder")
+    write_atomically(holder, f"process {os.getpid()} on host {socket.gethostname()}")
+    try:
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+
+
+def _holder(file: pathlib.Path) -> str:
+    holder = file.with_name(f"{file.name}.holder")
+    return holder.read_text() if holder.exists() else "another process"
+
+
+def _say_waiting(holder: str, folder: pathlib.Path) -> None:
+    print(f"waiting for {holder}, which works in {folder}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -134,21 +163,18 @@ def only_writer(path: str | os.PathLike, *, make_folder: bool = False) -> Iterat
     if make_folder:
         place.mkdir(parents=True, exist_ok=True)
     file = place / ".lock" if place.is_dir() else place.with_name(f".{place.name}.lock")
-    holder = file.with_name(f"{file.name}.holder")
     try:
         held = filelock.FileLock(file).acquire(timeout=0)
     except filelock.Timeout:
-        name = holder.read_text() if holder.exists() else "another process"
         raise UserError(
-            f"{path} is being written by {name}. Wait until it has ended or stop it, or choose "
-            "another place to write to."
+            f"{path} is being written by {_holder(file)}. Wait until it has ended or stop it, or "
+            "choose another place to write to."
         ) from None
     with held:
-        write_atomically(holder, f"process {os.getpid()} on host {socket.gethostname()}")
         try:
-            yield
+            with _signed(file):
+                yield
         finally:
-            holder.unlink(missing_ok=True)
             if new and os.listdir(place) == [file.name]:
                 file.unlink()
                 place.rmdir()
@@ -168,6 +194,7 @@ class Leases:
         self.folder, self.duration = pathlib.Path(folder), duration
         self._leases: dict[str, Any] = {}
         self._held: set[str] = set()
+        self._waited_for: set[str] = set()
 
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -178,8 +205,10 @@ class Leases:
             self.release(name)
 
     def take(self, name: str, timeout: float = 0) -> bool:
-        """Lease `name`, waiting at most `timeout` seconds (-1: for ever); False if another has
-        it."""
+        """Lease `name`, waiting at most `timeout` seconds (-1: for ever), and saying for whom.
+
+        Returns False if another process has it.
+        """
         if name in self._held:
             return False
         # The same object asks again and again: it sees for how long a lease was not renewed.
@@ -188,9 +217,15 @@ class Leases:
                 self.folder / name, lease_duration=self.duration
             )
         try:
-            self._leases[name].acquire(timeout=timeout, poll_interval=0.2)
+            self._leases[name].acquire(timeout=0)
         except filelock.Timeout:
-            return False
+            if not timeout:
+                return False
+            self.say_waiting(name)
+            try:
+                self._leases[name].acquire(timeout=timeout, poll_interval=0.2)
+            except filelock.Timeout:
+                return False
         self._held.add(name)
         return True
 
@@ -198,6 +233,19 @@ class Leases:
         """Give `name` back."""
         self._held.remove(name)
         self._leases.pop(name).release()
+
+    def say_waiting(self, name: str) -> None:
+        """Say on standard error which process has leased `name`, once for each process."""
+        try:
+            fields = dict(
+                re.findall(r"^(pid|host)=([^?\n]*)", (self.folder / name).read_text(), re.M)
+            )
+            holder = f"process {fields['pid']} on host {fields['host']}"
+        except (OSError, KeyError):  # it has just been released
+            return
+        if holder not in self._waited_for:
+            self._waited_for.add(holder)
+            _say_waiting(holder, self.folder.parent)
 
     def others(self) -> int:
         """The number of names that other processes have leased, or had when they died."""

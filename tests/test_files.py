@@ -128,6 +128,44 @@ def test_a_lock_has_one_holder(tmp_path):
         assert b"Timeout" in child.stderr
 
 
+WAIT = """
+import sys
+from mto_jax.files import Leases, Store, lock
+kind, folder = sys.argv[1:]
+if kind == "lock":
+    with lock(f"{folder}/.lock"):
+        pass
+elif kind == "stage":
+    Store(folder).fill("stage", lambda path: None)
+else:
+    Store(folder).get({"a": 1}, lambda: 1)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["lock", "stage", "value"])
+def test_a_process_that_waits_says_for_whom(tmp_path, kind):
+    store, children = Store(tmp_path), []
+
+    def start(*_):
+        command = [sys.executable, "-c", WAIT, kind, str(tmp_path)]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        children.append(child := subprocess.Popen(command, **streams))
+        holder = f"process {os.getpid()} on host {socket.gethostname()}"
+        assert child.stderr.readline() == f"waiting for {holder}, which works in {tmp_path}\n"
+        return 1
+
+    if kind == "lock":
+        with lock(tmp_path / ".lock"):
+            start()
+        assert names(tmp_path) == [".lock"]
+    elif kind == "stage":
+        store.fill("stage", start)
+    else:
+        store.get({"a": 1}, start)
+    assert children[0].communicate(timeout=60) == ("done\n", "")
+
+
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path, kind):
     path, link = tmp_path / "run", tmp_path / "link"

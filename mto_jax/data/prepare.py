@@ -361,10 +361,10 @@ def check_text(path: str) -> None:
 @contextlib.contextmanager
 def _locked(config: DatasetConfig) -> Iterator[None]:
     """Only one process at a time prepares this configuration in this folder."""
-    with _writing(config):
-        config.directory.mkdir(parents=True, exist_ok=True)
-        held = lock(config.directory / f".{manifest.prefix(config)}.lock").acquire()
-    with held:
+    with contextlib.ExitStack() as held:
+        with _writing(config):
+            config.directory.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock(config.directory / f".{manifest.prefix(config)}.lock"))
         yield
 
 

@@ -110,6 +110,8 @@ def compute(
                         _run(runner, cells_here, store, progress)
             if not advanced:
                 progress.running([])
+                for cell in todo:
+                    leases.say_waiting(cell.key)
                 time.sleep(poll)
         progress.running([])
 

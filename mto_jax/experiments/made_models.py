@@ -20,9 +20,8 @@ from typing import Any
 
 import gin
 
-from mto_jax import config
+from mto_jax import config, files
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import Store, digest
 
 _PINS = hasattr(os, "sched_setaffinity")  # Linux
 
@@ -56,10 +55,11 @@ def make(
     flags = [f"--gin_file={file}" for file in gin_files]
     bindings = {**bindings, "MODEL_DIR": str(folder)}
     flags += [f"--gin.{name}={value!r}" for name, value in bindings.items()]
-    log = folder / f"{verb}.log"
+    log, lock = folder / f"{verb}.log", folder / ".made.lock"
+    with files.lock(lock):
+        pass  # the command of a process that was killed has ended
     with log.open("a") as file:
-        lock = [str(folder / ".made.lock"), json.dumps(list(cores))]
-        command = [sys.executable, "-c", _LOCKED, *lock, verb, *flags]
+        command = [sys.executable, "-c", _LOCKED, lock, json.dumps(list(cores)), verb, *flags]
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         output = log.read_text().strip().splitlines()
@@ -125,7 +125,7 @@ class Pretraining:
             )
             bindings = self._bindings(arm, seed)
             try:
-                Store(path.parent).fill(
+                files.Store(path.parent).fill(
                     path.name,
                     lambda folder: make("train", folder, [self.gin_file], bindings, cores),
                 )
@@ -155,7 +155,7 @@ class Pretraining:
         return {**bindings, "SEED": seed}
 
     def _path(self, arm: str, seed: int) -> pathlib.Path:
-        made_from = digest([gin_texts(self.gin_file), self._bindings(arm, seed)])[:12]
+        made_from = files.digest([gin_texts(self.gin_file), self._bindings(arm, seed)])[:12]
         return pathlib.Path(self.folder, f"{arm}-{seed}-{made_from}")
 
 

@@ -3,8 +3,10 @@
 """Computing cells: each once, failures apart, several processes, processes that are killed."""
 
 import collections
+import os
 import pathlib
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -104,7 +106,7 @@ def test_an_interrupt_gives_the_leases_back(started):
     assert len(started(runner)) == 17
 
 
-def test_what_another_process_holds_is_waited_for(started):
+def test_what_another_process_holds_is_waited_for(started, capsys):
     runner = fake.FakeRunner()
     cells = keyed(runner)
     theirs = cells[3]
@@ -112,15 +114,21 @@ def test_what_another_process_holds_is_waited_for(started):
         assert others.take(theirs.key)
 
         class Other(fake.FakeRunner):
-            """Finishes the other process's cell when everything else is done."""
+            """Finishes the other process's cell some time after everything else is done."""
+
+            waited = 0
 
             def groups(self, todo):
-                if todo == [theirs]:
+                self.waited += todo == [theirs]
+                if self.waited == 3:
                     started.store.write(theirs, fake.result(theirs), 1.0)
                     others.release(theirs.key)
                 return super().groups(todo)
 
         assert theirs.key not in started(Other())
+    holder = f"process {os.getpid()} on host {socket.gethostname()}"
+    line = f"waiting for {holder}, which works in {started.store.folder}\n"
+    assert capsys.readouterr().err.count(line) == 1
     assert started.store.read(theirs) == fake.result(theirs)
 
 
