@@ -66,7 +66,7 @@ UNTRAINED = ("constant", "frozen", "recall", *IN_CONTEXT)
 FREE_AXES = {
     "adapter": ADAPTER_METHODS,
     "learning_rate": (*ADAPTER_METHODS, "fine_tune"),
-    "replay": ("fine_tune",),
+    **dict.fromkeys(("replay", "trainable"), ("fine_tune",)),
     **dict.fromkeys(ASKED, ("fine_tune",)),
 }
 CELL_METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
@@ -77,6 +77,8 @@ DEV_LOSS = "dev_loss"  # the metric; per target token
 RECALL = "recall"
 
 
+# What may train alone; more in `FewShot.trainable`.
+PARTS: Mapping[str, Sequence[str]] = {"decoder": ["decoder.*"], "norms": ["*norm.scale"]}
 REPLAYED = 4096  # examples that are replayed, over and over
 
 
@@ -93,8 +95,9 @@ class FewShot:
     """Computes cells; what is bound here and decides a result belongs to the cell's settings.
 
     A grid may have the free axes "adapter" (names in `adapters`; for the method "adapter_tune"),
-    "learning_rate" (None is the optimizer's), "replay" (the share of `replay` in the rows of
-    "fine_tune"; None is the tuning's), "asked" and "asked_template" (another task or template than
+    "learning_rate" (None is the optimizer's), "trainable" (what "fine_tune" trains: a name in
+    `trainable`; None is the tuning's), "replay" (the share of `replay` in the rows of "fine_tune";
+    None is the tuning's), "asked" and "asked_template" (another task or template than
     "fine_tune" trains on, for the question; None is its own).
 
     Attributes:
@@ -111,6 +114,7 @@ class FewShot:
       init: where prompts start; None means `PromptInit()`, as gin binds it.
       in_context: how "in_context" and "in_context_late" show the model solved examples, one of each
         training head; None means `InContext()`, as gin binds it.
+      trainable: patterns of parameters' names, by name on the axis "trainable".
       replay: the pre-training data of which fine-tuning replays a share, against forgetting.
       at_once: most adapters that train together.
       tails: most references of a training head.
@@ -139,6 +143,9 @@ class FewShot:
     )
     init: PromptInit | None = None
     in_context: InContext | None = None
+    trainable: Mapping[str, str | Sequence[str]] = dataclasses.field(
+        default_factory=lambda: dict(PARTS)
+    )
     replay: DatasetConfig | None = None
     at_once: checks.Count = 32
     tails: checks.Count = 3
@@ -247,6 +254,8 @@ class FewShot:
         if cell.method == "fine_tune":
             settings["tuning"] = repr(_without_rate(self._tuning, cell))
             settings |= {"dev": self.dev_heads} if self.dev_heads else {}
+            if part := cell.values.get("trainable"):
+                settings["trainable"] = self.trainable[part]
             if cell.values.get("replay") or self._tuning.replay_share:
                 settings["replay"] = repr(self.replay)
         if cell.method in ADAPTER_METHODS:
@@ -433,6 +442,8 @@ class FewShot:
         tuning = self._tuning
         if (rate := cell.values.get("learning_rate")) is not None:
             tuning = _with_rate(tuning, rate)
+        if part := cell.values.get("trainable"):
+            tuning = dataclasses.replace(tuning, trainable=self.trainable[part])
         if share := cell.values.get("replay"):
             tuning = dataclasses.replace(tuning, replay_share=share)
         total = tuning.steps(len(examples))
@@ -660,6 +671,10 @@ class FewShot:
                     "the learning rate of the optimizer, or none, or the cell's own task or "
                     "template."
                 )
+        part = cell.values.get("trainable")
+        if part is not None and part not in self.trainable:
+            axis = "axis 'trainable' (Grid.extra)"
+            raise unknown(f"value of the {axis}", str(part), self.trainable)
         if cell.asked.template not in TEMPLATES:
             axis = "axis 'asked_template' (Grid.extra)"
             raise unknown(f"value of the {axis}", cell.asked.template, TEMPLATES)

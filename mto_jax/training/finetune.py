@@ -43,6 +43,7 @@ def fit(
     optimizer: Optimizer | None = None,
     lengths: Mapping[str, int] | None = None,
     dropout_rate: float | None = None,
+    trainable: str | Sequence[str] = "all",
     replay: Sequence[Example] = (),
     replay_share: float = 0.0,
     seed: int = 0,
@@ -62,6 +63,7 @@ def fit(
       lengths: {"inputs": S, "targets": T} of a row; None takes the least bucket lengths that hold
         all examples, so that similar fits have one shape.
       dropout_rate: None takes the model's own.
+      trainable: "all", or patterns of the names of the parameters that train, e.g. "decoder.*".
       replay: examples of what the model was pre-trained with, mixed in against forgetting.
       replay_share: their part of the rows, `replayed_rows` of each batch.
       seed: of the order and of dropout.
@@ -69,7 +71,8 @@ def fit(
         for which the device must be waited for.
 
     Raises:
-      UserError: no examples, one longer than `lengths`, or a loss that is NaN or infinite.
+      UserError: no examples, one longer than `lengths`, a pattern that fits no parameter, or a loss
+        that is NaN or infinite.
     """
     replay = replay if replay_share else ()
     if replay_share and not replay:
@@ -80,7 +83,9 @@ def fit(
     config = model.config
     if dropout_rate is not None:
         config = dataclasses.replace(config, dropout_rate=dropout_rate)
-    shape = _Shape(config, batch_size, S, T, optimizer or Optimizer(), steps, bool(replay))
+    patterns = trainable if isinstance(trainable, str) else tuple(trainable)
+    chosen = optimizer or Optimizer()
+    shape = _Shape(config, batch_size, S, T, chosen, steps, bool(replay), patterns)
     program = _program(shape)
     graphdef, parameters = nnx.split(model)
     # The step eats its state, so it gets a copy.
@@ -104,7 +109,8 @@ def fit(
             f"The loss became NaN or infinite at step {int(totals['bad_step'])} of {steps}. Lower "
             "the learning rate (Optimizer.learning_rate)."
         )
-    leaves = [state.trainable[name] for name in program.spec.shapes]
+    trained = {**state.frozen, **state.trainable}
+    leaves = [trained[name] for name in program.spec.shapes]
     return nnx.merge(graphdef, jax.tree.unflatten(jax.tree.structure(parameters), leaves))
 
 
@@ -117,6 +123,7 @@ class Tuning:
     batch_size: checks.Count = 8
     optimizer: Optimizer | None = None  # None means `Optimizer()`, as gin binds it
     dropout_rate: checks.Share | None = 0.0  # None means the model's own
+    trainable: str | Sequence[str] = "all"  # or patterns of parameters' names
     replay_share: checks.Share = 0.0  # the part of the rows that is replayed; needs `replay`
 
     def __post_init__(self):
@@ -138,6 +145,7 @@ class Tuning:
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             dropout_rate=self.dropout_rate,
+            trainable=self.trainable,
             replay=replay,
             replay_share=self.replay_share,
             seed=seed,
@@ -249,7 +257,8 @@ class _Shape:
     T: int
     optimizer: Optimizer
     steps: int
-    replays: bool
+    replays: bool = False
+    trainable: str | tuple[str, ...] = "all"
 
     def _key(self) -> str:
         optimizer = self.optimizer
@@ -279,8 +288,9 @@ class _Program(NamedTuple):
 def _program(shape: _Shape) -> _Program:
     mesh = sharding.mesh(1, 1, 1, devices=jax.local_devices()[:1], slices=1)
     spec = states.abstract_model(functools.partial(T5, shape.config))
+    names = states.trainable_names(list(spec.shapes), shape.trainable)
     transformation = shape.optimizer.build(shape.steps)
-    target = states.abstract_state(spec, list(spec.shapes), transformation, mesh)
+    target = states.abstract_state(spec, names, transformation, mesh)
     loss = steps_lib.t5_loss(spec, mesh, num_tasks=2 * shape.replays)
     lengths = {"inputs": shape.S, "targets": shape.T}
     batch = steps_lib.abstract_batch(shape.batch_size, lengths, mesh, task_ids=shape.replays)

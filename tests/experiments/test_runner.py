@@ -147,6 +147,22 @@ def test_replay_is_an_axis_and_draws_from_the_data_that_is_named(runner, monkeyp
     assert "replay" not in runner.settings(cell("Prompting"))
 
 
+def test_what_trains_is_an_axis(runner):
+    whole, part = (
+        dataclasses.replace(cell("Prompting"), extra=(("trainable", name),))
+        for name in (None, "decoder")
+    )
+    runner.check([whole, part])
+    found = results(runner, [whole, part])
+    tuning = dataclasses.replace(runner.tuning, trainable=["decoder.*"])
+    shots = few_shot.few_shot(USES.train, {}, shots=2, tails_per_head=3, seed=0)
+    examples = tokenise(TEMPLATES["Prompting"], shots, USES, VOCABULARY, LENGTHS)
+    tuned = tuning(model(), examples, seed=0)
+    answers = evaluate_records(tuned, USES, TEMPLATES["Prompting"], VOCABULARY, LENGTHS)
+    assert found[part]["info"]["predictions"] == answers.predictions
+    assert runner.settings(part) != runner.settings(whole)
+
+
 def test_recall_is_whether_every_word_is_the_first_choice_among_words(runner):
     asked = cell("MaskedPrompting", "recall", shots=0)
     runner.check([asked])
@@ -255,6 +271,10 @@ def test_plans_name_every_method_and_the_adaptation(runner):
         (
             dataclasses.replace(cell("Mapping"), extra=(("asked_template", "Maping"),)),
             "asked_template.*'Maping'. Did you mean 'Mapping'",
+        ),
+        (
+            dataclasses.replace(cell("Mapping"), extra=(("trainable", "decodr"),)),
+            "trainable.*'decodr'. Did you mean 'decoder'",
         ),
         (
             dataclasses.replace(cell("Mapping", "frozen", shots=0), extra=(("asked", "uses"),)),

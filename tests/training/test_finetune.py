@@ -12,6 +12,7 @@ from flax import nnx
 from mto_jax.errors import UserError
 from mto_jax.models.t5 import T5
 from mto_jax.training import finetune as fits
+from mto_jax.training import state as state_lib
 from mto_jax.training.optimizers import Optimizer
 
 from .common import TINY
@@ -67,7 +68,7 @@ def test_fits_of_one_shape_share_a_program(model):
 
 def test_only_a_rate_that_changes_asks_for_a_program_of_each_length():
     def shape(steps, **optimizer):
-        return fits._Shape(TINY, 2, 16, 16, Optimizer("sgd", 0.1, **optimizer), steps, False)
+        return fits._Shape(TINY, 2, 16, 16, Optimizer("sgd", 0.1, **optimizer), steps)
 
     assert shape(1) == shape(2)
     assert hash(shape(1)) == hash(shape(2))
@@ -133,6 +134,19 @@ def test_a_step_with_replay_is_the_gradient_of_all_rows_and_its_loss_that_of_the
         np.testing.assert_allclose(new, old - 0.1 * gradient, atol=2e-5)
     own = jax.jit(lambda p: mean_loss(graphdef, p, EXAMPLES[:2]))(parameters)
     np.testing.assert_allclose(losses, [own], rtol=1e-5)
+
+
+def test_parameters_that_do_not_train_stay_as_they_are(model):
+    whole = fits.fit(model, EXAMPLES[:2], steps=1, batch_size=2, optimizer=SGD)
+    part = fits.fit(
+        model, EXAMPLES[:2], steps=1, batch_size=2, optimizer=SGD, trainable=["decoder.*"]
+    )
+    before, after, trained = map(state_lib.by_name, (model, part, whole))
+    for name, value in after.items():
+        reference = trained[name] if name.startswith("decoder.") else before[name]
+        np.testing.assert_allclose(value, reference, atol=1e-7, err_msg=name)
+    with pytest.raises(UserError, match=r"'decodr\.\*'.*matches no parameter"):
+        fits.fit(model, EXAMPLES[:2], steps=1, trainable=["decodr.*"])
 
 
 def test_a_share_of_replay_adds_no_steps_to_those_on_the_task():
