@@ -73,7 +73,8 @@ CELL_METHODS = (*UNTRAINED, "fine_tune", *ADAPTER_METHODS)
 MATCHED = "matched"  # an objective: what the mapping (`mapping.tasks`) has for the cell's task
 DEV_LOSS = "dev_loss"  # the metric; per target token
 # The metric: whether each word of a reference is the frozen model's first choice among all words,
-# given those before. What a model knows, however long an answer its pre-training has taught it.
+# given those before, where the fact is asked as a sentence of a text, without the task's name in
+# front. What a model knows, however long an answer its pre-training has taught it.
 RECALL = "recall"
 
 
@@ -249,6 +250,8 @@ class FewShot:
             settings["matched"] = self._objective(cell)
         if cell.method not in UNTRAINED:
             settings["tails"] = self.tails
+        if cell.method == "recall":
+            settings["asked as"] = "sentences"
         if cell.method in IN_CONTEXT:
             settings["in_context"] = repr(self.in_context or InContext())
         if cell.method == "fine_tune":
@@ -372,7 +375,10 @@ class FewShot:
     def _recall(self, model: T5, cell: Cell) -> Result:
         vocabulary, held_out = self._base(cell.model).vocabulary, self._of(cell).task.held_out
         words = range(vocabulary.unk_id + 1, vocabulary.num_pieces)
-        examples = self._examples(cell, held_out)
+        task, template = self._of(cell).task, TEMPLATES[cell.template]
+        examples = tokenise(
+            template, held_out, task, vocabulary, self.task_feature_lengths, as_sentence=True
+        )
         ranks = [s.rank_N for s in tail_scores(model, examples, vocabulary, rivals=words)]
         known = iter([float(np.all(rank_N == 0)) for rank_N in ranks])
         counts = [sum(1 for _ in records.one_per_reference([record])) for record in held_out]

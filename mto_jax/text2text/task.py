@@ -9,7 +9,14 @@ from typing import Any
 from mto_jax.metrics.by_kind import BY_KIND, OF_KIND, TaskMetrics
 from mto_jax.text2text import records, templates
 from mto_jax.text2text.record_sets import RecordSet
-from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template, Wording, Words
+from mto_jax.text2text.templates import (
+    TEMPLATES,
+    Sentinel,
+    SoftPrompt,
+    Template,
+    Wording,
+    Words,
+)
 from mto_jax.text2text.vocabulary import Vocabulary
 
 Example = tuple[Sequence[int], Sequence[int]]  # token ids of inputs and targets, with EOS
@@ -121,6 +128,7 @@ def tokenise(
     lengths: Mapping[str, int],
     *,
     with_head: bool = True,
+    as_sentence: bool = False,
     soft: SoftPrompt | None = None,
 ) -> list[Example]:
     """Returns an example for every reference of every record, in order.
@@ -128,6 +136,8 @@ def tokenise(
     Args:
       with_head: if False, everything that tells a record from others is left out of the source;
         task name, phrase, choices and sentinels stay.
+      as_sentence: the form in which texts state a fact: without the task's name in front, and with
+        a full stop behind a gap at the end.
       soft: which rows a soft prompt has; None means gin's.
     """
 
@@ -141,6 +151,10 @@ def tokenise(
                 if not (isinstance(part, Words) and (part.free or part.text == question))
             )
             rendered = dataclasses.replace(rendered, source=tuple(source))
+        if as_sentence:
+            _, *parts = rendered.source
+            stop = [Words(".", glued=True)] if isinstance(parts[-1], Sentinel) else []
+            rendered = dataclasses.replace(rendered, source=(*parts, *stop))
         made = templates.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
         return made.inputs, made.targets
 

@@ -170,7 +170,7 @@ def test_recall_is_whether_every_word_is_the_first_choice_among_words(runner):
     # A model that knows one record by heart.
     record = USES.held_out[0].with_references(USES.held_out[0].references[:1])
     template = TEMPLATES["MaskedPrompting"]
-    learnt = tokenise(template, [record], USES, VOCABULARY, LENGTHS)
+    learnt = tokenise(template, [record], USES, VOCABULARY, LENGTHS, as_sentence=True)
     knows = Tuning(epochs=60, batch_size=1, optimizer=RATE, dropout_rate=0.0)(model(), learnt)
     untrained = runner._recall(model(), asked)
     trained = runner._recall(knows, asked)
