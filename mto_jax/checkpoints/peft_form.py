@@ -32,10 +32,9 @@ _PROMPTS = {
     "MULTITASK_PROMPT_TUNING": "it has a prompt for each of several tasks. Choose a task in PEFT "
     "and save the rows that get_prompt(1, task_ids) gives for it with numpy.save: this program "
     "reads a prompt from a .npy file.",
-    "PREFIX_TUNING": "its keys and values stand in the decoder's self-attention as earlier tokens, "
-    "with T5's bias of distance; prefixes of this program have none.",
     "ADAPTION_PROMPT": "it is of decoders without an encoder.",
 }
+_MERGED = ("LORA", "IA3")
 _MERGE = "Merge it into its base with PEFT (merge_and_unload) and read the merged model."
 
 
@@ -93,7 +92,7 @@ def decode(
         known.check(config, where)
         method, parameters = methods[kind].from_peft(config, _stacked(tensors, where), where)
     except UserError as error:
-        raise UserError(f"{error} {_MERGE}") from error
+        raise UserError(f"{error} {_MERGE}" if kind in _MERGED else str(error)) from error
     return Adapters.of(method), parameters
 
 

@@ -87,6 +87,23 @@ def relative_bias(
     return rows_HxTxN[None, :, :, :S]
 
 
+def past_bias(
+    table_NxH: jax.Array, position_BxT: jax.Array, past_tokens: int, config: T5Config
+) -> jax.Array:
+    """The bias_BxHxTxP that queries at these positions have to P tokens before position 0."""
+    T, P = position_BxT.shape[1], past_tokens
+    by_distance_HxN = distance_bias(table_NxH, -jnp.arange(T + P), config, bidirectional=False)
+    back_BxTxP = position_BxT[:, :, None] + P - jnp.arange(P)[None, None]
+    return jnp.moveaxis(by_distance_HxN[:, back_BxTxP], 0, 1)
+
+
+def segment_positions(segment_ids_BxT: jax.Array) -> jax.Array:
+    """position_BxT of every token in its segment."""
+    start_BxT = segment_ids_BxT != jnp.pad(segment_ids_BxT, ((0, 0), (1, 0)))[:, :-1]
+    index_T = jnp.arange(segment_ids_BxT.shape[1])
+    return index_T[None] - jax.lax.cummax(jnp.where(start_BxT, index_T[None], 0), axis=1)
+
+
 def segment_mask(
     query_segments_BxT: jax.Array, key_segments_BxS: jax.Array, *, causal: bool = False
 ) -> jax.Array:
@@ -151,9 +168,21 @@ def attention(
 
 
 class Attention(nnx.Module):
-    """The four projections of multi-head attention, and their adapters."""
+    """The four projections of multi-head attention, and their adapters.
 
-    def __init__(self, config: T5Config, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
+    Args:
+      causal: whether it is the decoder's self-attention: it alone may have keys of a past.
+    """
+
+    def __init__(
+        self,
+        config: T5Config,
+        adapters: Adapters,
+        num_layers: int,
+        rngs: nnx.Rngs,
+        *,
+        causal: bool = False,
+    ):
         D, H, K = config.d_model, config.num_heads, config.d_kv
         into, out_of = (num_layers, D, H * K), (num_layers, H * K, D)
         axes = ("layers", "embed", "joined_kv")
@@ -164,7 +193,15 @@ class Attention(nnx.Module):
         self.num_heads = H
         self.implementation = config.attention
         weights = dict.fromkeys(("query", "key", "value"), (D, H * K)) | {"out": (H * K, D)}
-        attach(self, adapters.in_layer(weights, (H, K), num_layers, rngs))
+        modules = adapters.in_layer(weights, (H, K), num_layers, rngs)
+        fitting = {k: m for k, m in modules.items() if m is not None and (causal or not m.past)}
+        attach(self, fitting)
+
+    @property
+    def past_tokens(self) -> int:
+        """P, the tokens of adapters before the first."""
+        past = (module.keys_values() for module in attached(self) if module.past)
+        return sum(keys_values[0].shape[-3] for keys_values in past if keys_values)
 
     def project(self, x_BxTxD: jax.Array, name: str) -> jax.Array:
         """x through "query", "key" or "value", split into heads: [B, T, H, K]."""
@@ -178,9 +215,9 @@ class Attention(nnx.Module):
         return through(self, "out", y_BxTxE)
 
     def extended(self, k_BxSxHxK: jax.Array, v_BxSxHxK: jax.Array) -> list[jax.Array]:
-        """Keys and values with the P of adapters in front: [B, P + S, H, K]."""
+        """Keys and values with the P of adapters in front, of a past last: [B, P + S, H, K]."""
         keys_values = [k_BxSxHxK, v_BxSxHxK]
-        for adapter in attached(self):
+        for adapter in sorted(attached(self), key=lambda adapter: not adapter.past):
             if (front := adapter.keys_values()) is not None:
                 keys_values = list(map(_in_front, front, keys_values))
         return keys_values
@@ -192,11 +229,13 @@ class Attention(nnx.Module):
         bias_1xHxTxS: jax.Array | None,
         mask_Bx1xTxS: jax.Array,
     ) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array]:
-        """Returns the arguments, `extended`: all queries see the P keys in front, without bias."""
+        """Returns the arguments, `extended`: all queries see the P keys in front.
+
+        Keys for which the bias has no column, those that are not of a past, have none.
+        """
         k, v = self.extended(k_BxSxHxK, v_BxSxHxK)
-        front = [(0, 0)] * 3 + [(k.shape[1] - k_BxSxHxK.shape[1], 0)]
-        bias = None if bias_1xHxTxS is None else jnp.pad(bias_1xHxTxS, front)
-        return k, v, bias, jnp.pad(mask_Bx1xTxS, front, constant_values=True)
+        bias = None if bias_1xHxTxS is None else _padded(bias_1xHxTxS, k.shape[1], 0)
+        return k, v, bias, _padded(mask_Bx1xTxS, k.shape[1], True)
 
     def __call__(
         self,
@@ -216,6 +255,11 @@ class Attention(nnx.Module):
         seen = self.with_prefix(k_BxSxHxK, v_BxSxHxK, bias_1xHxTxS, mask_Bx1xTxS)
         y_BxTxHxK = attention(q_BxTxHxK, *seen, implementation=self.implementation)
         return self.merge(constrain(y_BxTxHxK, ("batch", "length", "heads", "kv")))
+
+
+def _padded(x: jax.Array, size: int, value: float) -> jax.Array:
+    """Returns x with so many values in front along its last axis that there are `size`."""
+    return jnp.pad(x, [(0, 0)] * 3 + [(size - x.shape[3], 0)], constant_values=value)
 
 
 def _in_front(front_PxHxK: jax.Array, x_BxSxHxK: jax.Array) -> jax.Array:

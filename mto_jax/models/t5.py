@@ -22,7 +22,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax.models.adapters import NONE, Adapters, attach, attached
-from mto_jax.models.attention import Attention, attend, distance_bias, relative_bias, segment_mask
+from mto_jax.models.attention import (
+    Attention,
+    attend,
+    distance_bias,
+    past_bias,
+    relative_bias,
+    segment_mask,
+    segment_positions,
+)
 from mto_jax.models.config import T5Config
 from mto_jax.models.layers import MLP, Dropout, RMSNorm, normal_param
 from mto_jax.models.partitioning import constrain, platform
@@ -91,7 +99,7 @@ class DecoderLayer(nnx.Module):
 
     def __init__(self, config: T5Config, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
         self.self_attention_norm = RMSNorm(config, num_layers)
-        self.self_attention = Attention(config, adapters, num_layers, rngs)
+        self.self_attention = Attention(config, adapters, num_layers, rngs, causal=True)
         self.cross_attention_norm = RMSNorm(config, num_layers)
         self.cross_attention = Attention(config, adapters, num_layers, rngs)
         self.mlp_norm = RMSNorm(config, num_layers)
@@ -195,8 +203,15 @@ class Stack(nnx.Module):
         mask_Bx1xTxT = segment_mask(segment_ids_BxT, segment_ids_BxT, causal=causal)
         graphdef, weights = nnx.split(self.layers)
 
+        P = self.past_tokens
+
         def bias(table: jax.Array) -> jax.Array:
-            return relative_bias(table, T, T, config, bidirectional=not causal)
+            bias_1xHxTxT = relative_bias(table, T, T, config, bidirectional=not causal)
+            if not P:
+                return bias_1xHxTxT
+            past_BxHxTxP = past_bias(table, segment_positions(segment_ids_BxT), P, config)
+            own = jnp.broadcast_to(bias_1xHxTxT, (len(past_BxHxTxP), *bias_1xHxTxT.shape[1:]))
+            return jnp.concatenate([past_BxHxTxP, own], axis=3)
 
         shared_bias = None if config.relative_bias_per_layer else bias(self.relative_bias[...])
         tables = self.relative_bias[...] if config.relative_bias_per_layer else None
@@ -220,6 +235,12 @@ class Stack(nnx.Module):
         x_BxTxD = constrain(dropout(x_BxTxD), _STREAM)
         x_BxTxD, _ = jax.lax.scan(body, x_BxTxD, slices, unroll=unroll)
         return dropout(self.final_norm(x_BxTxD))
+
+    @property
+    def past_tokens(self) -> int:
+        """P, the tokens of adapters before the first of a decoder; 0 in an encoder."""
+        layers = self.layers
+        return layers.self_attention.past_tokens if isinstance(layers, DecoderLayer) else 0
 
     def unstacked(self) -> list[Any]:
         """The layers one by one."""
@@ -255,7 +276,8 @@ class Cache:
     # [B, W, T] the row whose token of a step is in each row's past: in [0, U), or -1.
     ancestors: jax.Array
     source: Source
-    bias: tuple[jax.Array, ...]  # of all layers, or per layer: [H, T], by distance back
+    # Of all layers, or per layer: [H, T + P], by distance back; P tokens of an adapter's past.
+    bias: tuple[jax.Array, ...]
     index: jax.Array  # [] steps so far
 
 
@@ -388,7 +410,7 @@ class T5(nnx.Module):
             from one another (beam search).
         """
         config, T, W = self.config, max_length, num_rows
-        B, U = source.mask.shape[0], W if common else 1
+        B, U, past_tokens = source.mask.shape[0], W if common else 1, self.decoder.past_tokens
         tables = self.decoder.relative_bias[...]
         tables = tables if config.relative_bias_per_layer else tables[None]
         empty = jnp.zeros((B * W // U, T * U, config.num_heads, config.d_kv), config.dtype)
@@ -401,7 +423,7 @@ class T5(nnx.Module):
             ancestors=jnp.full((B, W, T), -1),
             source=source,
             bias=tuple(
-                distance_bias(table, -jnp.arange(T), config, bidirectional=False)
+                distance_bias(table, -jnp.arange(T + past_tokens), config, bidirectional=False)
                 for table in tables
             ),
             index=jnp.zeros((), jnp.int32),
@@ -415,7 +437,7 @@ class T5(nnx.Module):
         T, (G, _, N, _) = cache.ancestors.shape[2], cache.past[0][0].shape
         R = len(token_R)
         U, slot = R // G, cache.index % T
-        P = N - T * U  # keys of adapters in front
+        P, past_tokens = N - T * U, self.decoder.past_tokens  # keys of adapters in front
         own_W = jnp.arange(cache.ancestors.shape[1]) % U
         ancestors = cache.ancestors.at[:, :, slot].set(own_W[None])
         seen_RxTxU = ancestors.reshape(R, T, 1) == jnp.arange(U)[None, None]
@@ -423,7 +445,19 @@ class T5(nnx.Module):
         back_N = jnp.repeat((cache.index - jnp.arange(T)) % T, U)
         prefix = [(0, 0)] * 3 + [(P, 0)]
         mask_Gx1xUxN = jnp.pad(mask_Gx1xUxN, prefix, constant_values=True)
-        biases = [jnp.pad(b[None, :, None, back_N], prefix) for b in cache.bias]
+        # Back to the P tokens of a past, from the first token of each row.
+        back_RxP = jnp.sum(seen_RxTxU, axis=(1, 2))[:, None] - 1
+        back_RxP = back_RxP + past_tokens - jnp.arange(past_tokens)[None]
+
+        def bias(by_distance_HxD: jax.Array) -> jax.Array:
+            own = by_distance_HxD[None, :, None, back_N]
+            if past_tokens:
+                past_HxGxUxP = by_distance_HxD[:, back_RxP.reshape(G, U, -1)]
+                own = jnp.broadcast_to(own, (G, own.shape[1], U, T * U))
+                own = jnp.concatenate([jnp.swapaxes(past_HxGxUxP, 0, 1), own], axis=3)
+            return jnp.pad(own, [(0, 0)] * 3 + [(N - own.shape[3], 0)])
+
+        biases = [bias(by_distance_HxD) for by_distance_HxD in cache.bias]
         x_Rx1xD = self.embed(token_R[:, None])
         grown = []
         for i, layer in enumerate(self.decoder.unstacked()):

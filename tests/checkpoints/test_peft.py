@@ -131,6 +131,36 @@ def test_theirs_loads_here(bases, name, tmp_path):
     assert np.abs(without - expected).max() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("family", "layers", "projection"),
+    [("t5", 2, False), ("t5_v1_1", 3, True), ("mt5", 4, True), ("umt5", 3, False)],
+)
+def test_prefixes_of_peft_load_here(family, layers, projection, tmp_path):
+    """PEFT takes other layers of its tensor where their number is odd."""
+    sizes = {"num_layers": layers, "num_decoder_layers": layers}
+    config = hf_peft.PrefixTuningConfig(
+        task_type="SEQ_2_SEQ_LM",
+        num_virtual_tokens=4,
+        token_dim=18,
+        num_attention_heads=3,
+        prefix_projection=projection,
+        encoder_hidden_size=8,
+    )
+    base = models.torch_model(family, **sizes)
+    theirs = hf_peft.get_peft_model(models.torch_model(family, **sizes), config).eval()
+    randomise(theirs)
+    expected = models.torch_logits(theirs, *models.tokens(128))
+    theirs.save_pretrained(tmp_path / "theirs")
+
+    adapters, parameters, _ = peft.load_adapter(tmp_path / "theirs")
+    assert adapters == Adapters.of(PrefixTuning(4, past=True))
+    model = plain(models.saved(base, tmp_path / "base"))
+    assert peft.completed(adapters, parameters, model.config, "theirs") == (parameters, [])
+    tuned = attach(model, adapters, parameters)
+    np.testing.assert_allclose(logits(tuned), expected, atol=1e-3, rtol=1e-3)
+    assert np.abs(models.torch_logits(base, *models.tokens(128)) - expected).max() > 0.1
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_ours_loads_there_and_here(base, bases, name, tmp_path):
     adapters = OURS[name]
@@ -278,9 +308,16 @@ def test_other_kinds_are_refused_by_name(tmp_path):
         task_type="SEQ_2_SEQ_LM", num_virtual_tokens=2, token_dim=18, num_attention_heads=3
     )
     hf_peft.get_peft_model(models.torch_model("t5"), config).save_pretrained(tmp_path / "prefix")
-    with pytest.raises(UserError, match="PREFIX_TUNING.*with T5's bias of distance") as refusal:
-        peft.load_adapter(tmp_path / "prefix")
-    assert "merge" not in str(refusal.value)
+    path = tmp_path / "prefix" / peft.CONFIG
+    settings = json.loads(path.read_text())
+    for change, message in (
+        ({"num_layers": 3}, r"prompt_embeddings \[2, 72\]; expected .* 2 rows of 2 x 3 x 18"),
+        ({"num_transformer_submodules": 1}, "num_transformer_submodules is 1"),
+    ):
+        path.write_text(json.dumps(settings | change))
+        with pytest.raises(UserError, match=message) as refusal:
+            peft.load_adapter(tmp_path / "prefix")
+        assert "merge" not in str(refusal.value)
     config = hf_peft.MultitaskPromptTuningConfig(
         task_type="SEQ_2_SEQ_LM", num_virtual_tokens=2, num_tasks=3
     )

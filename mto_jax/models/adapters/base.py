@@ -45,7 +45,13 @@ class AdapterModule(nnx.Module):
     """Parameters of a method in one place of the model; the hooks below change nothing.
 
     In a layer, parameters have a leading axis L, and hooks see those of one layer.
+
+    Attributes:
+      past: whether its keys and values are those of P tokens before the first: in the decoder's
+        self-attention alone, with T5's bias of distance.
     """
+
+    past = False
 
     def projection(self, name: str, x_BxTxD: jax.Array, y_BxTxE: jax.Array) -> jax.Array:
         """Returns the output of the weight `name` for x, given that without the adapter."""

@@ -34,6 +34,8 @@ ALL = Adapters(
     (PromptTuning(P, encoder="mlp", width=6), LoRA(2, targets=PROJECTIONS), IA3(), PrefixTuning(3))
 )
 
+PAST = Adapters.of(PrefixTuning(3, past=True))
+
 
 def batch(rows: int = P) -> dict[str, np.ndarray]:
     """Two sources, one padded; soft tokens in front, between and behind, and in the decoder."""
@@ -162,9 +164,10 @@ def test_prefix_is_keys_and_values_in_front():
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
-def test_token_by_token_equals_teacher_forced():
+@pytest.mark.parametrize("adapters", [ALL, PAST], ids=["all", "past"])
+def test_token_by_token_equals_teacher_forced(adapters):
     """With prefixes, soft tokens on both sides, LoRA and (IA)^3."""
-    model, arrays = random_model(ALL), batch()
+    model, arrays = random_model(adapters), batch(adapters.prompt_rows)
     expected = logits(model, arrays)
     source, segments = arrays["encoder_input_tokens"], arrays["encoder_segment_ids"]
     graphdef, parameters = nnx.split(model)
@@ -179,6 +182,19 @@ def test_token_by_token_equals_teacher_forced():
     for t in range(6):
         found, cache = step(parameters, arrays["decoder_input_tokens"][:, t], cache)
         np.testing.assert_allclose(found, expected[:, t], atol=2e-5)
+
+
+def test_a_past_is_before_every_packed_example():
+    """Two examples in one row are as each in a row of its own."""
+    model, arrays = random_model(PAST), batch(0)
+    expected = logits(model, arrays)
+    packed = {name: value.reshape(1, -1) for name, value in arrays.items()}
+    for name in ("encoder_segment_ids", "decoder_segment_ids"):
+        packed[name] = (arrays[name] * np.array([[1], [2]], np.int32)).reshape(1, -1)
+    found = logits(model, packed).reshape(expected.shape)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    names = {name for name in by_name(model) if is_adapter(name)}
+    assert names == {f"decoder.layers.self_attention.prefix.{kind}" for kind in ("key", "value")}
 
 
 def gradients(config: T5Config) -> tuple[float, dict[str, jax.Array]]:
