@@ -43,8 +43,8 @@ DEFAULTS = {
 # How our model computes: fields of T5Config.
 RUNTIME = {
     "cpu": {},
-    "gpu": {"dtype": "bfloat16", "attention": "cudnn", "remat": "minimal"},
-    "tpu": {"dtype": "bfloat16", "remat": "minimal"},
+    "gpu": {"dtype": "bfloat16", "attention": "cudnn"},
+    "tpu": {"dtype": "bfloat16"},
 }
 
 

@@ -13,7 +13,7 @@ from mto_jax import checks, errors, fields
 _CHOICES = {
     "mlp": ("gated-gelu", "gated-silu", "relu"),
     "dtype": ("float32", "bfloat16"),
-    "remat": ("none", "minimal", "full"),
+    "remat": ("auto", "none", "minimal", "full"),
     "attention": ("xla", "cudnn"),
 }
 _IDS = ("decoder_start_id", "pad_id", "eos_id")
@@ -51,7 +51,9 @@ class T5Config:
     dropout_rate: checks.Share = 0.0
     norm_epsilon: checks.NonNegative = 1e-6
     dtype: str = "float32"  # of activations, or "bfloat16"; parameters are always float32
-    remat: str = "none"  # what backward recomputes: "none", "minimal" (all but matmuls), "full"
+    # What backward computes again: "none", "minimal" (all but matmuls), "full"; "auto" is "none" on
+    # a CPU, else "minimal".
+    remat: str = "auto"
     attention: str = "xla"  # or "cudnn": fused, NVIDIA GPUs only, needs bfloat16
     scan_unroll: checks.Natural = 0  # layers an iteration; 0: all 8 or fewer on CPU, else 1
     decoder_start_id: checks.Natural = 0  # the first token that the decoder reads

@@ -44,13 +44,20 @@ _REMAT = {
 }
 
 
+def remat(config: T5Config) -> str:
+    """Returns what backward recomputes, `T5Config.remat`, on the platform that computes."""
+    if config.remat != "auto":
+        return config.remat
+    return "none" if platform() == "cpu" else "minimal"
+
+
 def layers_per_iteration(config: T5Config, num_layers: int) -> int:
     """Returns the layers that an iteration over a stack computes; all means no loop."""
     if config.scan_unroll:
         return min(config.scan_unroll, num_layers)
     # On CPU a loop over layers pays for copying each layer's weights and results in and out of
     # stacks.
-    short = num_layers <= 8 and config.remat == "none"
+    short = num_layers <= 8 and remat(config) == "none"
     return num_layers if short and platform() == "cpu" else 1
 
 
@@ -225,11 +232,11 @@ class Stack(nnx.Module):
             return layer(x_BxTxD, layer_bias, mask_Bx1xTxT, dropout, *context), None
 
         unroll = layers_per_iteration(config, self.num_layers)
-        if config.remat != "none":
+        if (policy := remat(config)) != "none":
             # What a loop computes again the compiler cannot merge with its first computation;
             # elsewhere it would.
             merges = unroll == self.num_layers
-            body = jax.checkpoint(body, policy=_REMAT[config.remat], prevent_cse=merges)
+            body = jax.checkpoint(body, policy=_REMAT[policy], prevent_cse=merges)
         slices = (weights, tables, None if keys is None else keys[1:])
         dropout = Dropout(config.dropout_rate, None if keys is None else keys[0])
         x_BxTxD = constrain(dropout(x_BxTxD), _STREAM)

@@ -26,13 +26,12 @@ from mto_jax.files import only_writer, write_atomically, write_json
 from mto_jax.models import flops
 from mto_jax.models.adapters import NONE, Adapters, Method
 from mto_jax.models.config import T5Config
-from mto_jax.models.t5 import T5
 from mto_jax.text2text import vocabulary as vocabularies
-from mto_jax.training import loop, performance, sharding
+from mto_jax.training import loop, memory, performance, sharding
 from mto_jax.training import state as states
-from mto_jax.training import step as steps
 from mto_jax.training.logging import MetricsWriter, NoWriter
 from mto_jax.training.optimizers import Optimizer
+from mto_jax.training.program import Program, Settings
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -128,7 +127,7 @@ def train(
     trainable = trainable or ("adapters" if adapters else "all")
     adapters = Adapters.of(adapters)
     compatibility.check_vocabulary(model, adapters, vocabulary)
-    transformation = optimizer.build(train_steps)
+    optimizer.build(train_steps)
     identity = {
         "model": dataclasses.asdict(model),
         "vocabulary": {
@@ -163,23 +162,26 @@ def train(
     )
 
     # ------------------------------------------------------------------------ model and step
-    spec = states.abstract_model(functools.partial(T5, model, adapters=adapters))
-    names = states.trainable_names(list(spec.shapes), trainable)
-    target = states.abstract_state(spec, names, transformation, mesh)
-    runs.check_space(model_dir, target)
     task_names = [task.name for task in prepared.tasks]
-    loss = steps.t5_loss(
-        spec, mesh, z_loss=z_loss, label_smoothing=label_smoothing, num_tasks=len(task_names)
+    settings = Settings(
+        model,
+        batch_size,
+        prepared.task_feature_lengths,
+        optimizer,
+        train_steps,
+        trainable=trainable,
+        adapters=adapters,
+        microbatches=microbatches,
+        z_loss=z_loss,
+        label_smoothing=label_smoothing,
+        num_tasks=len(task_names),
     )
-    batch = steps.abstract_batch(batch_size, prepared.task_feature_lengths, mesh, task_ids=mixed)
-    zeros = steps.zero_totals(loss, target, batch)
-    step_function = steps.train_step(
-        loss, transformation, optimizer.rate(train_steps), microbatches=microbatches
-    )
+    program = Program.of(settings, mesh)
+    spec, target = program.spec, program.target
+    runs.check_space(model_dir, target)
+    limit = performance.memory_limit(mesh.devices.flat[0])
     compiler = concurrent.futures.ThreadPoolExecutor(1)  # compiles while parameters are made
-    compiling = compiler.submit(
-        timed, steps.compile_step, step_function, target, zeros, batch, mesh
-    )
+    compiling = compiler.submit(timed, memory.compile_within, program, limit)
 
     # ------------------------------------------------------------------------ state
     newest = runs.newest_good(model_dir, set_aside=True)
@@ -205,8 +207,9 @@ def train(
                 frozen = {name: parameters[name] for name in target.frozen}
                 base = {"path": str(initial.path), "fingerprints": states.fingerprints(frozen)}
         fresh = spec.shapes.keys() - parameters.keys()  # all, an adapter, or what rules leave out
-        parameters |= spec.initialise(jax.random.key(seed), mesh, fresh)
-        state = states.start(target, parameters, transformation, seed)
+        with memory.explained(settings, mesh):
+            parameters |= spec.initialise(jax.random.key(seed), mesh, fresh)
+            state = states.start(target, parameters, program.transformation, seed)
     start_step = int(state.step)
     if start_step >= train_steps:
         tell(f"{model_dir} is trained to step {start_step} already; TRAIN_STEPS = {train_steps}")
@@ -235,7 +238,7 @@ def train(
         vocabulary.save(folder)
         write_atomically(folder / "config.gin", gin.config_str())
         write_atomically(folder / "operative_config.gin", gin.operative_config_str())
-        table = states.parameter_table(spec, names, mesh)
+        table = states.parameter_table(spec, program.names, mesh)
         write_atomically(folder / "model-info.txt", table)
         writer = MetricsWriter(
             model_dir,
@@ -246,13 +249,15 @@ def train(
         )
         cleanup.callback(writer.close)
         writer.say(table.rstrip().rpartition("\n\n")[2])
-    program, seconds = compiling.result()
+    with memory.explained(settings, mesh):
+        compiled, seconds = compiling.result()
     compiler.shutdown()
-    writer.say(f"compiled in {seconds:.1f} s: {performance.program_cost(program)} per device")
-    evaluator = Evaluator(spec, loss, mesh, dev_sets, eval_batch_size, vocabulary)
+    step_flops = flops.train_flops(model, batch_size, **prepared.task_feature_lengths)
+    cost = performance.program_cost(compiled, step_flops / mesh.size)
+    writer.say(f"compiled in {seconds:.1f} s: {cost} per device")
+    evaluator = Evaluator(spec, program.loss, mesh, dev_sets, eval_batch_size, vocabulary)
 
     # ------------------------------------------------------------------------ loop
-    step_flops = flops.train_flops(model, batch_size, **prepared.task_feature_lengths)
     peak = performance.peak_flops(mesh.devices.flat[0])
     metrics: dict[str, float] = {"compile_seconds": seconds}
 
@@ -284,17 +289,17 @@ def train(
         checkpointer.save(state, place, metrics, window.as_dict())
 
     everywhere = sharding.replicated(mesh)
-    totals, interval_seconds, input_wait = loop.resumed(window, zeros)
+    totals, interval_seconds, input_wait = loop.resumed(window, program.zeros)
     totals = jax.device_put(totals, everywhere)
-    with cleanup:
+    with cleanup, memory.explained(settings, mesh):
         if initial is not None and dev_sets:  # what training gains, and what it forgets
             evaluate(0, state)
         state, stopped = loop.run(
-            program,
+            compiled,
             state,
             feed,
             window=loop.LogWindow(start_step, totals, interval_seconds, input_wait),
-            new_totals=lambda: jax.device_put(zeros, everywhere),
+            new_totals=lambda: jax.device_put(program.zeros, everywhere),
             train_steps=train_steps,
             log_period=log_period,
             evaluate_period=eval_period or train_steps if dev_sets else None,

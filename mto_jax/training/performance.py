@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Costs of a run: compile cache, compiled programs, peak rates and peak memory of devices."""
 
+import dataclasses
 import os
 import pathlib
 import time
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,14 @@ def available_memory(device: jax.Device) -> int | None:
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
 
 
+def memory_limit(device: jax.Device) -> int | None:
+    """Returns the bytes that programs can have on `device` in all; None if it does not tell."""
+    try:
+        return (device.memory_stats() or {}).get("bytes_limit")
+    except jax.errors.JaxRuntimeError:  # a device of a topology that is not here
+        return None
+
+
 def measured_flops() -> float:
     """Returns the FLOP/s of a product of float32 matrices on the first device."""
     size, repeats = 512, 4
@@ -84,16 +93,36 @@ def use_compilation_cache() -> str:
     return folder
 
 
-def program_cost(compiled: Any) -> str:
-    """FLOPs and memory of a compiled step on each device, as the compiler counts them."""
-    cost = compiled.cost_analysis() or {}
-    memory = compiled.memory_analysis()
-    parts = []
-    if cost.get("flops", 0) > 0:
-        parts.append(f"{cost['flops'] / 1e9:.4g} GFLOP")
-    if memory is not None:
-        held = memory.argument_size_in_bytes + memory.output_size_in_bytes
-        held -= memory.alias_size_in_bytes  # donated: the output takes the argument's place
-        parts.append(f"{held / 1e9:.3g} GB state")
-        parts.append(f"{memory.temp_size_in_bytes / 1e9:.3g} GB temporaries")
-    return ", ".join(parts)
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes that a compiled program takes on each device."""
+
+    held: int  # arguments and results; what is donated counts once
+    temporary: int
+    code: int
+
+    @classmethod
+    def of(cls, compiled: Any) -> Self:
+        """Returns what the compiler counted."""
+        sizes = compiled.memory_analysis()
+        held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+        held -= sizes.alias_size_in_bytes
+        return cls(held, sizes.temp_size_in_bytes, sizes.generated_code_size_in_bytes)
+
+    @property
+    def total(self) -> int:
+        """Everything together."""
+        return self.held + self.temporary + self.code
+
+
+def program_cost(compiled: Any, flops: float) -> str:
+    """Returns the cost of a compiled step on each device, in words.
+
+    Args:
+      flops: of the model on each device, by formula: the compiler counts the body of a loop once.
+    """
+    memory = Memory.of(compiled)
+    return (
+        f"{flops / 1e9:.4g} GFLOP, {memory.held / 1e9:.3g} GB state, "
+        f"{memory.temporary / 1e9:.3g} GB temporaries"
+    )

@@ -73,9 +73,7 @@ def mesh(
             f"{len(devices)}. Set mesh.data, mesh.fsdp and mesh.tensor (one of them may be -1: "
             "whatever is left)."
         )
-    present = 1
-    if devices[0].platform == "tpu":  # devices of other kinds count hosts there
-        present = len({getattr(device, "slice_index", 0) for device in devices})
+    present = slice_count(devices)
     if slices not in (None, present):
         raise UserError(
             f"mesh.slices = {slices}, but the {len(devices)} device(s) are of {present} slice(s). "
@@ -103,6 +101,13 @@ def mesh(
     # Auto: the compiler propagates shardings between the ones that we state.
     types = (jax.sharding.AxisType.Auto,) * len(MESH_AXES)
     return Mesh(placed, MESH_AXES, axis_types=types)
+
+
+def slice_count(devices: Sequence[jax.Device]) -> int:
+    """Returns the number of TPU slices that devices belong to; 1 for devices of another kind."""
+    if devices[0].platform != "tpu":  # a GPU's `slice_index` counts hosts
+        return 1
+    return len({getattr(device, "slice_index", 0) for device in devices})
 
 
 def parameter_sharding(

@@ -4,6 +4,7 @@
 
 import dataclasses
 import functools
+import types
 from typing import ClassVar
 
 import jax
@@ -13,7 +14,7 @@ import pytest
 from flax import nnx
 
 from mto_jax.errors import UserError
-from mto_jax.models import partitioning
+from mto_jax.models import partitioning, t5
 from mto_jax.models.adapters import NONE
 from mto_jax.models.attention import Attention
 from mto_jax.models.layers import Dropout
@@ -276,6 +277,16 @@ def test_a_row_can_begin_at_any_step():
         for row, age in enumerate(ages):
             if 0 <= age < 4:
                 np.testing.assert_allclose(logits[row], expected[age][row], atol=1e-5)
+
+
+def test_activations_are_computed_again_off_the_cpu_only():
+    def chosen(platform, **changes):
+        mesh = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform=platform)]))
+        with partitioning.use_rules(mesh, {}):
+            return t5.remat(dataclasses.replace(TINY, **changes))
+
+    assert chosen("cpu") == chosen("tpu", remat="none") == "none"
+    assert chosen("gpu") == chosen("tpu") == "minimal"
 
 
 @pytest.mark.parametrize(

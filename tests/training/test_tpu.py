@@ -103,7 +103,7 @@ from mto_jax.training.optimizers import Optimizer
 devices = topologies.get_topology_desc("v5e:2x2", "tpu", num_slices=2).devices
 mesh = sharding.mesh(2, 2, 2, devices=devices, slices=2)
 config = T5Config(d_model=256, d_ff=512, num_heads=4, num_encoder_layers=1, num_decoder_layers=1,
-                  dtype="bfloat16", remat="minimal")
+                  dtype="bfloat16")
 spec = state.abstract_model(functools.partial(T5, config))
 optimizer = Optimizer("adafactor")
 transformation = optimizer.build(100)
