@@ -130,9 +130,12 @@ def _code(text: str) -> str:
 
 
 def _reopened(path: pathlib.Path, start_step: int):
-    """Returns `path` open for appending, with the lines of steps after `start_step` dropped."""
+    """Returns `path` open for appending, with the lines of steps after `start_step` dropped.
+
+    A run that starts at 0 drops all: it is evaluated before its first step once more.
+    """
     kept = []
-    if path.exists():
+    if path.exists() and start_step:
         for line in path.read_text().splitlines():
             try:
                 if json.loads(line)["step"] <= start_step:

@@ -54,3 +54,11 @@ def test_texts_are_shown_as_they_are(read):
     cells = [re.findall("<td>(.*?)</td>", row, re.DOTALL) for row in rows]
     texts = [html.unescape(re.sub("</?code>", "", cell)) for cell, _ in cells]
     assert texts == TEXTS
+
+
+def test_a_run_that_starts_again_has_no_line_twice(tmp_path):
+    for _ in range(2):  # killed before its first checkpoint
+        writer = MetricsWriter(tmp_path, 0, 3)
+        writer.write(0, {"dev/loss": 2.0})
+        writer.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0, "dev/loss": 2.0}\n'
