@@ -5,7 +5,7 @@
 from collections.abc import Iterable, Sequence
 
 from mto_jax.text2text.few_shot import normal
-from mto_jax.text2text.record_sets import Wanted, read
+from mto_jax.text2text.record_sets import held_out_heads
 
 DROPPED = "about a head of validation or test"
 
@@ -33,14 +33,12 @@ class Heads:
 
 
 def read_heads(tasks: Sequence[str], module: str | None = None) -> Heads:
-    """Return the heads of the validation and test records of these tasks.
+    """Return the heads of the records of these tasks, those of the training split apart.
 
     Raises:
       UserError: an unknown task, or what its reader found wrong.
     """
-    wanted = [Wanted(task, split, None, 1) for task in tasks for split in ("validation", "test")]
-    record_sets = read(wanted, module) if wanted else []
-    return Heads(record.head for records in record_sets for record in records.records)
+    return Heads(held_out_heads(tasks, module))
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -26,12 +26,12 @@ from mto_jax.adaptation.sentences import clean
 from mto_jax.checkpoints import runs
 from mto_jax.console import progress_bar
 from mto_jax.decoding import scoring
-from mto_jax.decoding.answers import answer
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import damage, digest, write_atomically
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import few_shot, record_sets, templates
+from mto_jax.text2text.answers import answer
 from mto_jax.text2text.vocabulary import Vocabulary, literal
 from mto_jax.training.finetune import Example, Tuning, epochs, fit
 

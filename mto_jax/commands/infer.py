@@ -26,11 +26,11 @@ import gin
 
 from mto_jax import checks, errors
 from mto_jax.console import progress_bar
-from mto_jax.decoding.answers import answer
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.decoding.model import Model
 from mto_jax.files import digest, file_digest, only_writer, read_record, write_record
 from mto_jax.text2text import templates
+from mto_jax.text2text.answers import answer
 from mto_jax.text2text.vocabulary import listed
 from mto_jax.training.performance import use_compilation_cache
 

@@ -20,10 +20,10 @@ import rich.text
 
 from mto_jax import checkpoints, checks, errors
 from mto_jax.decoding import scoring
-from mto_jax.decoding.answers import answer, slots
 from mto_jax.decoding.generation import Decoding
 from mto_jax.evaluation.evaluator import choice_ids, predict
 from mto_jax.text2text import phrases, record_sets, records, templates
+from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.task import example
 from mto_jax.text2text.templates import Template, Wording
 from mto_jax.text2text.vocabulary import Vocabulary
@@ -35,6 +35,7 @@ FORMS = {
     "multiple_choice": "question | choice | choice ...",
     "labelled_text": "text, or: text | second text",
     "generation": "source",
+    records.AS_REGISTERED: "the whole source",
 }
 HELP = """Type one {form} a line and see the answer under every template of the kind '{kind}'.
 relation NAME   go on with another relation of ATOMIC, for example: relation xNeed
@@ -189,7 +190,7 @@ def parse(line: str, subject: Subject) -> records.Record:
     match subject.model_record:
         case records.Triple() as record:
             return dataclasses.replace(record, head=line)
-        case records.Generation() as record:
+        case records.Generation() | records.AsRegistered() as record:
             return dataclasses.replace(record, source=line)
         case records.LabelledText() as record if len(fields) <= 2:
             return dataclasses.replace(record, text=fields[0], text2="".join(fields[1:]))

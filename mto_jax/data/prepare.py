@@ -75,7 +75,7 @@ def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterat
     lengths = dict(config.task_feature_lengths)
     if config.too_long == "skip":
         lengths[seqio_tasks.SKIP_TOO_LONG] = 1
-    try:
+    with seqio_tasks.errors_of(task):
         dataset = task.get_dataset(
             sequence_length=lengths,
             split=config.split,
@@ -91,18 +91,6 @@ def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterat
                 yield {k: v if k in FEATURES else _plain(v) for k, v in example.items()}
             else:
                 yield {"too_long": 1}
-    except tf.errors.OpError as error:
-        # A Python function inside TensorFlow's pipeline reports its own error as text.
-        match = re.search(
-            r"(?:UserError|TooLong): (.+?)(?:\n\s*\n|\nTraceback|\Z)", str(error), re.DOTALL
-        )
-        if match:
-            raise errors.UserError(match[1].strip()) from error
-        raise errors.UserError(
-            f"The task {task.name} failed while its examples were made: {error}"
-        ) from error
-    except OSError as error:
-        raise errors.UserError(f"The task {task.name} cannot read its data: {error}") from error
 
 
 def preview(config: DatasetConfig, count: int) -> str:
@@ -185,7 +173,8 @@ def _write_mixture(config: DatasetConfig, mixture: seqio.Mixture) -> manifest.Pr
 
 
 def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
-    _check_features(task)
+    seqio_tasks.check_features(task)
+    _check_vocabulary(task)
     paths = _input_files(task.source, config.split)
     if isinstance(task.source, seqio.TextLineDataSource):
         for path in paths:
@@ -302,14 +291,8 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _check_features(task: seqio.Task) -> None:
-    """The task has inputs and targets, in the vocabulary of the run."""
-    missing = [key for key in FEATURES if key not in task.output_features]
-    if missing:
-        raise errors.UserError(
-            f"The task {task.name} has the features {sorted(task.output_features)}; an "
-            f"encoder-decoder needs 'inputs' and 'targets'. Add {missing} to its output_features."
-        )
+def _check_vocabulary(task: seqio.Task) -> None:
+    """The task's inputs and targets are in the vocabulary of the run."""
     vocab = vocabulary.vocabulary()
     for key in FEATURES:
         other = task.output_features[key].vocabulary

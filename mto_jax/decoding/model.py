@@ -19,7 +19,6 @@ from mto_jax import checkpoints
 from mto_jax.checkpoints import export
 from mto_jax.console import progress_bar
 from mto_jax.decoding import scoring
-from mto_jax.decoding.answers import answer
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError
 from mto_jax.files import digest
@@ -27,6 +26,7 @@ from mto_jax.frames import frame
 from mto_jax.models.adapters import NONE
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
+from mto_jax.text2text.answers import answer
 from mto_jax.text2text.templates import SoftPrompt, encode
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training.state import by_name, fingerprints

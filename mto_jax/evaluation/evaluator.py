@@ -27,7 +27,6 @@ from mto_jax.data import loader
 from mto_jax.data.manifest import Prepared
 from mto_jax.decoding import generation as decoding_lib
 from mto_jax.decoding import scoring
-from mto_jax.decoding.answers import answer, slots
 from mto_jax.decoding.generation import Decoding
 from mto_jax.frames import frame
 from mto_jax.metrics import statistics
@@ -36,6 +35,7 @@ from mto_jax.metrics.by_kind import place
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import task as tasks
 from mto_jax.text2text import templates
+from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.task import Task
 from mto_jax.text2text.templates import SoftPrompt, Template
 from mto_jax.text2text.vocabulary import Vocabulary
@@ -145,6 +145,8 @@ def evaluate_dataset(
         for _, examples in loader.eval_batches(prepared, batch_size=batch_size)
         for example in examples
     ]
+    if not examples[0].get("references"):  # a task of SeqIO alone
+        functions = [*map(metrics_lib.on_texts, functions)]
     result = evaluate_examples(
         model, examples, functions, vocabulary, decoding, batch_size=batch_size, progress=progress
     )
@@ -434,6 +436,11 @@ def value_names(task: Task, template: Template) -> list[str]:
         )
     )
     return _value_names(tuple(all_metrics(task)), references)
+
+
+def deciding_value(task: Task, template: Template) -> str:
+    """Returns the name of the value that decides about a task, of its metrics'."""
+    return task.metrics.decides or value_names(task, template)[0]
 
 
 @functools.lru_cache(maxsize=1024)

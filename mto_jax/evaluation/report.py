@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mto_jax.decoding.answers import answer, slots
 from mto_jax.evaluation.evaluator import Result
 from mto_jax.metrics import text as text_metrics
 from mto_jax.metrics.statistics import Interval
+from mto_jax.text2text.answers import answer, slots
 
 _EXAMPLES = 6  # best and worst predictions of a task
 _BINS = 16  # of the histogram of lengths

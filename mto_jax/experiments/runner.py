@@ -29,6 +29,7 @@ from mto_jax.errors import UserError, unknown
 from mto_jax.evaluation.evaluator import (
     all_metrics,
     best_constant,
+    deciding_value,
     evaluate_records,
     metric_names,
     value_names,
@@ -48,8 +49,8 @@ from mto_jax.models.adapters import NONE, Adapters, Method, PromptTuning
 from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import few_shot, mapping, records
-from mto_jax.text2text.task import Example, tokenise
-from mto_jax.text2text.templates import TEMPLATES, reference_texts
+from mto_jax.text2text.task import Example, candidates, tokenise
+from mto_jax.text2text.templates import TEMPLATES, reference_texts, templates_for
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training import state
 from mto_jax.training.finetune import Tuning, complete, row_lengths
@@ -210,10 +211,11 @@ class FewShot:
         for place in places:
             kind = self._of(place).task.kind
             if kind not in TEMPLATES[place.template].kinds:
+                fitting = [t.name for t in templates_for(kind)]
                 raise UserError(
                     f"The template {place.template} is not for {place.task}, whose records are of "
-                    f"the kind {kind}. Keep them apart with a constraint (Grid.constraints), or by "
-                    "commands of their own."
+                    f"the kind {kind} ({', '.join(fitting)}). Keep them apart with a constraint "
+                    "(Grid.constraints), or by commands of their own."
                 )
         self._check_adapters([cell for cell in cells if cell.method in ADAPTER_METHODS])
         use_compilation_cache()
@@ -226,13 +228,15 @@ class FewShot:
         asked = self._of(cell.asked).task
         names = [*value_names(asked, TEMPLATES[cell.asked.template])]
         if self.dev_heads and cell.method == "fine_tune":
-            names.append(f"validation_{self._of(cell).task.metrics.decides}")
+            own = self._of(cell).task
+            names.append(f"validation_{deciding_value(own, TEMPLATES[cell.template])}")
         return [*names, *([DEV_LOSS] if has_loss else [])]
 
     def deciding_metric(self, task: str) -> str:
         """The metric that decides about a task."""
         self._read([task])
-        return self._data[task].task.metrics.decides
+        of_task = self._data[task].task
+        return deciding_value(of_task, candidates(of_task)[0])
 
     def settings(self, cell: Cell) -> Mapping[str, Any]:
         """All that decides the result of a cell beside its place on the axes, as JSON."""
@@ -356,7 +360,7 @@ class FewShot:
             self._base(cell.model).vocabulary,
             self.task_feature_lengths,
         )
-        name = data.task.metrics.decides
+        name = deciding_value(data.task, TEMPLATES[cell.template])
         return {f"validation_{name}": result.metrics[name].value}
 
     def _constant(self, cell: Cell) -> Result:

@@ -18,7 +18,7 @@ class Decision(NamedTuple):
 
     Attributes:
       choice: the objective and the template.
-      by: the verdict that decided the template.
+      by: the verdict that decided the template, or, where there is only one, the objective.
       objective_by: what decided the objective: "probe", "expert", "template" (the objective goes
         with it), or "no clear gain": the probe found no adaptation clearly better than none.
     """
@@ -31,7 +31,8 @@ class Decision(NamedTuple):
     def decided_by(self) -> str:
         """Both in words."""
         unclear = ", not clear" if self.by.decision == NO_WINNER else ""
-        return f"template: {self.by.score}{unclear}; objective: {self.objective_by}"
+        template = "the only one" if self.by.score == ADAPTATION else f"{self.by.score}{unclear}"
+        return f"template: {template}; objective: {self.objective_by}"
 
 
 def decide(task: Task, verdicts: Sequence[Verdict], order: Sequence[str]) -> Decision:
@@ -47,12 +48,14 @@ def decide(task: Task, verdicts: Sequence[Verdict], order: Sequence[str]) -> Dec
     it is for such a template, or the one that goes with the template.
 
     Args:
-      verdicts: of this task; at least one on templates.
+      verdicts: of this task; at least one on templates, or one on its only template's objective.
       order: names of scores, the most trusted first; others come after them, as they stand.
     """
     place = {name: i for i, name in enumerate(order)}
     on_templates = [verdict for verdict in verdicts if verdict.score != ADAPTATION]
-    ordered = sorted(on_templates, key=lambda verdict: place.get(verdict.score, len(place)))
+    ordered = sorted(
+        on_templates or verdicts, key=lambda verdict: place.get(verdict.score, len(place))
+    )
     by = next(
         (v for v in ordered if v.decision != NO_WINNER),
         next((v for v in ordered if v.leaning != NO_WINNER), ordered[0]),

@@ -9,7 +9,7 @@ knows the task. What is in the output folder already is not computed again.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -136,6 +136,9 @@ def match(
     train, held_out = sets[:count], sets[count : 2 * count]
     grouped, tested = sets[2 * count :][: len(groups)], sets[2 * count + len(groups) :]
     todo = [Task.of(*both) for both in zip(train, held_out, strict=True)]
+    for task in todo:
+        _check_rivals(task, objectives if "probe" in scores else ())
+    with_rivals = [task for task in todo if len(candidates(task)) > 1]
     if "probe" in scores:
         for task in todo:
             probe.check_metric(task, candidates(task)[0], metric)
@@ -249,9 +252,9 @@ def match(
     ]
     verdicts: list[Verdict] = []
     answers: dict[str, dict[Choice, list[probe.Answers]]] = {}
-    with progress_bar("match", len(chosen) * len(todo) + len(cells)) as advance:
+    with progress_bar("match", len(chosen) * len(with_rivals) + len(cells)) as advance:
         for name, settings, compute in chosen:
-            for task in todo:
+            for task in with_rivals:
                 verdicts += kept.verdicts(task, name, settings, compute)
                 advance(1)
         for pair, task, seed in cells:
@@ -351,6 +354,16 @@ def _check_objectives(objectives: Sequence[str], corpus: bool) -> None:
                 "on: name it, CORPUS=sentences.txt (match.pairs), or leave out adaptation with "
                 "OBJECTIVES=['none']."
             )
+
+
+def _check_rivals(task: Task, objectives: Collection[str]) -> None:
+    """Raises a `UserError` for a task with one template and nothing else to compare."""
+    if len(candidates(task)) == 1 and not {*objectives} > {probe.NO_ADAPTATION}:
+        raise UserError(
+            f"The SeqIO task {task.name!r} has no records to apply templates to, so only "
+            "objectives can be compared on it, by the probe: keep 'probe' in match.scores, and "
+            "give OBJECTIVES=['none', 'lm'] or others beside 'none', and a CORPUS."
+        )
 
 
 def _check_groups(groups: Mapping[str, str] | None) -> Mapping[str, str]:

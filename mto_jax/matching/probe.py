@@ -139,7 +139,10 @@ def probed(
         return function.statistics(*map(list, zip(*of_heads, strict=True)))
 
     values = _means(items, measure, name)
-    verdicts = [_on_templates(task.name, "probe", items, measure, name, values)]
+    compared = len({TEMPLATES[pair.template].masked for pair in items}) > 1
+    verdicts = []
+    if compared:
+        verdicts.append(_on_templates(task.name, "probe", items, measure, name, values))
     adapted = [pair for pair in items if pair.objective != NO_ADAPTATION]
     if 0 < len(adapted) < len(items):
         rest = [pair for pair in items if pair not in adapted]
@@ -149,7 +152,7 @@ def probed(
         best = max(adapted, key=lambda pair: values[key(pair)]).objective
         decision = {MASK_FILLING: best, MAP_PHRASAL: NO_ADAPTATION}.get(verdict.decision)
         verdicts.append(dataclasses.replace(verdict, decision=decision or NO_WINNER))
-    if all(a["ranked"] for seeds in answers.values() for a in seeds):
+    if compared and all(a["ranked"] for seeds in answers.values() for a in seeds):
         hits = {pair: [a["ranked"] for a in seeds] for pair, seeds in answers.items()}
 
         def share(of_heads: Items) -> Statistics:

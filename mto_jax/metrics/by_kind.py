@@ -22,12 +22,14 @@ class TaskMetrics(NamedTuple):
     decides: str = ""
 
 
+_TEXTS = TaskMetrics((text.rouge, text.bleu, text.exact_match), "rougeL")
 OF_KIND = TaskMetrics((), "OF_KIND")  # stands for the defaults of a record's kind
 BY_KIND = {
     "triple": TaskMetrics((text.rouge, text.bleu, text.exact_match, text.diversity), "rougeL"),
     "multiple_choice": TaskMetrics((text.accuracy,), "accuracy"),
     "labelled_text": TaskMetrics((text.accuracy,), "accuracy"),
-    "generation": TaskMetrics((text.rouge, text.bleu, text.exact_match), "rougeL"),
+    "generation": _TEXTS,
+    "as_registered": _TEXTS,
 }
 
 

@@ -66,6 +66,21 @@ def metric(
     return function
 
 
+def on_texts(function: Metric) -> Metric:
+    """Returns a metric that gives a function of SeqIO's own form one text for each target.
+
+    The metrics of this package stay as they are.
+    """
+    if hasattr(function, "statistics"):
+        return function
+
+    @functools.wraps(getattr(function, "func", function))  # its name, see `by_kind.place`
+    def on_first(targets, predictions):
+        return function([texts[0] for texts in targets], predictions)
+
+    return on_first
+
+
 def _check(targets: References, predictions: Sequence[str]) -> None:
     if len(targets) != len(predictions):
         raise ValueError(f"{len(predictions)} predictions for {len(targets)} lists of references.")

@@ -77,9 +77,13 @@ def choice_of(task: str) -> Choice:
 def resolve_task(name: str) -> str:
     """Returns the SeqIO task that `name` means: a bare task gets the mapping's template.
 
+    Under "AsRegistered" it is a SeqIO task itself.
+
     >>> gin.bind_parameter("mapping.tasks", {"atomic_xIntent": ("lm", "Prompting")})
     >>> resolve_task("atomic_xIntent"), resolve_task("atomic_xIntent_mapping")
     ('atomic_xIntent_prompting', 'atomic_xIntent_mapping')
     """
     choice = mapping().get(name)
-    return f"{name}_{TEMPLATES[choice.template].snake_name}" if choice else name
+    if choice is None or choice.template == "AsRegistered":
+        return name
+    return f"{name}_{TEMPLATES[choice.template].snake_name}"

@@ -1,6 +1,9 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The records of registered data sets, as many as a verb wants; read without TensorFlow."""
+"""The records of registered data sets, as many as a verb wants; read without TensorFlow.
+
+A SeqIO task that a user's module adds itself is a data set of its examples, as they are.
+"""
 
 import dataclasses
 import sys
@@ -43,17 +46,15 @@ def read(wanted: Sequence[Wanted], module: str | None = None) -> list[RecordSet]
       module: the user's module(s) that register tasks, comma-separated.
 
     Raises:
-      UserError: an unknown task (the nearest is named) or split, a SeqIO task that has no records,
-        or what the task's reader found wrong.
+      UserError: an unknown task (the nearest is named) or split, or what the task's reader found
+        wrong.
     """
     registry.register_all(registry.module_names(module))
     return [_read(request) for request in wanted]
 
 
 def _read(wanted: Wanted) -> RecordSet:
-    if wanted.task not in registration.DATA_SETS:
-        raise _no_records(wanted.task)
-    data = registration.DATA_SETS[wanted.task]
+    data = data_set(wanted.task)
     heads, references = (
         ("shots", "tails_per_head") if wanted.split == "train" else ("heads", "references")
     )
@@ -62,14 +63,38 @@ def _read(wanted: Wanted) -> RecordSet:
     return RecordSet(wanted.task, data.kind, data.wording(), tuple(kept), data.metrics)
 
 
-def _no_records(name: str) -> UserError:
-    ours = any(name in data.tasks for data in registration.DATA_SETS.values())
+def data_set(name: str) -> registration.DataSet:
+    """Returns a registered data set, or a SeqIO task of a user's module as one.
+
+    Raises:
+      UserError: an unknown task, or a mixture.
+    """
+    if name in registration.DATA_SETS:
+        return registration.DATA_SETS[name]
+    ours = name in registry.ADDED or any(name in d.tasks for d in registration.DATA_SETS.values())
     if "seqio" in sys.modules and not ours:
+        from mto_jax.text2text import seqio_tasks  # imports TensorFlow
+
         seqio = sys.modules["seqio"]
-        if name in [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]:
-            return UserError(
-                f"{name!r} is registered with SeqIO alone, so it has no records to apply templates "
-                "to: mto train, evaluate and infer take it as it is. To match, tune or table it, "
-                "register its data with register_file or register_records."
-            )
-    return unknown("task (a data set without a template)", name, registration.DATA_SETS)
+        if name in seqio.TaskRegistry.names():
+            return seqio_tasks.as_registered(seqio.TaskRegistry.get(name))
+        if name in seqio.MixtureRegistry.names():
+            raise UserError(f"{name!r} is a mixture of SeqIO. Name its tasks one by one.")
+    raise unknown("task (a data set without a template)", name, registration.DATA_SETS)
+
+
+def held_out_heads(tasks: Sequence[str], module: str | None = None) -> list[str]:
+    """Returns the heads of all splits of these tasks but the training split.
+
+    Raises:
+      UserError: an unknown task, or what its reader found wrong.
+    """
+    if tasks:
+        registry.register_all(registry.module_names(module))
+    return [
+        record.head
+        for data in map(data_set, tasks)
+        for split in data.readers
+        if split != "train"
+        for record in data.some_records_of(split, {"heads": None, "references": 1})
+    ]

@@ -1,6 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The four kinds of record that a template can render: plain data, tidied and checked when built.
+"""The kinds of record that templates render: plain data, tidied and checked when built.
 
 A record knows two things beside its fields: its `head`, by which few-shot sampling draws and by
 which train and test are kept apart, and its `references`, the gold answers for evaluation.
@@ -162,15 +162,32 @@ class Generation:
         return dataclasses.replace(self, targets=targets)
 
 
-Record = Triple | MultipleChoice | LabelledText | Generation
+@dataclasses.dataclass(frozen=True)
+class AsRegistered:
+    """An example of a SeqIO task that has no records: its texts, whose sentinels are sentinels."""
 
+    task: str
+    source: str
+    target: str
+    references: tuple[str, ...]
+
+    @property
+    def head(self) -> str:
+        return self.source
+
+
+Record = Triple | MultipleChoice | LabelledText | Generation | AsRegistered
+
+# The kinds that can be registered; the examples of a SeqIO task are of one more.
 KINDS: dict[str, type] = {
     "triple": Triple,
     "multiple_choice": MultipleChoice,
     "labelled_text": LabelledText,
     "generation": Generation,
 }
+AS_REGISTERED = "as_registered"
 KIND_NAMES = {record_type: name for name, record_type in KINDS.items()}
+KIND_NAMES[AsRegistered] = AS_REGISTERED
 
 
 def has_many_references(record: Record) -> TypeGuard["Triple | Generation"]:
@@ -217,5 +234,6 @@ def to_json(record: Record) -> str:
 def from_json(text: str | bytes) -> Record:
     """The inverse of `to_json`."""
     values = json.loads(text)
-    record_type = KINDS[values.pop("kind")]
+    kind = values.pop("kind")
+    record_type: type = AsRegistered if kind == AS_REGISTERED else KINDS[kind]
     return record_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -23,7 +23,7 @@ from mto_jax.text2text import text_files
 from mto_jax.text2text.objectives import OBJECTIVES, preprocessor
 from mto_jax.text2text.vocabulary import features, vocabulary
 
-_ours: set[str] = set()  # tasks and mixtures that were added here, and so may be replaced
+ADDED: set[str] = set()  # tasks and mixtures that were added here, and so may be replaced
 _waiting: dict[str, Callable[[], object]] = {}
 
 
@@ -134,13 +134,13 @@ def add_mixture(name: str, rates: Mapping[str, float]) -> None:
 
 
 def _make_room(seqio_registry, name: str) -> None:
-    if name not in _ours and name in seqio_registry.names():
+    if name not in ADDED and name in seqio_registry.names():
         raise UserError(
             f"There is already a task or mixture '{name}' of other data. Task names must differ: "
             "give this corpus, or these pairs, another name."
         )
     seqio_registry.remove(name)
-    _ours.add(name)
+    ADDED.add(name)
 
 
 # ---- What registers ---------------------------------------------------------------------------

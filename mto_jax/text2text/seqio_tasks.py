@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registered data sets as SeqIO tasks: one for every template and objective, `<name>_<template>`.
 
+And the other way round, a SeqIO task that a user's module adds as a data set of its own examples.
+
 This module imports SeqIO and TensorFlow; `registration` calls it where SeqIO is imported.
 """
 
+import contextlib
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +18,10 @@ import seqio
 import tensorflow as tf
 
 from mto_jax.errors import UserError
+from mto_jax.metrics.by_kind import task_metrics
+from mto_jax.metrics.text import on_texts
 from mto_jax.text2text import records, templates, vocabulary
+from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.objectives import OBJECTIVES
 from mto_jax.text2text.objectives import preprocessor as objective_preprocessor
 from mto_jax.text2text.registration import DataSet
@@ -200,3 +207,83 @@ def _is_added(task: str, identity: tuple) -> bool:
     seqio.TaskRegistry.remove(task)
     _added[task] = identity
     return False
+
+
+# ---- Tasks of a user's module -----------------------------------------------------------------
+
+
+@functools.cache
+def as_registered(task: seqio.Task) -> DataSet:
+    """Returns a SeqIO task as a data set of its examples, `records.AsRegistered`.
+
+    Its metrics are the task's, or those of free generation where it has none.
+
+    Raises:
+      UserError: the task has no features inputs and targets.
+    """
+    check_features(task)
+    readers = {split: functools.partial(_examples, task, split) for split in task.splits}
+    own: Any = task.metric_fns
+    functions = [*map(on_texts, own)] or None
+    metrics = task_metrics(records.AS_REGISTERED, functions, "")
+    return DataSet(task.name, records.AS_REGISTERED, readers, templates.Wording(), "", metrics)
+
+
+def check_features(task: seqio.Task) -> None:
+    """Raises a `UserError` for a task without inputs and targets."""
+    if missing := [key for key in ("inputs", "targets") if key not in task.output_features]:
+        raise UserError(
+            f"The task {task.name} has the features {sorted(task.output_features)}; an "
+            f"encoder-decoder needs 'inputs' and 'targets'. Add {missing} to its output_features."
+        )
+
+
+@contextlib.contextmanager
+def errors_of(task: seqio.Task) -> Iterator[None]:
+    """Raises what goes wrong while TensorFlow makes a task's examples as a `UserError`."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # A Python function inside TensorFlow's pipeline reports its own error as text.
+        own = re.search(
+            r"(?:UserError|TooLong): (.+?)(?:\n\s*\n|\nTraceback|\Z)", str(error), re.DOTALL
+        )
+        if own:
+            raise UserError(own[1].strip()) from error
+        raise UserError(
+            f"The task {task.name} failed while its examples were made: {error}"
+        ) from error
+    except OSError as error:
+        raise UserError(f"The task {task.name} cannot read its data: {error}") from error
+
+
+def _examples(task: seqio.Task, split: str) -> Iterator[records.AsRegistered]:
+    options: Any = {"trim_output_features": False, "try_in_mem_cache": False}
+    with errors_of(task):
+        try:
+            dataset = task.get_dataset(None, split=split, shuffle=False, **options)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"The examples of the task {task.name} cannot be made without feature lengths "
+                f"({error!r}), as those of a task that is matched, tuned or tabled have to be."
+            ) from error
+        for made in dataset.as_numpy_iterator():
+            source, target = (_text(task, key, made) for key in ("inputs", "targets"))
+            references = tuple(text.decode() for text in made.get("references", ()))
+            references = references or (answer(target, slots(target)),)
+            yield records.AsRegistered(task.name, source, target, references)
+
+
+def _text(task: seqio.Task, key: str, made: Mapping[str, Any]) -> str:
+    """The text whose tokens, with EOS, a feature is."""
+    vocab: Any = task.output_features[key].vocabulary
+    ids, given = made[key].tolist(), made.get(f"{key}_pretokenized")
+    texts = [given.decode()] if isinstance(given, bytes) else []
+    for text in [*texts, vocab.decode(ids[:-1])]:
+        if [*vocab.encode(text), vocab.eos_id] == ids:
+            return text
+    raise UserError(
+        f"The {key} of the task {task.name} are not the tokens of a text with EOS at the end: "
+        f"{ids[:10]}... To match, tune or table it, let its preprocessors end in tokenize and "
+        "append_eos. mto train, evaluate and infer take it as it is."
+    )

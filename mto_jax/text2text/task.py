@@ -70,7 +70,7 @@ def candidates(task: Task) -> list[Template]:
     """The templates without a soft prompt that can be told apart on this task.
 
     Facts and texts: Mapping, Prompting and their masked forms (only the Mappings without a phrase).
-    Questions: ChoicePrompting, AnswerPrompting and their masked forms.
+    Questions: ChoicePrompting, AnswerPrompting and their masked forms. SeqIO tasks: AsRegistered.
     """
     question = task.kind == "multiple_choice"
     verbalised = (True,) if question else (False, True) if task.wording.phrase else (False,)
@@ -84,7 +84,12 @@ def candidates(task: Task) -> list[Template]:
 
 
 def minimal_pair(task: Task) -> tuple[Template, Template]:
-    """(plain, masked): the two templates that differ in nothing but the sentinel."""
+    """(plain, masked): the two templates that differ in nothing but the sentinel.
+
+    The same one twice for a task that has no other.
+    """
+    if task.kind == records.AS_REGISTERED:
+        return TEMPLATES["AsRegistered"], TEMPLATES["AsRegistered"]
     if task.kind == "multiple_choice":
         name = "AnswerPrompting"
     else:
@@ -137,7 +142,7 @@ def tokenise(
       with_head: if False, everything that tells a record from others is left out of the source;
         task name, phrase, choices and sentinels stay.
       as_sentence: the form in which texts state a fact: without the task's name in front, and with
-        a full stop behind a gap at the end.
+        a full stop behind a gap at the end; a SeqIO task stays as it is.
       soft: which rows a soft prompt has; None means gin's.
     """
 
@@ -151,7 +156,7 @@ def tokenise(
                 if not (isinstance(part, Words) and (part.free or part.text == question))
             )
             rendered = dataclasses.replace(rendered, source=tuple(source))
-        if as_sentence:
+        if as_sentence and task.kind != records.AS_REGISTERED:
             _, *parts = rendered.source
             stop = [Words(".", glued=True)] if isinstance(parts[-1], Sentinel) else []
             rendered = dataclasses.replace(rendered, source=(*parts, *stop))

@@ -6,6 +6,7 @@ from mto_jax.console import markdown_table
 from mto_jax.text2text import phrases
 from mto_jax.text2text.records import (
     KIND_NAMES,
+    AsRegistered,
     Generation,
     LabelledText,
     MultipleChoice,
@@ -40,6 +41,10 @@ _EXAMPLES: dict[str, tuple[Record, Wording]] = {
     "generation": (
         Generation("commongen", "dog frisbee catch", ("The dog catches a frisbee.",)),
         Wording("concepts: H"),
+    ),
+    "as_registered": (
+        AsRegistered("glue_cola", "cola sentence: The car honked.", "acceptable", ("acceptable",)),
+        Wording(),
     ),
 }
 

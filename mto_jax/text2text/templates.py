@@ -10,6 +10,9 @@ A template is data, a point on independent axes:
     in_place     the sentinel stands at a gap inside the text, or at the end
     slots        one answer, or two: a first step and then the label it leads to
 
+The examples of a SeqIO task that has no records stay as they are (`AsRegistered`), or get a soft
+prompt in front (`PreAsRegistered`).
+
 What differs between the kinds of record is one small function each (`_FRAMES`). Rendering and
 tokenising are pure: nothing is carried from one example to the next.
 
@@ -33,7 +36,9 @@ import gin
 
 from mto_jax.errors import UserError, unknown
 from mto_jax.text2text.records import (
+    AS_REGISTERED,
     KINDS,
+    AsRegistered,
     Generation,
     LabelledText,
     MultipleChoice,
@@ -113,6 +118,8 @@ def _templates() -> Iterator[Template]:
             for masked in (True, False):
                 name = f"{'Masked' if masked else ''}{answer}Prompting"
                 yield Template(place + name, masked, True, soft, slots, kinds=_QUESTION)
+    for place, soft in (("", "none"), ("Pre", "before")):
+        yield Template(f"{place}AsRegistered", False, False, soft, kinds=(AS_REGISTERED,))
 
 
 TEMPLATES: dict[str, Template] = {template.name: template for template in _templates()}
@@ -188,6 +195,12 @@ class Words(NamedTuple):
     glued: bool = False
 
 
+class Text(NamedTuple):
+    """A whole text that may be shortened; sentinels in it are sentinels."""
+
+    text: str
+
+
 class Sentinel(NamedTuple):
     """T5's `<extra_id_number>`."""
 
@@ -200,7 +213,7 @@ class Soft(NamedTuple):
     shared: bool = False
 
 
-Part = Words | Sentinel | Soft
+Part = Words | Text | Sentinel | Soft
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,9 +236,10 @@ class Frame(NamedTuple):
     """The parts that a kind of record contributes to an example."""
 
     body: tuple[Part, ...]  # the source without task name, soft prompt and the gap at the end
-    answers: tuple[Words, ...]  # one for every slot
+    answers: tuple[Words | Text, ...]  # one for every slot
     bridge: str = ""  # the words between the two gaps of a masked template
     gap_inside: bool = False  # the body holds the gap: none follows at the end
+    named: bool = True  # the task's name opens the source
 
 
 def render(template: Template, record: Record, wording: Wording = Wording()) -> Rendered:
@@ -236,7 +250,8 @@ def render(template: Template, record: Record, wording: Wording = Wording()) -> 
     """
     frame = _frame(record, template, wording)
     before = {"none": (), "before": (Soft(),), "after": (), "shared": (Soft(True), Soft())}
-    source = (Words(f"{record.task}:"), *before[template.soft], *frame.body)
+    name = (Words(f"{record.task}:"),) if frame.named else ()
+    source = (*name, *before[template.soft], *frame.body)
     if template.soft == "after":
         source += (Soft(),)
     target: tuple[Part, ...] = frame.answers
@@ -298,6 +313,8 @@ def join(parts: Iterable[Part]) -> str:
         match part:
             case Words(words, _, glued):
                 words = literal(words)
+            case Text(words):
+                glued = False
             case Sentinel(number):
                 words, glued = f"<extra_id_{number}>", False
             case Soft(shared):
@@ -431,11 +448,17 @@ def _multiple_choice(record: MultipleChoice, template: Template, wording: Wordin
     return Frame(body, answers, ", the correct choice is")
 
 
+def _as_registered(record: AsRegistered, template: Template, wording: Wording) -> Frame:
+    del template, wording
+    return Frame((Text(record.source),), (Text(record.target),), named=False)
+
+
 _FRAMES: dict[type, Callable[..., Frame]] = {
     Triple: _triple,
     MultipleChoice: _multiple_choice,
     LabelledText: _labelled_text,
     Generation: _generation,
+    AsRegistered: _as_registered,
 }
 
 
@@ -533,6 +556,9 @@ def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftP
                 fields.append(free[-1])
             case Words(text, _, glued):
                 fields.append(_fixed_ids(vocab, text, glued))
+            case Text(text):
+                free.append(vocab.encode(text))
+                fields.append(free[-1])
             case Sentinel(number):
                 fields.append([vocab.sentinel_id(number)])
             case Soft(shared):

@@ -7,9 +7,8 @@ import re
 
 from mto_jax.adaptation import held_out
 from mto_jax.adaptation.held_out import Heads
-from mto_jax.text2text.record_sets import RecordSet
+from mto_jax.text2text import registration
 from mto_jax.text2text.records import Triple
-from mto_jax.text2text.templates import Wording
 
 
 def test_heads_are_found_as_whole_words():
@@ -37,21 +36,15 @@ def test_as_a_brute_force_search_says():
     assert 0 < found < 300
 
 
-def test_heads_of_both_splits_are_read(monkeypatch):
-    asked = []
+def test_heads_of_all_splits_but_the_training_split_are_read(monkeypatch):
+    def reader(split):
+        return lambda: [Triple("uses", "uses", f"{split} head", ("tail", "other"))]
 
-    def read(wanted, module):
-        asked.extend((one.task, one.split, one.heads) for one in wanted)
-        return [
-            RecordSet(
-                one.task, "triple", Wording(), (Triple("x", "x", f"{one.split} head", ("t",)),)
-            )
-            for one in wanted
-        ]
-
-    monkeypatch.setattr(held_out, "read", read)
+    monkeypatch.setattr(registration, "DATA_SETS", dict(registration.DATA_SETS))
+    splits = {split: reader(split) for split in ("train", "validation", "test")}
+    registration.register_records("uses", kind="triple", splits=splits, phrase="is used for")
     heads = held_out.read_heads(["uses"])
-    assert asked == [("uses", "validation", None), ("uses", "test", None)]
     assert heads.in_text("a test head here")
     assert heads.in_text("a validation head here")
+    assert not heads.in_text("a train head here")
     assert not held_out.read_heads([]).in_text("a test head here")

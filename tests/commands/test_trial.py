@@ -33,6 +33,9 @@ SUBJECTS = {
     "generation": trial.Subject(
         records.Generation("tell", "a dog", ("A dog.",)), Wording("words: H")
     ),
+    "as_registered": trial.Subject(
+        records.AsRegistered("plain", "ask: a dog <extra_id_0>", "A dog.", ("A dog.",)), Wording()
+    ),
 }
 
 
@@ -53,7 +56,7 @@ def model(run_dir, demo):
     return checkpoints.open(run_dir / "checkpoints" / "1").model(demo)
 
 
-@pytest.mark.parametrize("kind", records.KINDS)
+@pytest.mark.parametrize("kind", SUBJECTS)
 def test_every_template_answers_as_when_decoded_alone(kind, model, demo):
     subject = SUBJECTS[kind]
     record = subject.model_record
@@ -68,7 +71,7 @@ def test_every_template_answers_as_when_decoded_alone(kind, model, demo):
         slots = one.template.slots if one.template.masked else 1
         assert one.predictions == [answer(demo.decode(found.tokens), slots)]
         assert one.log_likelihood == pytest.approx(found.score, rel=1e-5)
-        assert (one.ranked is None) == (kind in ("triple", "generation"))
+        assert (one.ranked is None) == (kind in ("triple", "generation", "as_registered"))
 
 
 def test_the_likeliest_choice_is_that_of_a_softmax_over_the_choices(model, demo):
@@ -117,6 +120,7 @@ def test_templates_with_a_soft_prompt_need_a_model_with_rows_for_it(rows, soft):
     [
         ("triple", "a | b", {"head": "a | b"}),
         ("generation", "a, b", {"source": "a, b"}),
+        ("as_registered", "who <extra_id_0>?", {"source": "who <extra_id_0>?"}),
         ("labelled_text", "so good", {"text": "so good", "text2": ""}),
         ("labelled_text", "so | then", {"text": "so", "text2": "then"}),
         (
@@ -148,10 +152,11 @@ def test_records_are_shown_as_they_would_be_typed():
         "multiple_choice": "So. A cup. where? | here | there",
         "labelled_text": "fine",
         "generation": "a dog",
+        "as_registered": "ask: a dog <extra_id_0>",
     }
     for kind, line in lines.items():
         again = trial.parse(line, SUBJECTS[kind])
-        template = TEMPLATES["Mapping"]
+        template = TEMPLATES["AsRegistered" if kind == "as_registered" else "Mapping"]
         source = templates.render(template, SUBJECTS[kind].model_record).source_text
         assert templates.render(template, again).source_text == source
 

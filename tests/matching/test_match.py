@@ -62,7 +62,11 @@ def run(checkpoint, tmp_path, monkeypatch):
         ]
 
     monkeypatch.setattr(match_lib, "read", read)
-    monkeypatch.setattr(held_out, "read", read)
+    monkeypatch.setattr(
+        held_out,
+        "held_out_heads",
+        lambda tasks, module: [record.head for task in tasks for record in known[task].held_out],
+    )
     text = tmp_path / "text.txt"
     text.write_text("\n".join(SENTENCES))
     gin.bind_parameter("vocabulary.name", "demo")

@@ -438,12 +438,6 @@ def test_a_changed_file_is_read_again(facts):
     assert all(head.startswith("rope") for head in heads)
 
 
-def test_a_task_of_seqio_alone_has_no_records():
-    seqio.TaskRegistry.add("alone", source=None, output_features={}, preprocessors=[])
-    with pytest.raises(UserError, match="'alone' is registered with SeqIO alone.*no records"):
-        record_sets.read([Wanted("alone", "train", 1)])
-
-
 def test_a_registered_template_is_a_task_of_every_data_set(facts, monkeypatch):
     monkeypatch.setattr(templates, "TEMPLATES", dict(templates.TEMPLATES))
 

@@ -12,9 +12,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from mto_jax.decoding.answers import answer, slots
 from mto_jax.errors import UserError
 from mto_jax.text2text import phrases, template_page, templates
+from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.records import Generation, LabelledText, MultipleChoice, Triple
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Wording, render, tokenise
 from mto_jax.text2text.vocabulary import vocabulary

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2
 
-from mto_jax.decoding.answers import answer, slots
 from mto_jax.errors import UserError
+from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.vocabulary import (
     Vocabulary,
     features,
