@@ -172,7 +172,7 @@ class ContrastFigure:
         there = {cell.values[self.panels] for cell in shown}
         panels = [value for value in grid.axes[self.panels] if value in there]
         figure, axes = grid_of_panels(len(panels), 3.0, 3.2, sharey=True)
-        width = 0.5 / max(1, len(self.series) - 1)
+        width = min(0.15, 0.5 / max(1, len(self.series) - 1))
         for panel, axis in zip(panels, axes, strict=True):
             axis.axhline(0, color="0.75", linewidth=1)
             for i, (label, where) in enumerate(self.series.items()):

@@ -19,7 +19,7 @@ def notes(grid: Grid, results: Results) -> list[str]:
         constant = info.get("best constant answer", {}).get(grid.metric)
         if constant is not None:
             score = result["values"][grid.metric]
-            by_task[cell.task].append((constant, score, info["predictions"]))
+            by_task[cell.asked.task].append((constant, score, info["predictions"]))
     texts = []
     for task, cells in by_task.items():
         below = sum(score <= constant for constant, score, _ in cells)
