@@ -208,6 +208,11 @@ def _records(file: BinaryIO, name: str, jsonl: bool) -> Iterator[dict[str, Any]]
                 f"{place} is not valid UTF-8 (byte {error.start + 1} of the line). Convert the "
                 "file: iconv -f LATIN1 -t UTF-8."
             ) from error
+        if "\0" in text:  # as every second byte of UTF-16 is, which without a mark is valid UTF-8
+            raise errors.UserError(
+                f"{place} holds the character NUL: is this UTF-16 or UTF-32 without a byte order "
+                "mark? Convert the file: iconv -f UTF-16LE -t UTF-8."
+            )
         if not jsonl:
             yield {"input": text}
             continue

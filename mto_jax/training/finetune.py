@@ -119,7 +119,7 @@ def fit(
 class Tuning:
     """The settings of `fit`: call it with a model, examples and a seed."""
 
-    epochs: checks.Natural = 5
+    epochs: checks.Count = 5
     batch_size: checks.Count = 8
     optimizer: Optimizer | None = None  # None means `Optimizer()`, as gin binds it
     dropout_rate: checks.Share | None = 0.0  # None means the model's own

@@ -186,7 +186,8 @@ def test_the_best_suffix_is_the_likeliest_by_token(demo_vocabulary, monkeypatch)
 
 def test_an_untrained_splitter_keeps_nothing(tmp_path, corpus, base, demo_vocabulary, monkeypatch):
     monkeypatch.setattr(teaching, "read_facts", lambda groups, count, module: FACTS)
-    config = PairConfig(corpus, groups="length", facts=GROUPS, splitter=Tuning(epochs=0))
+    splitter = Tuning(epochs=1, optimizer=Optimizer("sgd", 0.0))
+    config = PairConfig(corpus, groups="length", facts=GROUPS, splitter=splitter)
     with pytest.raises(
         UserError, match=r"gave 0 pairs .* 3 sentences read; dropped: 3 the prediction"
     ):

@@ -189,6 +189,7 @@ def test_long_inputs_are_cut_and_counted(run_dir, tmp_path, capsys):
     [
         ("in.txt", b"", "is empty"),
         ("in.txt", b"5 6\n7 \xff\n", r"in.txt, line 2 is not valid UTF-8 \(byte 3"),
+        ("in.txt", "5 6\n".encode("utf-16-le"), "in.txt, line 1 holds the character NUL.*UTF-16"),
         ("in.jsonl", b'{"input": "5"}\n{"input": \n', "in.jsonl, line 2 is not JSON"),
         ("in.jsonl", b'{"input": "5"}\n{"text": "6"}\n', 'line 2: expected .* "input"'),
         ("in.jsonl", b'{"input": 5}\n', "line 1: expected"),
