@@ -16,7 +16,7 @@ import pathlib
 import re
 import sys
 import tokenize
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -95,8 +95,7 @@ def load(
     # folder of that name without __init__.py, such as the user's runs/.
     gin.config._FILE_READERS[1:] = []
     places = [path for path in (*search_paths.split(","), str(gin_directory())) if path]
-    for file in files:
-        _check_file(file, ["", *places], allow_code)
+    macros = {name for file in files for name in _check_file(file, ["", *places], allow_code)}
     for text in bindings:
         _statements(text.encode, f"The flag --gin.{text}")
     for path in places:
@@ -105,7 +104,7 @@ def load(
         gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
     except (ValueError, OSError, SyntaxError, ImportError, tokenize.TokenError) as error:
         raise _explain(error) from error
-    _check_macros()
+    _check_macros(bindings if files else (), macros)
     gin.finalize()
 
 
@@ -140,8 +139,10 @@ class _References(config_parser.ParserDelegate):
         return f"%{macro_name}"
 
 
-def _check_file(name: str, places: Sequence[str], allow_code: bool, outer: Sequence = ()) -> None:
-    """Checks a gin file, and those that it includes, before gin reads them.
+def _check_file(
+    name: str, places: Sequence[str], allow_code: bool, outer: Sequence = ()
+) -> set[str]:
+    """Checks a gin file, and those that it includes, before gin reads them; returns their macros.
 
     Raises:
       UserError: it is not there, does not parse, includes itself, imports a module that fails, or
@@ -157,9 +158,12 @@ def _check_file(name: str, places: Sequence[str], allow_code: bool, outer: Seque
     trusted = allow_code or any(
         path.is_relative_to(place.resolve()) for place in (pathlib.Path.cwd(), gin_directory())
     )
+    macros = set()
     for statement in _statements(path.read_bytes, f"The gin file {name}"):
+        if isinstance(statement, config_parser.BindingStatement) and not statement.arg_name:
+            macros.add(statement.selector)
         if isinstance(statement, config_parser.IncludeStatement):
-            _check_file(statement.filename, places, allow_code, [*outer, path])
+            macros |= _check_file(statement.filename, places, allow_code, [*outer, path])
         elif not trusted and _runs_code(statement):
             raise errors.UserError(
                 f"{path}, line {statement.location.line_num}: this file imports code, and it is "
@@ -168,6 +172,7 @@ def _check_file(name: str, places: Sequence[str], allow_code: bool, outer: Seque
             )
         elif isinstance(statement, config_parser.ImportStatement):
             errors.importing(statement.module, f"{name}, line {statement.location.line_num}")
+    return macros
 
 
 def _statements(read: Callable[[], bytes], name: str) -> list[Any]:
@@ -186,8 +191,17 @@ def _runs_code(statement: Any) -> bool:
     return names_module and statement.value not in (None, "%MIXTURE_OR_TASK_MODULE")
 
 
-def _check_macros() -> None:
-    """Raises a `UserError` for a macro without a value, REQUIRED ones included, or in a circle."""
+def _check_macros(bindings: Sequence[str], known: Collection[str]) -> None:
+    """Checks that macros have values and mean something.
+
+    Args:
+      bindings: gin statements; a macro that they bind is one that something refers to, or `known`.
+      known: macros of the files.
+
+    Raises:
+      UserError: a macro without a value, REQUIRED ones included; macros in a circle; one that
+        means nothing.
+    """
     text = re.sub(r"\\\n\s*", "", gin.config_str())
     bound = set(re.findall(r"^([A-Za-z_]\w*) = ", text, re.MULTILINE))
     required = re.findall(r"^(\S+) = %gin\.REQUIRED$", text, re.MULTILINE)
@@ -197,9 +211,13 @@ def _check_macros() -> None:
             f"The configuration needs {', '.join(required)}: pass {flags} (the header of the gin "
             "file says what each one is)."
         )
-    for name in re.findall(r"%([A-Za-z_]\w*)(?![\w.])", re.sub(r"'[^'\n]*'", "", text)):
+    used = set(re.findall(r"%([A-Za-z_]\w*)(?![\w.])", re.sub(r"'[^'\n]*'", "", text)))
+    for name in used:
         if name not in bound:
             raise errors.unknown("macro", name, bound)
+    for name in (match[1] for text in bindings if (match := re.match(r"([A-Za-z_]\w*) = ", text))):
+        if name not in {*used, *known}:
+            raise errors.unknown("macro (--gin flag) called", name, {*used, *known})
     values = dict(re.findall(r"^([A-Za-z_]\w*) = (.+)$", text, re.MULTILINE))
     uses = {name: set(re.findall(r"%([A-Za-z_]\w*)", value)) for name, value in values.items()}
     try:

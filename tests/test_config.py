@@ -8,6 +8,7 @@ import gin
 import pytest
 
 from mto_jax import config, errors
+from mto_jax.experiments.made_models import gin_texts
 from mto_jax.text2text import objectives
 
 
@@ -87,6 +88,18 @@ def test_what_is_wrong_with_files_is_said_with_their_names(tmp_path, monkeypatch
         config.load(["a.gin"])
 
 
+def test_a_flag_with_a_macro_that_nothing_refers_to_is_refused():
+    with pytest.raises(errors.UserError, match="'TRAIN_STEP'. Did you mean 'TRAIN_STEPS'"):
+        config.load(["runs/demo_pretrain.gin"], ["TRAIN_STEP = 5", "MODEL_DIR = 'run'"])
+
+
+def test_the_seed_of_an_arm_reaches_every_pre_training_that_comes_along():
+    for name in ("runs/demo_pretrain.gin", "runs/lab_pretrain.gin"):
+        gin.clear_config()
+        config.load([name], ["SEED = 7", "MODEL_DIR = 'run'", "MIXTURE_OR_TASK_NAME = 'task'"])
+        assert "train.seed = %SEED" in gin.config_str()
+
+
 def test_a_flag_that_does_not_parse_is_named():
     with pytest.raises(errors.UserError, match=r"The flag --gin\.train\.seed = \[ does not parse"):
         config.load([], ["train.batch_size = 4", "train.seed = ["])
@@ -129,10 +142,10 @@ def test_a_temporary_configuration_leaves_the_one_before(tmp_path):
 
 
 def test_every_gin_file_that_comes_along_parses():
-    texts = {name: (config.gin_directory() / name).read_text() for name in config.bundled()}
-    required = re.findall(r"^(\w+) = %gin\.REQUIRED$", "\n".join(texts.values()), re.MULTILINE)
-    for name in texts:
+    for name in config.bundled():
         gin.clear_config()
+        text = "\n".join(gin_texts(name))
+        required = re.findall(r"^(\w+) = %gin\.REQUIRED$", text, re.MULTILINE)
         config.load([name], [f"{macro} = 'given'" for macro in required])
 
 
