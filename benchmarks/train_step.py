@@ -1,16 +1,18 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The training step of MTO-JAX beside PyTorch's T5ForConditionalGeneration: same sizes, batch and
-AdamW.
+"""The training step of MTO-JAX beside that of transformers (T5ForConditionalGeneration or
+T5GemmaForConditionalGeneration): same sizes, batch and AdamW.
 
     python benchmarks/train_step.py                                     # CPU, float32
     python benchmarks/train_step.py --device=gpu                        # GPU, bfloat16, with MFU
     python benchmarks/train_step.py --sizes t5_1_1_small --batch=8 --lengths 128 64
+    python benchmarks/train_step.py --model=t5gemma                     # and our T5 of its sizes
 
 Every contender is a process of its own, so that their thread pools do not meet; their steps
 alternate, and of the rounds' ratios the median and the quartiles are printed, so that a busy
 machine slows all alike. Each runs its own best way: ours as `mto train` compiles it, PyTorch eager
-and under torch.compile (on a GPU with autocast, SDPA and fused AdamW).
+and under torch.compile (on a GPU with autocast, SDPA and fused AdamW; T5Gemma without SDPA, which
+knows no bound of the logits).
 """
 
 import argparse
@@ -35,12 +37,16 @@ TINY = {
     "num_encoder_layers": 4,
     "num_decoder_layers": 4,
 }
-# Device: {size: (batch, source length, target length)}.
+SMALL = {"t5": TINY, "t5gemma": {"family": "t5gemma", "num_kv_heads": 4, "query_scalar": 64} | TINY}
+# Model: device: {size: (batch, source length, target length)}.
 DEFAULTS = {
-    "cpu": {"11.5M": (16, 128, 64)},
-    "gpu": {"t5_1_1_base": (128, 512, 114), "t5_1_1_large": (64, 512, 114)},
+    "t5": {
+        "cpu": {"11.5M": (16, 128, 64)},
+        "gpu": {"t5_1_1_base": (128, 512, 114), "t5_1_1_large": (64, 512, 114)},
+    },
+    "t5gemma": {"cpu": {"11.5M": (16, 128, 64)}, "gpu": {"t5gemma_b_b": (64, 512, 114)}},
 }
-# How our model computes: fields of T5Config.
+# How our model computes: fields of T5Config, and of T5GemmaConfig but for "attention".
 RUNTIME = {
     "cpu": {},
     "gpu": {"dtype": "bfloat16", "attention": "cudnn"},
@@ -48,22 +54,24 @@ RUNTIME = {
 }
 
 
-def fields(size: str) -> dict:
-    """The fields of T5Config of a size: "11.5M" or a preset of gin/models."""
+def fields(size: str, model: str = "t5") -> dict:
+    """The fields of T5Config or T5GemmaConfig of a size: "11.5M" of `model`, or a preset of
+    gin/models."""
     if size == "11.5M":
-        return TINY
+        return SMALL[model]
     import gin
 
-    import mto_jax.models.config  # noqa: F401  (registers T5Config)
+    from mto_jax.models.config import model_config
 
     path = ROOT / "gin" / "models" / f"{size}.gin"
     if not path.exists():
         known = sorted(preset.stem for preset in path.parent.glob("*.gin"))
         sys.exit(f"There is no size {size!r}. Known: 11.5M, {', '.join(known)}.")
     gin.parse_config_file(str(path))
-    bound = gin.get_bindings("T5Config")
+    config = model_config()
+    bound = gin.get_bindings(type(config).__name__)
     gin.clear_config()
-    return bound
+    return bound if config.family == "t5" else {"family": config.family, **bound}
 
 
 def batch_of(config: dict, rows: int, source: int, target: int) -> dict[str, np.ndarray]:
@@ -84,15 +92,15 @@ def batch_of(config: dict, rows: int, source: int, target: int) -> dict[str, np.
 
 
 def fresh_model(config: Any) -> Any:
-    """Our T5 of a T5Config with random weights, made on the first device."""
+    """Our model of a configuration with random weights, made on the first device."""
     import functools
 
     import jax
 
-    from mto_jax.models.t5 import T5
+    from mto_jax.models.families import build
     from mto_jax.training import sharding, state
 
-    spec = state.abstract_model(functools.partial(T5, config))
+    spec = state.abstract_model(functools.partial(build, config))
     return spec.merge(spec.initialise(jax.random.key(0), sharding.mesh(devices=jax.devices()[:1])))
 
 
@@ -104,14 +112,15 @@ def our_step(config: dict, shape: tuple[int, int, int], runtime: dict) -> tuple[
     import jax
 
     from mto_jax.models import flops
-    from mto_jax.models.t5 import T5, T5Config
+    from mto_jax.models.config import from_record
+    from mto_jax.models.families import build
     from mto_jax.training import performance, sharding, state, step
     from mto_jax.training.optimizers import Optimizer
 
-    model = T5Config(**config, **runtime)
+    model = from_record({**config, **runtime})
     rows, source, target = shape
     mesh = sharding.mesh(devices=jax.devices()[:1])
-    spec = state.abstract_model(functools.partial(T5, model))
+    spec = state.abstract_model(functools.partial(build, model))
     optimizer = Optimizer(name="adamw", clip_norm=None)
     transformation = optimizer.build(1000)
     abstract = state.abstract_state(spec, list(spec.shapes), transformation, mesh)
@@ -138,14 +147,20 @@ def torch_step(
 ) -> tuple[Callable, dict]:
     """The same of PyTorch, for the same model."""
     import torch
+    import transformers
 
-    from mto_jax.models.t5 import T5Config
-    from tests.models.torch_reference import torch_model
+    from mto_jax.models.config import T5GemmaConfig, from_record
+    from tests.models import torch_reference, torch_t5gemma
 
     on_gpu = device == "gpu"
     place = torch.device("cuda" if on_gpu else "cpu")
     torch.set_float32_matmul_precision("high" if on_gpu else "highest")
-    model = torch_model(T5Config(**config)).to(place).train()
+    sizes = from_record(config)
+    if isinstance(sizes, T5GemmaConfig):
+        model = transformers.T5GemmaForConditionalGeneration(torch_t5gemma.settings(sizes))
+    else:
+        model = torch_reference.torch_model(sizes)
+    model = model.to(place).train()
     forward = torch.compile(model) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
     arrays = batch_of(config, *shape)
@@ -167,21 +182,27 @@ def torch_step(
 
 
 def contenders(config: dict, shape: tuple[int, int, int], device: str) -> dict[str, rivals.Builder]:
-    """MTO-JAX, PyTorch eager and under torch.compile."""
+    """MTO-JAX, PyTorch eager and under torch.compile; beside a T5Gemma our T5 of its sizes."""
+    runtime, beside = dict(RUNTIME[device]), {}
+    if config.get("family") == "t5gemma":
+        same = {name: config[name] for name in TINY}
+        beside = {"MTO-JAX, a T5": (our_step, (same, shape, dict(runtime)))}
+        runtime.pop("attention", None)
     return {
-        "MTO-JAX": (our_step, (config, shape, RUNTIME[device])),
+        "MTO-JAX": (our_step, (config, shape, runtime)),
+        **beside,
         "PyTorch eager": (torch_step, (config, shape, device, False)),
         "PyTorch compiled": (torch_step, (config, shape, device, True)),
     }
 
 
-def measure(size: str, shape: tuple[int, int, int], device: str, steps: int) -> None:
+def measure(config: dict, title: str, shape: tuple[int, int, int], device: str, steps: int) -> None:
     """Prints the table of one size."""
-    found = rivals.race(contenders(fields(size), shape, device), rounds=steps, limit=3600)
+    found = rivals.race(contenders(config, shape, device), rounds=steps, limit=3600)
     rows, source, target = shape
     tokens = rows * (source + target)
     ours = found["MTO-JAX"]
-    print(f"\n{size}, batch {rows} x ({source} + {target}), {device}, median of {steps} steps")
+    print(f"\n{title}, batch {rows} x ({source} + {target}), {device}, median of {steps} steps")
     for name, facts in found.items():
         if "error" in facts:
             print(f"  {name:<17} cannot run here: {facts['error']}")
@@ -190,8 +211,10 @@ def measure(size: str, shape: tuple[int, int, int], device: str, steps: int) -> 
         median = np.median(times)
         line = f"  {name:<17} {1e3 * median:9.1f} ms/step (fastest {1e3 * min(times):.1f})"
         line += f" {tokens / median:11,.0f} tokens/s"
-        if ours.get("peak"):
-            line += f"  MFU {ours['flops'] / median / ours['peak']:.1%}"
+        flops = facts.get("flops", ours.get("flops"))
+        line += f" {1e12 * median / flops:7.2f} ms/GFLOP" if flops else ""
+        if flops and ours.get("peak"):
+            line += f"  MFU {flops / median / ours['peak']:.1%}"
         if facts is not ours and "seconds" in ours:
             line += f"  MTO-JAX is {rivals.Spread.of(rivals.ratios(ours, facts))}x as fast"
         print(line)
@@ -201,18 +224,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", choices=tuple(DEFAULTS), default="cpu")
+    parser.add_argument("--model", choices=tuple(DEFAULTS), default="t5")
+    parser.add_argument("--device", choices=tuple(DEFAULTS["t5"]), default="cpu")
     parser.add_argument("--sizes", nargs="+", help="11.5M, or presets of gin/models")
     parser.add_argument("--batch", type=int, help="rows of a batch")
     parser.add_argument("--lengths", type=int, nargs=2, metavar=("SOURCE", "TARGET"))
     parser.add_argument("--steps", type=int, default=15)
     flags = parser.parse_args()
     rivals.use_platform(flags.device)
-    defaults = DEFAULTS[flags.device]
+    defaults = DEFAULTS[flags.model][flags.device]
     for size in flags.sizes or defaults:
         rows, *lengths = defaults.get(size, next(iter(defaults.values())))
         shape = (flags.batch or rows, *(flags.lengths or lengths))
-        measure(size, shape, flags.device, flags.steps)
+        measure(
+            fields(size, flags.model), f"{flags.model} {size}", shape, flags.device, flags.steps
+        )
 
 
 if __name__ == "__main__":

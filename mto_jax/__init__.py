@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Advice",
     "Matching",
     "Model",
     "Prediction",
@@ -24,7 +25,10 @@ __all__ = [
     "Results",
     "Run",
     "T5Config",
+    "T5GemmaConfig",
+    "Trajectory",
     "adapt",
+    "advise",
     "evaluate",
     "fine_tune",
     "load",
@@ -33,6 +37,7 @@ __all__ = [
     "register_file",
     "register_records",
     "train",
+    "trajectory",
     "tune",
 ]
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import gin
 
-from mto_jax import checkpoints, config, errors
+from mto_jax import config, errors, remote
 from mto_jax.adaptation.adapt import adapt as adapt_run
 from mto_jax.console import progress_bar
 from mto_jax.data import loader
-from mto_jax.data.dataset import DatasetConfig
+from mto_jax.data.dataset import LENGTHS, DatasetConfig
 from mto_jax.data.manifest import Prepared as Prepared
 from mto_jax.decoding.generation import Decoding
 from mto_jax.decoding.model import Model as Model
@@ -25,12 +25,17 @@ from mto_jax.decoding.model import Prediction as Prediction
 from mto_jax.decoding.model import Predictions as Predictions
 from mto_jax.evaluation.evaluator import Result as Result
 from mto_jax.evaluation.evaluator import evaluate_records
+from mto_jax.experiments import advice as advising
+from mto_jax.experiments import trajectory as trajectories
 from mto_jax.experiments import tune as tuning
 from mto_jax.experiments.results import Results as Results
+from mto_jax.frames import frame
 from mto_jax.matching import match as matching
 from mto_jax.matching.matching import Matching as Matching
 from mto_jax.models.adapters import Adapters, Method
+from mto_jax.models.config import ModelConfig, bindings
 from mto_jax.models.config import T5Config as T5Config
+from mto_jax.models.config import T5GemmaConfig as T5GemmaConfig
 from mto_jax.runs.run import Run as Run
 from mto_jax.runs.train import train as train_run
 from mto_jax.text2text import task as tasks
@@ -39,12 +44,10 @@ from mto_jax.text2text.record_sets import RecordSet, Wanted, read
 from mto_jax.text2text.registration import register_file as register_file
 from mto_jax.text2text.registration import register_records as register_records
 from mto_jax.text2text.templates import Template
+from mto_jax.training.finetune import Tuning, fit
 from mto_jax.training.finetune import epochs as steps_of
-from mto_jax.training.finetune import fit
 from mto_jax.training.multi_adapter import MultiAdapterTuning
 from mto_jax.training.optimizers import Optimizer
-
-LENGTHS = {"inputs": 400, "targets": 50}
 
 
 def load(path: str | os.PathLike, checkpoint: str | int = "best") -> Model:
@@ -259,6 +262,197 @@ def tune(
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Advice:
+    """Which way of adapting a model fits a task, as `mto advise` says it.
+
+    Attributes:
+      folder: has advice.md, one page, advice.json, advice.gin, tables and figures.
+      recommended: name of the strategy.
+      best: the one with the highest score.
+      runner_up: the next choice; None if there is no other.
+      command: that does what is recommended.
+      summary: all of it, the content of advice.json.
+    """
+
+    folder: pathlib.Path
+    recommended: str
+    best: str
+    runner_up: str | None
+    command: str
+    summary: Mapping[str, Any]
+
+    def to_pandas(self) -> Any:
+        """Returns a `pandas.DataFrame`: a row for each strategy, its score and its costs."""
+        nested = ("measured", "in the end")
+        return frame(
+            {"strategy": name, **row["in the end"]}
+            | {key: value for key, value in row.items() if key not in nested}
+            for name, row in self.summary["strategies"].items()
+        )
+
+
+def advise(
+    model: str | os.PathLike,
+    task: str,
+    output_dir: str | os.PathLike,
+    *,
+    template: str | None = None,
+    heads: int | None = None,
+    device: str = "cpu",
+    minutes: float | None = None,
+    memory_gb: float | None = None,
+    tasks_served: int = 1,
+    keep: Sequence[str] = (),
+    strategies: Sequence[str] | None = None,
+    replay: str | None = None,
+    epochs: int = 5,
+    adapter_epochs: int = 15,
+    batch_size: int = 8,
+    dropout_rate: float = 0.1,
+    optimizer: str = "adafactor",
+    lengths: Mapping[str, int] = LENGTHS,
+    **settings: Any,
+) -> Advice:
+    """Returns which way of adapting a model fits a task, its data and a budget, from measurements.
+
+    Strategies train on growing numbers of heads, and the worse half leaves. What `output_dir` holds
+    already is not computed again.
+
+    Args:
+      model: path of a checkpoint without adapters; save a model of this process first.
+      task: name of a data set.
+      output_dir: receives the advice, tables and figures.
+      template: without soft prompt, such as "MaskedPrompting"; None takes the mapping's.
+      heads: to train on in the end; None means all there are.
+      device: to adapt the model on: "cpu", "h100" or "v5e".
+      minutes: most minutes of the training that is advised.
+      memory_gb: most memory; None means the device's.
+      tasks_served: tasks like this one that are served together.
+      keep: tasks that must not be forgotten.
+      strategies: of `mto_jax.experiments.strategies`; None takes all.
+      replay: the task or mixture that the model was pre-trained with, for "full_replay".
+      epochs: of what trains parts of the model.
+      adapter_epochs: of what trains adapters on it.
+      batch_size: examples of a step.
+      dropout_rate: in training parts of the model.
+      optimizer: name of an optimizer of optax; rates are the strategies' own.
+      lengths: most tokens of inputs and targets.
+      settings: other parameters of `mto_jax.experiments.advice.advise`, such as probe_shots=1000.
+
+    Raises:
+      UserError: an unknown name, no model at the path, or a budget that nothing fits.
+    """
+    chosen = Optimizer(optimizer)
+    with config.temporary(values={"vocabulary.name": None}):
+        summary = advising.advise(
+            task=task,
+            initial_checkpoint_path=os.fspath(model),
+            output_dir=os.fspath(output_dir),
+            task_feature_lengths=lengths,
+            template=template,
+            shots=heads,
+            device=device,
+            minutes=minutes,
+            memory_gb=memory_gb,
+            tasks_served=tasks_served,
+            keep=keep,
+            strategies=strategies,
+            replay=DatasetConfig(replay, lengths) if replay else None,
+            tuning=Tuning(epochs, batch_size, chosen, dropout_rate),
+            prompt_tuning=MultiAdapterTuning(adapter_epochs, batch_size, chosen),
+            **settings,
+        )
+    said = {name: summary[name] for name in ("recommended", "best", "runner_up", "command")}
+    return Advice(remote.local(output_dir), **said, summary=summary)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trajectory:
+    """What the checkpoints of a run know, frozen and tuned, as `mto trajectory` says it.
+
+    Attributes:
+      folder: has trajectory.json, tables, figures and a page.
+      classes: {task: "learned", "latent" or "neither"}.
+      summary: all of it, the content of trajectory.json.
+    """
+
+    folder: pathlib.Path
+    classes: Mapping[str, str]
+    summary: Mapping[str, Any]
+
+    def to_pandas(self) -> Any:
+        """Returns a `pandas.DataFrame`: what others lose, by checkpoint and share of replay."""
+        return frame(
+            {"checkpoint": checkpoint, "replay": share, **change}
+            for checkpoint, shares in self.summary["forgetting"]["by checkpoint"].items()
+            for share, change in shares.items()
+        )
+
+
+def trajectory(
+    run: str | os.PathLike | Mapping[str, str],
+    tasks: Sequence[str],
+    templates: Sequence[str],
+    output_dir: str | os.PathLike,
+    *,
+    steps: str | Sequence[int] = "all",
+    shots: Sequence[int | None] = (4, 30),
+    seeds: Sequence[int] = (0, 1, 2),
+    replay: str | None = None,
+    replay_shares: Sequence[float] = (0.0,),
+    epochs: int = 5,
+    batch_size: int = 8,
+    learning_rate: float = 5e-4,
+    optimizer: str = "adafactor",
+    dropout_rate: float = 0.1,
+    lengths: Mapping[str, int] = LENGTHS,
+    **settings: Any,
+) -> Trajectory:
+    """Returns what each checkpoint knows as it is and tuned, and what tuning makes it forget.
+
+    Args:
+      run: a run directory with kept steps (`train(keep_steps="log:12")`), or {name: path} of any
+        checkpoints, in order.
+      tasks: names of data sets, to tune on and to be asked about.
+      templates: without soft prompt.
+      output_dir: receives tables, figures and a page; what it holds is not computed again.
+      steps: of the run: "all", a list, or "log:8", eight evenly by logarithm.
+      shots: heads to tune on; None takes all.
+      seeds: of the heads that are drawn, and of their order.
+      replay: the task or mixture of the pre-training, for `replay_shares`.
+      replay_shares: of the rows of tuning at the last checkpoint.
+      epochs, batch_size, learning_rate, optimizer, dropout_rate: of the tuning.
+      lengths: most tokens of inputs and targets.
+      settings: other parameters of `mto_jax.experiments.trajectory.trajectory`, such as asked.
+
+    Raises:
+      UserError: fewer than two checkpoints, an unknown name, or, after the tables are written,
+        trainings that failed.
+    """
+    where: dict[str, Any] = (
+        {"checkpoints": run}
+        if isinstance(run, Mapping)
+        else {"run": os.fspath(run), "steps": steps}
+    )
+    with config.temporary(values={"vocabulary.name": None}):
+        summary = trajectories.trajectory(
+            tasks=tasks,
+            templates=templates,
+            output_dir=os.fspath(output_dir),
+            task_feature_lengths=lengths,
+            shots=shots,
+            seeds=seeds,
+            replay=DatasetConfig(replay, lengths) if replay else None,
+            replay_shares=replay_shares,
+            tuning=Tuning(epochs, batch_size, Optimizer(optimizer, learning_rate), dropout_rate),
+            **where,
+            **settings,
+        )
+    classes = {task: judged["class"] for task, judged in summary["tasks"].items()}
+    return Trajectory(remote.local(output_dir), classes, summary)
+
+
 def prepare(
     task: str,
     *,
@@ -290,7 +484,7 @@ def prepare(
 
 
 def train(
-    model: T5Config | str | os.PathLike,
+    model: ModelConfig | str | os.PathLike,
     task: str,
     output_dir: str | os.PathLike,
     *,
@@ -331,13 +525,9 @@ def train(
     Raises:
       UserError: what cannot be read or does not fit together, or a run directory of another model.
     """
-    if isinstance(model, T5Config):
-        start, sizes = None, model
-    else:
-        start, checkpoint = os.fspath(model), checkpoints.open(model)
-        sizes, vocabulary = checkpoint.config, vocabulary or checkpoint.find_vocabulary()[0]
+    start, sizes = (None, model) if isinstance(model, ModelConfig) else (os.fspath(model), None)
     values = {
-        "VOCABULARY": vocabulary or "t5",
+        "VOCABULARY": vocabulary,
         "MODEL_DIR": os.fspath(output_dir),
         "MIXTURE_OR_TASK_NAME": task,
         "MIXTURE_OR_TASK_MODULE": module,
@@ -345,8 +535,9 @@ def train(
         "TASK_FEATURE_LENGTHS": dict(lengths),
         "TRAIN_STEPS": steps,
         "BATCH_SIZE": batch_size,
-        **{f"T5Config.{field}": size for field, size in dataclasses.asdict(sizes).items()},
+        **(bindings(sizes) if sizes else {}),
         "T5Config.dropout_rate": dropout_rate,
+        "T5GemmaConfig.dropout_rate": dropout_rate,
         "Optimizer.name": optimizer,
         "Optimizer.learning_rate": learning_rate,
         "Optimizer.schedule": schedule,
@@ -357,7 +548,7 @@ def train(
     if validation_examples == 0:
         values["train.eval_datasets"] = []
     with config.temporary(["runs/finetune.gin"], values):
-        return Run(pathlib.Path(output_dir), gin.get_configurable(train_run)(**settings))
+        return Run(remote.local(output_dir), gin.get_configurable(train_run)(**settings))
 
 
 def adapt(
@@ -421,7 +612,7 @@ def adapt(
     }
     with config.temporary(["runs/adapt.gin"], values):
         metrics = gin.get_configurable(adapt_run)()  # with what is bound now
-    return Run(pathlib.Path(model if objective == "none" else output_dir), metrics)
+    return Run(remote.local(model if objective == "none" else output_dir), metrics)
 
 
 def _corpora(corpora: Mapping[str, str] | None) -> dict[str, Any]:

@@ -67,11 +67,20 @@ def bound() -> list[tuple[str, str]]:
     return [*gin.config._CONFIG]
 
 
+def values() -> Iterator[tuple[str, Any]]:
+    """Yields the name and the value of each parameter and macro that is bound."""
+    for (scope, selector), parameters in gin.config._CONFIG.items():
+        for parameter, value in parameters.items():
+            macro = selector == "gin.macro"
+            yield (scope if macro else f"{selector.rpartition('.')[2]}.{parameter}"), value
+
+
 def load(
     files: Sequence[str],
     bindings: Sequence[str] = (),
     search_paths: str = "",
     allow_code: bool = False,
+    optional: Sequence[str] = (),
 ) -> None:
     """Parses gin `files` in order, then `bindings`; fills gin's global configuration.
 
@@ -81,6 +90,7 @@ def load(
       bindings: gin statements that override the files.
       allow_code: whether files from outside the working directory may import modules, which is to
         run them.
+      optional: REQUIRED macros that may stay without a value: they become their own names.
 
     Raises:
       UserError: a file, configurable, parameter or macro that does not exist (the nearest one is
@@ -104,6 +114,8 @@ def load(
         gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
     except (ValueError, OSError, SyntaxError, ImportError, tokenize.TokenError) as error:
         raise _explain(error) from error
+    for name in {*optional}.intersection(_required()):
+        gin.parse_config(f"{name} = {name!r}")
     _check_macros(bindings if files else (), macros)
     gin.finalize()
 
@@ -127,6 +139,27 @@ def temporary(files: Sequence[str] = (), values: Mapping[str, Any] | None = None
         gin.config._CONFIG.update(before)
         if locked:
             gin.finalize()
+
+
+def recorded(path: pathlib.Path) -> dict[str, Any]:
+    """Returns what a gin file binds, without running it: {macro or "scope/Name.parameter": value}.
+
+    A macro's value stands in its place; a reference to a configurable is a text, "@Name()".
+
+    Raises:
+      UserError: it does not parse.
+    """
+    values = {
+        "/".join(filter(None, (s.scope, ".".join(filter(None, (s.selector, s.arg_name)))))): s.value
+        for s in _statements(path.read_bytes, f"The gin file {path}")
+        if isinstance(s, config_parser.BindingStatement)
+    }
+    macros = {f"%{name}": value for name, value in values.items()}
+
+    def resolved(value: Any) -> Any:
+        return resolved(macros[value]) if isinstance(value, str) and value in macros else value
+
+    return {name: resolved(value) for name, value in values.items()}
 
 
 class _References(config_parser.ParserDelegate):
@@ -191,6 +224,16 @@ def _runs_code(statement: Any) -> bool:
     return names_module and statement.value not in (None, "%MIXTURE_OR_TASK_MODULE")
 
 
+def _config_text() -> str:
+    """Returns what is bound, a line for each parameter and macro."""
+    return re.sub(r"\\\n\s*", "", gin.config_str())
+
+
+def _required() -> list[str]:
+    """Returns the parameters and macros that still need a value."""
+    return re.findall(r"^(\S+) = %gin\.REQUIRED$", _config_text(), re.MULTILINE)
+
+
 def _check_macros(bindings: Sequence[str], known: Collection[str]) -> None:
     """Checks that macros have values and mean something.
 
@@ -202,16 +245,21 @@ def _check_macros(bindings: Sequence[str], known: Collection[str]) -> None:
       UserError: a macro without a value, REQUIRED ones included; macros in a circle; one that
         means nothing.
     """
-    text = re.sub(r"\\\n\s*", "", gin.config_str())
+    text = _config_text()
     bound = set(re.findall(r"^([A-Za-z_]\w*) = ", text, re.MULTILINE))
-    required = re.findall(r"^(\S+) = %gin\.REQUIRED$", text, re.MULTILINE)
+    used = set(re.findall(r"%([A-Za-z_]\w*)(?![\w.])", re.sub(r"'[^'\n]*'", "", text)))
+    required = []
+    for name in _required():
+        if "." in name or name in used:
+            required.append(name)
+        else:  # what needed the macro is bound otherwise; gin would refuse it all the same
+            gin.config._CONFIG.pop((name, "gin.macro"), None)
     if required:
         flags = " ".join(f"--gin.{name}=..." for name in required)
         raise errors.UserError(
             f"The configuration needs {', '.join(required)}: pass {flags} (the header of the gin "
             "file says what each one is)."
         )
-    used = set(re.findall(r"%([A-Za-z_]\w*)(?![\w.])", re.sub(r"'[^'\n]*'", "", text)))
     for name in used:
         if name not in bound:
             raise errors.unknown("macro", name, bound)

@@ -99,6 +99,11 @@ def message(error: Exception) -> str:
     return str(error).split("\n  In call to configurable")[0]
 
 
+def first_line(error: Exception) -> str:
+    """Returns the first line of the text of `error`, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def fail(error: Exception) -> NoReturn:
     """Prints `error` as one paragraph on standard error and exits with status 2."""
     print(f"error: {message(error)}", file=sys.stderr)

@@ -7,21 +7,60 @@ import concurrent.futures
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import filelock
 
+from mto_jax import remote
 from mto_jax.errors import UserError
 
 DIGEST = "digest.json"
+_SCHEME = re.compile(r"([A-Za-z][\w+.-]*)://\S*")
+# Flags, parameters and macros whose paths may be addresses of an object store (`remote`).
+_REMOTE = (
+    *("model_dir", "initial_checkpoint_path", "output_dir", "prepared_dir", "models", "run"),
+    *("inspect", "source", "output", "input_file", "output_file"),
+)
 # Orbax rewrites these two while it commits, after the digest; restoring needs neither.
 _AFTER_DIGEST = ("_CHECKPOINT_METADATA", "commit_success.txt")
+
+
+def check_local(value: Any, name: str) -> None:
+    """Checks that no path in `value` is an address, such as http://host/folder; hf:// may be.
+
+    Those of object stores that `name` may have are brought to this machine.
+
+    Args:
+      value: a path, anything else, or lists and mappings of such.
+      name: of the flag or parameter, for the message.
+
+    Raises:
+      UserError: one is, or cannot be read; names it.
+    """
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        for item in value:
+            check_local(item, name)
+    if not isinstance(value, str | os.PathLike):
+        return
+    text = os.fspath(value)
+    if remote.is_address(text) and re.split(r"[.-]", name.lower())[-1] in _REMOTE:
+        remote.local(text)
+    elif (scheme := _SCHEME.fullmatch(text)) and scheme[1] != "hf":
+        raise UserError(
+            f"{name} is {text}: paths of the kind {scheme[1]}:// are neither read nor written. "
+            "Give a folder or file of this machine, which may be a mounted bucket (Cloud Storage "
+            "FUSE, for example)."
+        )
 
 
 def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
@@ -29,15 +68,23 @@ def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
     # Hosts that share a folder may have processes of the same number.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with writing(path), temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException as error:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)  # a full disk names no file
+        raise
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """A context whose OSErrors name `path` where they name no file: a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
         raise
 
 
@@ -172,12 +219,15 @@ def only_writer(path: str | os.PathLike, *, make_folder: bool = False) -> Iterat
         ) from None
     with held:
         try:
-            with _signed(file):
+            with _signed(file), remote.alone(place):
                 yield
         finally:
             if new and os.listdir(place) == [file.name]:
                 file.unlink()
                 place.rmdir()
+
+
+_UNWRITTEN_SECONDS = 10.0
 
 
 class Leases:
@@ -216,17 +266,25 @@ class Leases:
             self._leases[name] = filelock.SoftFileLease(
                 self.folder / name, lease_duration=self.duration
             )
-        try:
-            self._leases[name].acquire(timeout=0)
-        except filelock.Timeout:
-            if not timeout:
+        deadline = time.monotonic() + (math.inf if timeout < 0 else timeout)
+        while not self._acquire(name, min(1.0, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
                 return False
             self.say_waiting(name)
-            try:
-                self._leases[name].acquire(timeout=timeout, poll_interval=0.2)
-            except filelock.Timeout:
-                return False
         self._held.add(name)
+        return True
+
+    def _acquire(self, name: str, timeout: float) -> bool:
+        # A process killed between making its file and writing who it is leaves it empty, which
+        # filelock takes, for ever, for a live holder of an earlier version.
+        with contextlib.suppress(FileNotFoundError):
+            state = (path := self.folder / name).stat()
+            if not state.st_size and time.time() - state.st_mtime > _UNWRITTEN_SECONDS:
+                path.unlink()
+        try:
+            self._leases[name].acquire(timeout=timeout, poll_interval=0.2)
+        except filelock.Timeout:
+            return False
         return True
 
     def release(self, name: str) -> None:

@@ -1,18 +1,21 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""`hf://org/name[@revision]`: files of the Hugging Face hub, in its cache on this machine."""
+"""`hf://org/name[@revision]`: files of the Hugging Face hub, in its cache on this machine.
+
+`push` puts a folder there.
+"""
 
 import fnmatch
 import os
 import pathlib
 import re
 
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, first_line
 from mto_jax.files import file_digest, lock
 
 PREFIX = "hf://"
-_SMALL = ("*.json", "*.model")
-_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+_SMALL = ("*.json", "*.model", "README.md")
+_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetensors", "*.npy")
 _PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 
@@ -54,6 +57,87 @@ def name_in_hub(path: pathlib.Path) -> str | None:
     return f"{PREFIX}{match[1]}/{match[2]}@{match[3]}" if match else None
 
 
+def check_push(repository: str) -> None:
+    """Checks that folders can be pushed to `repository`, before the work of making one.
+
+    Raises:
+      UserError: no name of a repository, no token, or the hub does not take it.
+    """
+    import huggingface_hub
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UserError(f"--push={repository} does not name a repository: write --push=org/name.")
+    if huggingface_hub.get_token() is None:
+        raise UserError(
+            f"--push={repository} needs a token of the Hugging Face hub that may write: set "
+            "HF_TOKEN, or log in once with `hf auth login`. Without --push the folder is written "
+            "alone."
+        )
+    try:
+        huggingface_hub.HfApi().whoami()
+    except Exception as error:  # the hub client raises errors of several HTTP libraries
+        raise _not_pushed(repository, error) from error
+
+
+def push(folder: pathlib.Path, repository: str, *, private: bool = False) -> str:
+    """Puts the files of a folder into a repository, made if it is not there; returns its address.
+
+    Raises:
+      UserError: the hub does not take them.
+    """
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi()
+    try:
+        url = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message="Written by MTO-JAX"
+        )
+    except Exception as error:  # as above
+        raise _not_pushed(repository, error, folder) from error
+    return str(url)
+
+
+def _not_pushed(repository: str, error: Exception, folder: pathlib.Path | None = None) -> UserError:
+    kept = f" What was to be pushed is in {folder}." if folder else ""
+    reason = first_line(error)
+    return UserError(
+        f"The Hugging Face hub does not take {repository} ({reason}). Check the name, the "
+        f"connection and that the token may write there.{kept}"
+    )
+
+
+def is_here(path: str) -> bool:
+    """Returns whether a checkpoint is on this machine: a path, or hf:// in the cache."""
+    if path.startswith(PREFIX):
+        return cached(path, "config.json") is not None
+    return pathlib.Path(path).expanduser().exists()
+
+
+def cached(path: str, file: str) -> pathlib.Path | None:
+    """Returns a file of a local folder, or of "hf://..." in the cache; None if it is not there."""
+    import huggingface_hub
+
+    if path.startswith(PREFIX):
+        repository, _, revision = path.removeprefix(PREFIX).partition("@")
+        local = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision or None)
+        return pathlib.Path(local) if isinstance(local, str) else None
+    local = pathlib.Path(path).expanduser() / file
+    return local if local.is_file() else None
+
+
+def gated(repository: str) -> UserError:
+    """The error of a repository whose files this machine does not get."""
+    import huggingface_hub
+
+    return UserError(
+        f"{PREFIX}{repository} is gated: its files are given to those who accepted its terms. Log "
+        f"in to {huggingface_hub.constants.ENDPOINT}/{repository} and accept them; then give this "
+        "machine a token of that account (hf auth login, or the variable HF_TOKEN) and run the "
+        "same command again."
+    )
+
+
 def _download(
     name: str, repository: str, revision: str | None, patterns: list[str]
 ) -> pathlib.Path:
@@ -69,8 +153,10 @@ def _download(
         )
     except UserError:
         raise
+    except huggingface_hub.errors.GatedRepoError as error:
+        raise gated(repository) from error
     except Exception as error:  # the hub client raises errors of several HTTP libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"Cannot get {name} from the Hugging Face hub ({reason}). Check the name and the "
             "connection (a private or gated model needs HF_TOKEN), or copy the folder to this "

@@ -3,11 +3,13 @@
 """Strict modes and shared fixtures."""
 
 import contextlib
+import gc
 import os
 import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.pop("COLUMNS", None)  # tables as wide as in a log, whatever terminal starts the tests
 # Eight CPU devices, so that meshes and shardings are tested for real; programs run once or twice,
 # so compiling them fast matters more than running them fast.
 os.environ["XLA_FLAGS"] = " ".join(
@@ -43,6 +45,19 @@ def _clean_gin():
     gin.clear_config()
     yield
     gin.clear_config()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs():
+    """Lets compiled programs go when they are many.
+
+    Each takes several memory maps, of which Linux gives a process 65,530; one more is a crash.
+    """
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@
 
 import importlib.util
 import json
+import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -25,7 +27,7 @@ from mto_jax.errors import UserError
 from mto_jax.metrics import text
 from mto_jax.models.adapters import Adapters, LoRA, PromptTuning
 from mto_jax.models.t5 import T5
-from mto_jax.text2text import registration, registry
+from mto_jax.text2text import demo, registration, registry
 from mto_jax.text2text.vocabulary import Vocabulary
 from tests import tiny
 
@@ -41,6 +43,16 @@ def _own_registry(monkeypatch):
     yield
     for task in set(seqio.TaskRegistry.names()) - known:
         seqio.TaskRegistry.remove(task)
+
+
+@pytest.fixture(autouse=True)
+def _without_data(tmp_path_factory, monkeypatch):
+    """Without data the small vocabulary stands for T5's, which SeqIO's tasks are made with."""
+    if not os.environ.get("MTO_DATA_DIR"):
+        folder = tmp_path_factory.mktemp("data")
+        (folder / "vocab").mkdir()
+        shutil.copy(demo.VOCABULARY, folder / "vocab" / "t5_sentencepiece.model")
+        monkeypatch.setenv("MTO_DATA_DIR", str(folder))
 
 
 @pytest.fixture
@@ -201,6 +213,30 @@ def test_tuned_adapters_are_a_frame_and_load_on_their_base(folder, tmp_path, mon
     assert 0 <= by_method["adapter_tune"]["rougeL"] <= 1
     (adapter,) = {path.parent for path in (tmp_path / "out").glob("*/mto.json")}
     assert mto.load(adapter).network.adapters == Adapters.of(LoRA(2))
+    assert gin.config_str() == ""
+
+
+def test_advice_and_a_trajectory_are_frames(folder, tmp_path, monkeypatch, rows):
+    monkeypatch.chdir(tmp_path)
+    _facts(tmp_path)
+    mto.register_file("tools", "facts.tsv", phrase="is for", fields={"head": "tool", "tail": "use"})
+    advice = mto.advise(
+        folder, "tools", tmp_path / "advice", template="Prompting", strategies=["frozen", "full"],
+        probe_shots=3, epochs=1, seeds=[0], rates={"full": [1e-3]}, heads=3, dev_heads=2,
+    )  # fmt: skip
+    assert advice.recommended in ("frozen", "full")
+    assert advice.command.endswith("advice.gin")
+    frame = {row["strategy"]: row for row in advice.to_pandas()}
+    assert frame["frozen"]["trained_parameters"] == 0 < frame["full"]["trained_parameters"]
+    assert frame["full"]["low"] <= frame["full"]["value"] <= frame["full"]["high"]
+
+    both = {"first": str(folder), "second": str(folder)}
+    course = mto.trajectory(
+        both, ["tools"], ["Prompting"], tmp_path / "course", asked=["demo_xIntent"], shots=[2],
+        seeds=[0], epochs=1,
+    )  # fmt: skip
+    assert course.classes.keys() == {"tools"}
+    assert all({"checkpoint", "replay", "difference"} <= row.keys() for row in course.to_pandas())
     assert gin.config_str() == ""
 
 

@@ -31,8 +31,10 @@ def test_help_of_a_verb_lists_flags_and_parameters(verb, capsys):
         cli.main([verb, "--help"])
     text = capsys.readouterr().out
     assert exit_status.value.code == 0
-    assert "--gin_file" in text
-    assert f"{cli._MODULES.get(verb, verb)}." in text
+    assert "--quiet" in text
+    if verb not in ("list", "show", "completion"):
+        assert "--gin_file" in text
+        assert f"{cli._MODULES.get(verb, verb)}." in text
 
 
 @pytest.mark.parametrize(
@@ -43,11 +45,20 @@ def test_help_of_a_verb_lists_flags_and_parameters(verb, capsys):
         (["train", "--gin_file=runs/pretrian.gin"], "'runs/pretrain.gin'"),
         (["train", "--gin_file=runs/pretrain.gin"], "--gin.MODEL_DIR=..."),
         (["train", "--process_count=2"], "--coordinator_address"),
-        (["infer", "--gin.MODEL_DIR=runs/a"], "a value for model_dir"),
-        (["infer", "--gin.MODEL_DIR=runs/a"], "--gin_file=runs/infer.gin"),
+        (["infer"], "The configuration needs MODEL_DIR: pass --gin.MODEL_DIR=..."),
+        (["infer", "--gin.MODEL_DIR=runs/a"], "runs/a is not there"),
+        (["infer", "--gin.infer.model_dir=runs/a"], "runs/a is not there"),
+        (["match", "--gin.TASKS=['a']"], "a value for tasks"),
+        (["match", "--gin.TASKS=['a']"], "--gin_file=runs/"),
         (["train", "--coordinator_address=nonsense"], "expected HOST:PORT"),
         (["train", "--coordinator_address=a:b"], "expected HOST:PORT"),
         (["tables"], "tables/demo.gin"),
+        (["prepare", "--gin.DatasetConfig.prepared_dir=az://bucket/data"], "prepared_dir is az://"),
+        (
+            ["quickstart", "--output_dir=ftp://host/a"],
+            "--output_dir is ftp://host/a: paths of the kind",
+        ),
+        (["match", "--gin.match.initial_checkpoint_path=http://host/b"], "path is http://host/b"),
         (
             ["tables", "--gin_file=tables/grid.gin", "--gin.OUTPUT_DIR=a", "--gin.MODELS={}"],
             "Grid.metric has no value",
@@ -95,7 +106,11 @@ MATCH += ["--gin.INITIAL_CHECKPOINT_PATH=base"]
         (TRAIN, "train.z_loss=-1", "train.z_loss is -1"),
         (TRAIN, "train.keep=none", "train.keep is 'none'"),
         (TRAIN, "train.pack=yes", "train.pack is 'yes'; it must be True or False"),
-        (TRAIN, "train.model=small", "train.model is 'small'; it must be a T5Config"),
+        (
+            TRAIN,
+            "train.model=small",
+            "train.model is 'small'; it must be a T5Config or a T5GemmaConfig",
+        ),
         (TRAIN, "train.eval_datasets=dev", "train.eval_datasets is 'dev'"),
         (TRAIN, "Optimizer.learning_rate=-1", "Optimizer.learning_rate is -1"),
         (TRAIN, "Optimizer.learning_rate=fast", "Optimizer.learning_rate is 'fast'"),
@@ -177,5 +192,40 @@ for target in (write, wrong):
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "warning: [Errno 28] No space left on device: 'events'" in done.stderr
+    assert done.stderr.count("Traceback") == 1
+    assert "KeyError: 'a fault of ours'" in done.stderr
+
+
+def test_a_write_that_ends_after_the_checkpoint_has_failed_says_nothing():
+    program = """
+import asyncio
+import tensorstore
+from mto_jax import cli
+
+class Wrong:
+    def __del__(self):
+        raise KeyError("a fault of ours")
+
+async def start():
+    promise, future = tensorstore.Promise.new()
+    asyncio.ensure_future(wait(future))
+    await asyncio.sleep(0.1)
+    return promise
+
+async def wait(future):
+    await future
+
+try:
+    cli.main(["convert"])
+except SystemExit:
+    pass
+loop = asyncio.new_event_loop()
+promise = loop.run_until_complete(start())
+loop.close()
+promise.set_result(1)
+Wrong()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "loop is closed" not in done.stderr
     assert done.stderr.count("Traceback") == 1
     assert "KeyError: 'a fault of ours'" in done.stderr

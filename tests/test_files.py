@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from mto_jax.errors import UserError
 from mto_jax.files import (
     Leases,
     Store,
+    check_local,
     digest,
     file_digest,
     lock,
@@ -42,6 +44,13 @@ def test_a_digest_is_that_of_canonical_json(tmp_path):
     assert file_digest(tmp_path / "file") == expected
     with pytest.raises(ValueError, match="not JSON compliant"):
         digest([float("nan")])
+
+
+@pytest.mark.parametrize("value", ["az://bucket/a", {"a": ["b", "http://host/a"]}])
+def test_an_address_is_refused_as_a_path(value):
+    check_local([None, 3, "a b://c d", "runs/a", "hf://org/name"], "MODELS")
+    with pytest.raises(UserError, match="MODELS is (az://bucket|http://host)/a"):
+        check_local(value, "MODELS")
 
 
 def test_a_record_comes_back_and_damage_is_refused(tmp_path):
@@ -107,6 +116,15 @@ def test_the_lease_of_a_dead_process_on_this_host_is_free_at_once(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_lease_without_content_is_of_a_process_that_was_killed(tmp_path, timeout):
+    (tmp_path / "a").touch()
+    with Leases(tmp_path) as leases:
+        assert not leases.take("a")  # it may be about to write
+        os.utime(tmp_path / "a", (time.time() - 60,) * 2)
+        assert leases.take("a", timeout)
+
+
 def test_a_lease_that_nobody_renews_ends_after_its_duration(tmp_path):
     with Leases(tmp_path, duration=0.3) as first:
         assert first.take("a")
@@ -130,6 +148,7 @@ def test_a_lock_has_one_holder(tmp_path):
 
 WAIT = """
 import sys
+import time
 from mto_jax.files import Leases, Store, lock
 kind, folder = sys.argv[1:]
 if kind == "lock":
@@ -174,6 +193,7 @@ def test_a_second_writer_is_refused_and_the_first_is_named(tmp_path, kind):
     link.symlink_to(path)
     code = """
 import sys
+import time
 from mto_jax.errors import UserError
 from mto_jax.files import only_writer
 try:

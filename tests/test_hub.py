@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from mto_jax.errors import UserError
+from mto_jax.text2text.vocabulary import vocabulary
+from tests import gemma_tokenizer
 from tests.checkpoints import models
 
 COMMIT = "0123456789" * 4
@@ -71,7 +73,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     asked for."""
 
     folder: pathlib.Path
-    cut = damaged = False
+    cut = damaged = gated = False
     asked: list[str | None]
 
     def log_message(self, *_):
@@ -89,8 +91,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.reply(json.dumps(entries if "/tree/" in self.path else info).encode(), {})
             return
         name = self.path.rpartition("/")[2]
+        if self.gated and "/resolve/" in self.path and not self.headers["Authorization"]:
+            self.reply(b"", {"X-Error-Code": "GatedRepo"}, 401)
+            return
         if "/resolve/" not in self.path or name not in files:
-            self.send_error(404)
+            self.reply(b"", {"X-Error-Code": "EntryNotFound"}, 404)
             return
         content, start = files[name], 0
         if name == "model.safetensors" and self.command == "GET":
@@ -204,6 +209,28 @@ def test_damaged_downloads_are_removed(hub, tmp_path):
     hub.damaged = False
     models.load("hf://org/name")
     assert hub.asked == [None, None]
+
+
+def test_a_gated_model_says_how_to_get_access(hub, monkeypatch):
+    hub.gated = True
+    monkeypatch.setattr(huggingface_hub.utils._headers, "get_token", lambda: None)
+    with pytest.raises(UserError, match=r"org/name is gated: .*accept them; .*HF_TOKEN"):
+        models.load("hf://org/name")
+    monkeypatch.setattr(huggingface_hub.utils._headers, "get_token", lambda: "hf_one")
+    assert models.load("hf://org/name")[0] == models.load(hub.folder)[0]
+
+
+def test_a_vocabulary_without_spiece_model_is_its_tokenizer(hub, monkeypatch):
+    gemma_tokenizer.write(hub.folder)
+    hub.gated = True
+    monkeypatch.setattr(huggingface_hub.utils._headers, "get_token", lambda: None)
+    with pytest.raises(UserError, match=r"org/name is gated: .*accept them; .*HF_TOKEN"):
+        vocabulary("hf://org/name")
+    hub.gated = False
+    found = vocabulary("hf://org/name")
+    assert (found.bos, found.extra_ids) == ((2,), 10)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
+    assert vocabulary("hf://org/name") is found  # from the cache
 
 
 def test_only_what_is_needed_is_downloaded(hub, tmp_path):

@@ -24,6 +24,7 @@ ROOMS = (
     "decoding",
     "evaluation",
     "runs",
+    "planning",
     "adaptation",
     "matching",
     "experiments",

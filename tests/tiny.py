@@ -8,7 +8,7 @@ import pathlib
 from flax import nnx
 
 from mto_jax.adaptation import classifier
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import T5Config, T5GemmaConfig
 from mto_jax.models.t5 import T5
 from mto_jax.text2text.vocabulary import vocabulary
 
@@ -36,6 +36,31 @@ UNEVEN = T5Config(
     num_decoder_layers=3,
     num_buckets=8,
     max_distance=12,
+)
+# A T5Gemma with fewer heads of keys, layers with and without a window, and a window shorter than
+# the texts.
+T5GEMMA = T5GemmaConfig(
+    vocab_size=96,
+    d_model=32,
+    d_kv=8,
+    num_heads=4,
+    num_kv_heads=2,
+    d_ff=48,
+    num_decoder_layers=3,
+    query_scalar=16,
+    num_encoder_layers=2,
+    window=4,
+)
+# The same with an encoder of other sizes.
+T5GEMMA_UNEVEN = dataclasses.replace(
+    T5GEMMA,
+    encoder_d_model=48,
+    encoder_d_kv=12,
+    encoder_num_heads=4,
+    encoder_num_kv_heads=1,
+    encoder_d_ff=40,
+    encoder_query_scalar=9,
+    num_encoder_layers=3,
 )
 
 

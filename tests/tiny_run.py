@@ -63,8 +63,10 @@ def run(folder: pathlib.Path, **options) -> dict[str, float]:
     """`train` with small defaults; `folder` holds the data."""
     prepared = {"reverse": write_task(folder, "reverse", 300), "dev": write_task(folder, "dev", 10)}
     gin.bind_parameter("vocabulary.name", "demo")
-    ensure = loader.ensure
-    loader.ensure = lambda config: prepared[config.mixture_or_task_name]
+    ensure_all = loader.ensure_all
+    loader.ensure_all = lambda configs, later=(): [
+        prepared[config.mixture_or_task_name] for config in configs
+    ]
     try:
         return train(
             **{
@@ -79,7 +81,7 @@ def run(folder: pathlib.Path, **options) -> dict[str, float]:
             }
         )
     finally:
-        loader.ensure = ensure
+        loader.ensure_all = ensure_all
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From unlabelled sentences to an adapted model: pairs are made, then trained on."""
 
-import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping
@@ -10,13 +9,15 @@ from typing import Any
 
 import gin
 import jax
-import rich.console
 
-from mto_jax import checkpoints, checks
+from mto_jax import checkpoints, checks, remote
 from mto_jax.adaptation import make, tasks
 from mto_jax.adaptation import pairs as pairs_lib
 from mto_jax.adaptation.make import PairConfig
 from mto_jax.checkpoints import Checkpoint
+from mto_jax.console import wide
+from mto_jax.data import loader
+from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import digest, read_record, write_record
 from mto_jax.runs.train import train
@@ -64,7 +65,7 @@ def adapt(
 
     Raises:
       UserError: no objective or an unknown one, replay with the objective "none", a MODEL_DIR of
-        another adaptation, or what `make.ensure` and `train` find wrong.
+        another adaptation, or what `loader.ensure`, `make.ensure` and `train` find wrong.
     """
     checks.check(adapt, locals())
     objective = _objective(objective, task)
@@ -81,14 +82,17 @@ def adapt(
     use_compilation_cache()
     base = checkpoints.open(initial_checkpoint_path)
     base.adopt_vocabulary()
-    folder = pathlib.Path(model_dir)
+    if replay is not None:  # data that fail to prepare do so before the pairs are made
+        with gin.config_scope("train"):
+            replayed = gin.get_configurable(DatasetConfig)(mixture_or_task_name=replay)
+        loader.ensure(replayed)
+    folder = remote.local(model_dir)
     path = _pairs(pairs, pathlib.Path(pairs_dir) if pairs_dir else folder / "adaptation", base)
     count = len(tasks.split_pairs(pairs_lib.read(path))["train"])
     share = replay_share if replay else 0.0
     steps = train_steps or math.ceil(epochs * count / (1 - share) / batch_size)
     _check_settings(folder, {"objective": objective, "replay": replay, "replay_share": share}, path)
 
-    sizes = dataclasses.asdict(base.config)
     with gin.unlock_config():
         for name, value in {
             "adaptation_pairs.files": {NAME: str(path.absolute())},
@@ -96,7 +100,6 @@ def adapt(
             "adaptation_pairs.replay_share": replay_share,
             "DatasetConfig.mixture_or_task_name": f"{NAME}_{objective}"
             + ("_replay" if replay else ""),
-            **{f"T5Config.{field}": value for field, value in sizes.items()},
             "train.model_dir": model_dir,
             "train.initial_checkpoint_path": initial_checkpoint_path,
             "train.batch_size": batch_size,
@@ -134,7 +137,7 @@ def _pairs(config: PairConfig, folder: pathlib.Path, base: Checkpoint) -> pathli
     """The file of pairs, made by the first process while the others wait; prints the report."""
     if jax.process_index() == 0:
         path, report = make.ensure(config, folder, base)
-        rich.console.Console().print(report.table(f"Sentences of {config.corpus}"))
+        wide().print(report.table(f"Sentences of {config.corpus}"))
         print(f"{report.kept} pairs are in {path}, the report in {path.with_name('report.json')}")
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils

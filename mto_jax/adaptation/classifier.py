@@ -15,7 +15,8 @@ from flax import nnx
 
 from mto_jax.checkpoints import runs
 from mto_jax.decoding import scoring
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
+from mto_jax.models.families import build
 from mto_jax.text2text.records import Record, one_per_reference
 from mto_jax.text2text.vocabulary import literal
 from mto_jax.training import sharding
@@ -43,8 +44,9 @@ def pairs(records: Sequence[Record]) -> list[Pair]:
 
 def _source(pair: Pair, vocabulary: Any, limit: int) -> list[int]:
     head, tail = pair
-    ids = vocabulary.encode(literal(f"head: {head} tail: {tail}"))[: limit - 2]
-    return [*ids, vocabulary.sentinel_id(0), vocabulary.eos_id]
+    room = limit - 2 - len(vocabulary.bos)
+    ids = vocabulary.encode(literal(f"head: {head} tail: {tail}"))[:room]
+    return vocabulary.source([*ids, vocabulary.sentinel_id(0)])
 
 
 def _target(group: str, vocabulary: Any) -> list[int]:
@@ -52,14 +54,14 @@ def _target(group: str, vocabulary: Any) -> list[int]:
 
 
 def train_classifier(
-    model: T5,
+    model: EncoderDecoder,
     groups: Mapping[str, Sequence[Pair]],
     vocabulary: Any,
-    tune: Callable[..., T5],
+    tune: Callable[..., EncoderDecoder],
     *,
     limit: int = 128,
     seed: int = 0,
-) -> T5:
+) -> EncoderDecoder:
     """Train a classifier from `model` on {FILLING: pairs, MAPPING: pairs} and return it.
 
     Args:
@@ -75,7 +77,7 @@ def train_classifier(
 
 
 def margins(
-    classifier: T5, pairs: Sequence[Pair], vocabulary: Any, *, limit: int = 128
+    classifier: EncoderDecoder, pairs: Sequence[Pair], vocabulary: Any, *, limit: int = 128
 ) -> np.ndarray:
     """Return log P(Filling) - log P(Mapping) of every pair, float [N], natural logarithm."""
     targets = [_target(group, vocabulary) for group in (FILLING, MAPPING)]
@@ -84,9 +86,9 @@ def margins(
     return np.array([sums[0] - sums[1] for sums, _ in scored])
 
 
-def save(model: T5, model_dir: str | pathlib.Path, vocabulary: Any) -> None:
+def save(model: EncoderDecoder, model_dir: str | pathlib.Path, vocabulary: Any) -> None:
     """Write a trained model as a run directory with one checkpoint, which `load_model` reads."""
-    spec = states.abstract_model(functools.partial(T5, model.config))
+    spec = states.abstract_model(functools.partial(build, model.config))
     mesh = sharding.mesh(1, 1, 1, devices=jax.local_devices()[:1], slices=1)
     target = states.abstract_state(spec, list(spec.shapes), optax.identity(), mesh)
     named = dict(zip(spec.shapes, jax.tree.leaves(nnx.state(model)), strict=True))

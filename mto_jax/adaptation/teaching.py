@@ -29,7 +29,7 @@ from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import damage, digest, write_atomically
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text import few_shot, record_sets, templates
 from mto_jax.text2text.answers import answer
 from mto_jax.text2text.vocabulary import Vocabulary, literal
@@ -85,7 +85,9 @@ class CachedTuning:
     base: str
     vocabulary: Vocabulary
 
-    def __call__(self, model: T5, examples: Sequence[Example], *, seed: int = 0) -> T5:
+    def __call__(
+        self, model: EncoderDecoder, examples: Sequence[Example], *, seed: int = 0
+    ) -> EncoderDecoder:
         parts = json.dumps([dataclasses.asdict(self.tuning), seed, self.base, examples])
         request = digest(parts)
         mark = self.folder / "request.txt"
@@ -124,14 +126,16 @@ def splitter_examples(pairs: Iterable[tuple[str, str]], vocabulary: Vocabulary) 
 
 
 def _source(sentence: str, vocabulary: Vocabulary) -> list[int]:
-    return [*vocabulary.encode(f"{literal(sentence)} {GAP}"), vocabulary.eos_id]
+    return vocabulary.source(vocabulary.encode(f"{literal(sentence)} {GAP}"))
 
 
 def _target(tail: str, vocabulary: Vocabulary) -> list[int]:
     return [*vocabulary.encode(f"{GAP} {literal(tail)}"), vocabulary.eos_id]
 
 
-def predict_tails(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+def predict_tails(
+    splitter: EncoderDecoder, sentences: Sequence[str], vocabulary: Vocabulary
+) -> list[str]:
     """Return the tail of each sentence as the splitter writes it (greedy); "" for no output."""
     decoding = Decoding(
         method="greedy",
@@ -153,7 +157,9 @@ def predict_tails(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary
     return [clean(answer(vocabulary.decode(output.tokens))) for (output,) in outputs]
 
 
-def best_suffixes(splitter: T5, sentences: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+def best_suffixes(
+    splitter: EncoderDecoder, sentences: Sequence[str], vocabulary: Vocabulary
+) -> list[str]:
     """Return the end of each sentence that is likeliest as its tail under the splitter.
 
     The search is held to what stands in the sentence, so a splitter that cannot copy may still know
@@ -205,12 +211,12 @@ def by_length(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def by_classifier(
-    model: T5,
+    model: EncoderDecoder,
     facts: Sequence[record_sets.RecordSet],
     groups: Mapping[str, str],
     count: int,
     vocabulary: Vocabulary,
-    tune: Callable[..., T5],
+    tune: Callable[..., EncoderDecoder],
     seed: int,
 ) -> Callable[[Sequence[tuple[str, str]]], list[str]]:
     """Return a function that labels pairs, with a classifier trained on `count` facts of a task."""

@@ -20,15 +20,16 @@ from typing import Any
 import gin
 import jax
 
-from mto_jax import hub
+from mto_jax import hub, remote
 from mto_jax.checkpoints import huggingface, peft, runs, t5x, tensorstore
 from mto_jax.checkpoints.contents import Contents, File, Options, describe_file
 from mto_jax.checkpoints.lazy import Tensor, in_memory, place_all
 from mto_jax.errors import UserError, unknown
-from mto_jax.files import DIGEST, damage, digest
-from mto_jax.models import t5
+from mto_jax.files import DIGEST, digest
 from mto_jax.models.adapters import NONE, Adapters, fold, is_adapter
-from mto_jax.models.config import RUNTIME_FIELDS, T5Config
+from mto_jax.models.config import RUNTIME_FIELDS, ModelConfig, from_record
+from mto_jax.models.encoder_decoder import EncoderDecoder
+from mto_jax.models.families import build
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training.state import Parameters, abstract_model, fingerprints
@@ -89,7 +90,15 @@ def open_all(
     """
     which = int(which) if str(which).isdigit() else which
     options = options or Options()
-    kind = _kind(path)
+    if remote.is_address(path):
+        path = remote.local(path)
+    if os.fspath(path).startswith(hub.PREFIX):
+        path = hub.resolve(path, allow_pickle=options.allow_pickle)
+        kind = Adapted if peft.is_adapter(path) else Foreign
+    else:
+        kind = _kind(path)
+    if kind is not Run:
+        remote.fetch(path)
     if kind is not Run:
         if which not in _CHOICES:
             raise UserError(
@@ -108,7 +117,7 @@ def open_all(
         raise unknown("choice of checkpoints", which, (*_CHOICES, "the number of a step"))
     good = []
     for step_dir in runs.steps(path) if which in _SEVERAL else ():
-        if (problem := damage(step_dir)) is None:
+        if (problem := runs.damage(step_dir)) is None:
             good.append(Run(step_dir, options))
         else:
             print(f"checkpoint {step_dir} is damaged and left out: {problem}", file=sys.stderr)
@@ -129,8 +138,6 @@ def open_base(path: str, options: Options | None = None) -> "Checkpoint":
 
 
 def _kind(path: str | os.PathLike) -> type["Checkpoint"]:
-    if os.fspath(path).startswith(hub.PREFIX):
-        return Foreign
     place = pathlib.Path(path).expanduser()
     if peft.is_adapter(place) or (place.suffix == ".npy" and place.is_file()):
         return Adapted
@@ -169,18 +176,19 @@ class Checkpoint(abc.ABC):
     @property
     def title(self) -> str:
         """The name for a person: hf://org/name@revision for a folder of the hub's cache."""
-        return hub.name_in_hub(self.path) or str(self.path)
+        return hub.name_in_hub(self.path) or remote.name_of(self.path)
 
     @property
-    def config(self) -> T5Config:
+    def config(self) -> ModelConfig:
         """The model, as `model` makes it.
 
         Its vocabulary is padded to a multiple of 128, and the fields that say how it computes
         (`RUNTIME_FIELDS`, such as dtype) are those that gin binds, else the checkpoint's.
         """
-        bound = gin.get_bindings("T5Config")
+        stored = self._stored_config
+        bound = gin.get_bindings(type(stored).__name__)
         fields = {name: bound[name] for name in RUNTIME_FIELDS if name in bound}
-        return dataclasses.replace(self._stored_config, **fields)
+        return dataclasses.replace(stored, **fields)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -204,7 +212,7 @@ class Checkpoint(abc.ABC):
         """The checkpoint in words, for a person."""
 
     def adapter_description(self) -> dict[str, Any]:
-        """What is known of the adapters, for `peft.save_adapter`.
+        """The description of the adapters, for `peft.save_adapter`.
 
         Raises:
           UserError: it has none.
@@ -216,7 +224,7 @@ class Checkpoint(abc.ABC):
     def parameters(
         self,
         shardings: Shardings | None = None,
-        config: T5Config | None = None,
+        config: ModelConfig | None = None,
         adapters: Adapters | None = None,
     ) -> Parameters:
         """The parameters in float32 by name, each read straight to its devices.
@@ -255,7 +263,7 @@ class Checkpoint(abc.ABC):
             self._check_base(tensor_fingerprints(base))
         return tensors
 
-    def model(self, vocabulary: Vocabulary) -> t5.T5:
+    def model(self, vocabulary: Vocabulary) -> EncoderDecoder:
         """The model, whole, on the first local device, the encoder of its prompt folded away.
 
         Raises:
@@ -264,7 +272,7 @@ class Checkpoint(abc.ABC):
         """
         config = self.config
         self.check_vocabulary(vocabulary)
-        spec = abstract_model(functools.partial(t5.T5, config, adapters=self.adapters.folded))
+        spec = abstract_model(functools.partial(build, config, adapters=self.adapters.folded))
         parameters = fold(self.parameters(config=config), self.adapters)
         missing = [name for name in spec.shapes if name not in parameters]
         if missing:
@@ -276,13 +284,13 @@ class Checkpoint(abc.ABC):
 
     @abc.abstractmethod
     def assign(
-        self, config: T5Config | None = None, adapters: Adapters | None = None
+        self, config: ModelConfig | None = None, adapters: Adapters | None = None
     ) -> tuple[dict[str, Tensor], list[str]]:
         """The tensor on disk for each parameter of a model, and a report; see `parameters`."""
 
     @property
     @abc.abstractmethod
-    def _stored_config(self) -> T5Config: ...
+    def _stored_config(self) -> ModelConfig: ...
 
     def _print(self, report: Sequence[str]) -> None:
         for line in report if jax.process_index() == 0 else ():
@@ -368,6 +376,7 @@ class Checkpoint(abc.ABC):
                 f"{vocabulary.path!r} {vocabulary.size} ids: it belongs to another model. Set "
                 "VOCABULARY (vocabulary.name) to the model's."
             )
+        check_start(self.config, vocabulary)
 
     @property
     def _recorded_vocabulary(self) -> tuple[str, str]:
@@ -391,6 +400,20 @@ class Checkpoint(abc.ABC):
             )
 
 
+def check_start(model: ModelConfig, vocabulary: Vocabulary) -> None:
+    """Raises a UserError if the decoder starts with the vocabulary's unknown piece.
+
+    So does a T5Gemma, whose BOS is 2, with a vocabulary of T5's kind.
+    """
+    if (start := model.decoder_start_id) == vocabulary.unk_id:
+        raise UserError(
+            f"The decoder starts with token {start} ({type(model).__name__}.decoder_start_id), "
+            f"which is the unknown piece of the vocabulary {vocabulary.path!r}: that belongs to "
+            "another family of models. Set VOCABULARY (vocabulary.name) to the model's, or, of a "
+            f"model from scratch, {type(model).__name__}.decoder_start_id to 0, its padding."
+        )
+
+
 def tensor_fingerprints(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """`state.fingerprints` of tensors on disk, of which one at a time is in memory."""
     numbers = {}
@@ -406,7 +429,7 @@ class Foreign(Checkpoint):
     """A checkpoint of another program: Hugging Face or T5X."""
 
     @functools.cached_property
-    def _read(self) -> tuple[File, T5Config | UserError]:
+    def _read(self) -> tuple[File, ModelConfig | UserError]:
         """The file, and the model in it or the reason why it is none."""
         if huggingface.is_checkpoint(self.path):
             return huggingface.read(self.path, allow_pickle=self.options.allow_pickle)
@@ -443,11 +466,11 @@ class Foreign(Checkpoint):
         return self.contents.file.step or 0
 
     @property
-    def _stored_config(self) -> T5Config:
+    def _stored_config(self) -> ModelConfig:
         return self.contents.model
 
     def assign(
-        self, config: T5Config | None = None, adapters: Adapters | None = None
+        self, config: ModelConfig | None = None, adapters: Adapters | None = None
     ) -> tuple[dict[str, Tensor], list[str]]:
         return self.contents.assign(config, self.options.assignment_map)
 
@@ -494,8 +517,8 @@ class Run(Checkpoint):
         return digest((self.path / DIGEST).read_bytes())
 
     @property
-    def _stored_config(self) -> T5Config:
-        return T5Config.from_dict(self.record["model"])
+    def _stored_config(self) -> ModelConfig:
+        return from_record(self.record["model"])
 
     @property
     def _recorded_vocabulary(self) -> tuple[str, str]:
@@ -523,7 +546,7 @@ class Run(Checkpoint):
         return self.contents.describe()
 
     def assign(
-        self, config: T5Config | None = None, adapters: Adapters | None = None
+        self, config: ModelConfig | None = None, adapters: Adapters | None = None
     ) -> tuple[dict[str, Tensor], list[str]]:
         contents, report = self.contents, []
         if self.record.get("base"):
@@ -563,6 +586,7 @@ class Run(Checkpoint):
         if self.record.get("base") and all(map(is_adapter, self.contents.tensors)):
             numbers = self.record["base"]["fingerprints"]
             base = {"path": self._base_path, "fingerprint": peft.one_fingerprint(numbers)}
+        base["family"] = self.config.family
         description = {"base": base, "info": {"run": str(self.run_dir), "step": self.step}}
         if "vocabulary" in self.record:
             description["vocabulary"] = self.record["vocabulary"]["digest"]
@@ -599,7 +623,7 @@ class Adapted(Checkpoint):
         return self.base.step_dir
 
     @property
-    def _stored_config(self) -> T5Config:
+    def _stored_config(self) -> ModelConfig:
         return self.base._stored_config
 
     def describe(self) -> str:
@@ -612,7 +636,7 @@ class Adapted(Checkpoint):
         self.base.check_vocabulary(vocabulary)
 
     def assign(
-        self, config: T5Config | None = None, adapters: Adapters | None = None
+        self, config: ModelConfig | None = None, adapters: Adapters | None = None
     ) -> tuple[dict[str, Tensor], list[str]]:
         wanted = self.adapters if adapters is None else adapters.folded
         own, absent = peft.completed(wanted, self._content[1], config or self.config, self.path)
@@ -633,4 +657,5 @@ class Adapted(Checkpoint):
     def adapter_description(self) -> dict[str, Any]:
         """The description of the adapter, for `peft.save_adapter`."""
         description = self._content[2]
-        return {**description, "base": {**description.get("base", {}), "path": self._base_path}}
+        base = {"path": self._base_path, "family": self.config.family}
+        return {**description, "base": {**description.get("base", {}), **base}}

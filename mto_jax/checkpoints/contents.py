@@ -15,14 +15,10 @@ from mto_jax.checkpoints import parameter_names
 from mto_jax.checkpoints.lazy import Tensor
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import NONE, Adapters, is_adapter
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import RUNTIME_FIELDS, ModelConfig, T5GemmaConfig
 
-# Fields of T5Config that say what a model is; the others say how it is computed or trained.
-_IDENTITY = (
-    *("d_model", "d_kv", "num_heads", "d_ff", "num_encoder_layers", "num_decoder_layers"),
-    *("num_buckets", "max_distance", "relative_bias_per_layer", "mlp", "tie_embeddings"),
-    *("norm_epsilon", "decoder_start_id", "pad_id", "eos_id"),
-)
+# Fields that say how a model is computed or trained, or that may differ in padding, not what it is.
+_NO_IDENTITY = (*RUNTIME_FIELDS, "vocab_size", "family")
 
 # (pattern, replacement) as in T5X: see `Contents.assign`.
 Rules = Sequence[tuple[str, str | None]]
@@ -63,14 +59,14 @@ class Contents:
     """A T5 in a file: our parameters as lazy tensors, and an account of every tensor in it."""
 
     file: File
-    config: T5Config  # as stored; `vocab_size` is the number of rows in the file
+    config: ModelConfig  # as stored; `vocab_size` is the number of rows in the file
     tensors: Mapping[str, Tensor]  # by our name
     used: Mapping[str, Sequence[str]]  # our name -> names in the file
     faults: Mapping[str, Sequence[str]]  # our name -> what is missing or misshapen
     extra: Mapping[str, Tensor]  # by the file's name: parameters that a T5 does not have
 
     @classmethod
-    def of(cls, file: File, config: T5Config) -> Self:
+    def of(cls, file: File, config: ModelConfig) -> Self:
         """The account of a file that holds the model `config`."""
         if file.side == "ours":
             expected = parameter_names.shapes(config)
@@ -83,14 +79,14 @@ class Contents:
         return cls(file, config, built.tensors, built.used, built.faults, extra)
 
     @property
-    def model(self) -> T5Config:
+    def model(self) -> ModelConfig:
         """The model to fill by default; a foreign vocabulary is padded to a multiple of 128."""
         rows = self.config.vocab_size
         rows = rows if self.file.side == "ours" else parameter_names.padded(rows)
         return dataclasses.replace(self.config, vocab_size=rows)
 
     def assign(
-        self, config: T5Config | None = None, rules: Rules = (), adapters: Adapters = NONE
+        self, config: ModelConfig | None = None, rules: Rules = (), adapters: Adapters = NONE
     ) -> tuple[dict[str, Tensor], list[str]]:
         """Assigns a tensor to each parameter of a model; returns (tensors by our name, report).
 
@@ -137,13 +133,16 @@ class Contents:
                 report.append(f"{name} {list(shape)} has no place here")
             else:
                 problems.append(f"extra: {name} {list(shape)}, expected no such tensor")
-        if not rules:
+        if type(self.config) is not type(target):
+            there, here = family(self.config), family(target)
+            problems.insert(0, f"another family of models: {there} there, {here} here")
+        elif not rules:
             problems += [
-                f"another model: {field} = {getattr(self.config, field)!r} there, "
-                f"{getattr(target, field)!r} here"
-                for field in _IDENTITY
-                if field not in self.file.unrecorded
-                and getattr(self.config, field) != getattr(target, field)
+                f"another model: {field.name} = {getattr(self.config, field.name)!r} there, "
+                f"{getattr(target, field.name)!r} here"
+                for field in dataclasses.fields(target)
+                if field.name not in (*self.file.unrecorded, *_NO_IDENTITY)
+                and getattr(self.config, field.name) != getattr(target, field.name)
             ]
         if problems:
             raise self._misfit(problems)
@@ -183,15 +182,11 @@ class Contents:
                 "layers",
                 f"{config.num_encoder_layers} + {config.num_decoder_layers}, {self.file.layers}",
             ),
-            ("sizes", ", ".join(f"{f} {getattr(config, f)}" for f in _IDENTITY[:4])),
+            ("sizes", ", ".join(f"{f} {getattr(config, f)}" for f in _sizes(config))),
             ("vocabulary", f"{config.vocab_size} rows"),
             ("head", "tied to the embedding" if config.tie_embeddings else "of its own"),
             ("feed-forward", config.mlp),
-            (
-                "relative bias",
-                f"{config.num_buckets} buckets up to distance {config.max_distance}, "
-                + ("one table a layer" if config.relative_bias_per_layer else "one table a stack"),
-            ),
+            ("positions", _positions(config)),
         ]
         lines += [("problem", fault) for faults in self.faults.values() for fault in faults]
         lines += [("extra", f"{name} {list(t.shape)}") for name, t in self.extra.items()]
@@ -206,8 +201,26 @@ def _source(name: str, rules: Rules) -> str | None:
     return name
 
 
-def family(config: T5Config) -> str:
+def _sizes(config: ModelConfig) -> list[str]:
+    if isinstance(config, T5GemmaConfig):
+        own = ["d_model", "d_kv", "num_heads", "num_kv_heads", "d_ff"]
+        unequal = any(getattr(config, f) != getattr(config, f"encoder_{f}") for f in own)
+        return [*own, *(f"encoder_{field}" for field in own if unequal)]
+    return ["d_model", "d_kv", "num_heads", "d_ff"]
+
+
+def _positions(config: ModelConfig) -> str:
+    if isinstance(config, T5GemmaConfig):
+        return f"rotary, a window of {config.window} in every other layer"
+    tables = "one table a layer" if config.relative_bias_per_layer else "one table a stack"
+    reach = f"{config.num_buckets} buckets up to distance {config.max_distance}"
+    return f"relative bias, {reach}, {tables}"
+
+
+def family(config: ModelConfig) -> str:
     """The name of the published models of this build, as far as sizes and options say."""
+    if isinstance(config, T5GemmaConfig):
+        return "T5Gemma"
     if config.relative_bias_per_layer:
         return "umT5"
     if config.mlp == "relu":

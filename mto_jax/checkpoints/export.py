@@ -17,20 +17,22 @@ from typing import Any
 from mto_jax.checkpoints import huggingface, model_card, parameter_names, tensorstore, tokenizer
 from mto_jax.checkpoints.lazy import Tensor, in_memory
 from mto_jax.errors import UserError
-from mto_jax.files import write_digest, write_json
-from mto_jax.models.config import T5Config
+from mto_jax.files import write_digest, write_json, writing
+from mto_jax.models.config import ModelConfig
 from mto_jax.text2text.vocabulary import Vocabulary
 
 
 def save_huggingface(
     parameters: Mapping[str, Any],
-    config: T5Config,
+    config: ModelConfig,
     folder: str | os.PathLike,
     *,
     vocabulary: Vocabulary | None = None,
     dtype: str = "float32",
     source: str = "",
     step_dir: pathlib.Path | None = None,
+    name: str | None = None,
+    stated: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a folder that Transformers loads: weights, configs, tokenizer and model card.
 
@@ -39,7 +41,8 @@ def save_huggingface(
       folder: is made; must be empty if it exists.
       vocabulary: None leaves the tokenizer out.
       dtype: "float32" or "bfloat16".
-      source, step_dir: for the model card, see `model_card.text`.
+      source, step_dir, name, stated: for the model card, see `model_card.text`; the name is that of
+        the folder unless another is given.
 
     Raises:
       UserError: the folder is not empty, or parameters are missing or misshapen.
@@ -57,12 +60,13 @@ def save_huggingface(
         if vocabulary is not None:
             tokenizer.write(partial, vocabulary)
         huggingface.write(partial, config, tensors, dtype)
-        (partial / "README.md").write_text(model_card.text(config, folder.name, source, step_dir))
+        card = model_card.text(config, name or folder.name, source, step_dir, stated)
+        (partial / "README.md").write_text(card)
 
 
 def save_run(
     folder: str | os.PathLike,
-    config: T5Config,
+    config: ModelConfig,
     tensors: Mapping[str, Tensor],
     *,
     vocabulary: Vocabulary | None = None,
@@ -115,10 +119,11 @@ def _whole(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        with writing(folder):
+            yield partial
+            if folder.exists():
+                folder.rmdir()
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -12,15 +12,15 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from mto_jax.checkpoints import parameter_names, pickles, safetensors
+from mto_jax.checkpoints import parameter_names, pickles, safetensors, t5gemma
 from mto_jax.checkpoints.contents import File
 from mto_jax.checkpoints.foreign_fields import Fields, read_object
 from mto_jax.checkpoints.lazy import Tensor
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import write_json
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import ModelConfig, T5Config, T5GemmaConfig
 
-MODEL_TYPES = ("t5", "mt5", "umt5")
+MODEL_TYPES = ("t5", "mt5", "umt5", "t5gemma")
 LARGEST_FILE = 5_000_000_000  # bytes
 WRITTEN_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
 
@@ -70,9 +70,20 @@ _CONFIG = Fields(
 )
 _GENERATION = Fields(
     understood=tuple(_IDS),
-    ignored=("_from_model_config", "bos_token_id", "transformers_version", "use_cache"),
+    ignored=(
+        *("_from_model_config", "bos_token_id", "transformers_version", "use_cache"),
+        *("cache_implementation", "output_attentions", "output_hidden_states"),
+    ),
     only={},
 )
+# Relatives that are read by mistake for a model of a family here, and what they do otherwise.
+_RELATIVES = {
+    "t5gemma2": "T5Gemma 2, whose decoder attends to its own past and to the source in a single "
+    "attention, normalises queries and keys, has a rotation of its own for each kind of layer, and "
+    "sees images: none of that is a setting of a T5Gemma here",
+    "gemma2": "Gemma 2, a decoder without an encoder: mto convert --to=encoder_decoder makes a "
+    "T5Gemma of it",
+}
 # Classes of Transformers that are not an encoder-decoder with a language model's head.
 _OTHER_MODELS = {
     "EncoderModel": "an encoder without a decoder",
@@ -98,7 +109,7 @@ def is_checkpoint(path: pathlib.Path) -> bool:
     return (path / "config.json").is_file()
 
 
-def read(path: str | os.PathLike, *, allow_pickle: bool = False) -> tuple[File, T5Config]:
+def read(path: str | os.PathLike, *, allow_pickle: bool = False) -> tuple[File, ModelConfig]:
     """The tensors of a folder, still on disk, and the model that config.json describes.
 
     Args:
@@ -110,12 +121,13 @@ def read(path: str | os.PathLike, *, allow_pickle: bool = False) -> tuple[File, 
     """
     folder = pathlib.Path(path)
     settings = read_object(folder / "config.json")
+    if settings.get("model_type") == t5gemma.MODEL_TYPE:
+        return _read_t5gemma(folder, settings, allow_pickle)
     notes = _CONFIG.check(settings, str(folder / "config.json"))
     _check_kind(folder, settings)
     ids = _ids(folder, settings, notes)
-    tensors, kind = _tensors(folder, allow_pickle)
-    tensors = {name: t.finite(f"{folder}: the tensor {name}") for name, t in tensors.items()}
-    left = {}
+    tensors, kind = weights(folder, allow_pickle)
+    left: dict[str, str] = {}
     if _EMBEDDING not in tensors:
         spare = next((name for name in (*_COPIES, _HEAD) if name in tensors), None)
         if spare is not None and (spare != _HEAD or _ties(settings)):
@@ -139,13 +151,47 @@ def read(path: str | os.PathLike, *, allow_pickle: bool = False) -> tuple[File, 
     return file, config
 
 
+def _read_t5gemma(
+    folder: pathlib.Path, settings: Mapping[str, Any], allow_pickle: bool
+) -> tuple[File, T5GemmaConfig]:
+    path = folder / "config.json"
+    notes = t5gemma.check(settings, str(path))
+    stated = {"decoder_start_token_id": None, **t5gemma.ids(settings, str(path))}
+    stated |= {k: v for k, v in settings.items() if k in _IDS and v is not None}
+    ids = _ids(folder, stated, notes, {"decoder_start_id": stated["bos_token_id"]})
+    config = t5gemma.config(settings, ids, str(path))
+    tensors, kind = weights(folder, allow_pickle)
+    left = without_head(folder, tensors, t5gemma.HEAD, t5gemma.EMBEDDING)
+    return File(str(folder), kind, "hf", tensors, left, notes), config
+
+
+def without_head(
+    folder: pathlib.Path, tensors: dict[str, Tensor], head: str, embedding: str
+) -> dict[str, str]:
+    """Takes a head that is the embedding out of `tensors`; returns what is not used, and why.
+
+    Raises:
+      UserError: it has other values.
+    """
+    if (stored := tensors.pop(head, None)) is None:
+        return {}
+    if embedding not in tensors or not _equal(stored, tensors[embedding]):
+        raise UserError(
+            f"{folder}: the tensor {head} has other values than {embedding}. The head of a T5Gemma "
+            "here is the decoder's embedding."
+        )
+    return {head: "copy of the embedding"}
+
+
 def _check_kind(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
     """Raises a UserError that says what the model is, unless it is a T5 as this program has it."""
     path, model_type = folder / "config.json", settings.get("model_type", "t5")
     if model_type not in MODEL_TYPES:
+        relative = f" ({_RELATIVES[model_type]})" if model_type in _RELATIVES else ""
         raise UserError(
-            f"{path}: model_type is {model_type!r}; this program reads "
-            f"{', '.join(MODEL_TYPES)} (T5 1.0 and 1.1, LM-adapted, Flan-T5, mT5, umT5, ByT5, UL2)."
+            f"{path}: model_type is {model_type!r}{relative}; this program reads "
+            f"{', '.join(MODEL_TYPES)} (T5 1.0 and 1.1, LM-adapted, Flan-T5, mT5, umT5, ByT5, UL2, "
+            "T5Gemma)."
         )
     for name in map(str, settings.get("architectures") or ()):
         for ending, what in _OTHER_MODELS.items():
@@ -165,8 +211,17 @@ def _check_kind(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _ids(folder: pathlib.Path, settings: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The ids of start, padding and end, by our names; `notes` gets what is not used."""
+def _ids(
+    folder: pathlib.Path,
+    settings: Mapping[str, Any],
+    notes: list[str],
+    default: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The ids of start, padding and end, by our names; `notes` gets what is not used.
+
+    Args:
+      default: what neither file states; None: the decoder starts with padding.
+    """
     path, generation = folder / "generation_config.json", {}
     if path.is_file():
         generation = read_object(path)
@@ -174,9 +229,9 @@ def _ids(folder: pathlib.Path, settings: Mapping[str, Any], notes: list[str]) ->
     ids = {}
     for theirs, ours in _IDS.items():
         values = {
-            place: config[theirs][0] if _single(config[theirs]) else config[theirs]
+            place: value[0] if isinstance(value, list) and len(value) == 1 else value
             for place, config in (("config.json", settings), (path.name, generation))
-            if config.get(theirs) is not None
+            if (value := config.get(theirs)) is not None
         }
         if any(value != next(iter(values.values())) for value in values.values()):
             said = " and ".join(f"{value!r} in {place}" for place, value in values.items())
@@ -186,11 +241,7 @@ def _ids(folder: pathlib.Path, settings: Mapping[str, Any], notes: list[str]) ->
             )
         if values:
             ids[ours] = next(iter(values.values()))
-    return {"decoder_start_id": ids.get("pad_id", 0), **ids}
-
-
-def _single(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 1
+    return {**(default or {"decoder_start_id": ids.get("pad_id", 0)}), **ids}
 
 
 def _config(
@@ -261,8 +312,13 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and np.array_equal(a.whole(), b.whole())
 
 
-def _tensors(folder: pathlib.Path, allow_pickle: bool) -> tuple[dict[str, Tensor], str]:
-    """The tensors of all weight files of a folder, and what kind of files they are."""
+def weights(folder: pathlib.Path, allow_pickle: bool) -> tuple[dict[str, Tensor], str]:
+    """The tensors of all weight files of a folder, and what kind of files they are.
+
+    Raises:
+      UserError: there are none, or only pickles and these are not allowed; or, once a tensor is
+        read, it has values that are no finite numbers.
+    """
     for stem, suffix, kind, reader in (
         ("model", "safetensors", "Hugging Face, safetensors", safetensors.read),
         ("pytorch_model", "bin", "Hugging Face, PyTorch pickle", pickles.read),
@@ -277,9 +333,10 @@ def _tensors(folder: pathlib.Path, allow_pickle: bool) -> tuple[dict[str, Tensor
                 "carry programs. If you trust its author, allow it: load_checkpoint.allow_pickle = "
                 "True in gin, or mto convert --allow_pickle."
             )
-        if single.is_file():
-            return reader(single), kind
-        return _read_shards(folder, index, reader), f"{kind}, in several files"
+        whole = single.is_file()
+        tensors = reader(single) if whole else _read_shards(folder, index, reader)
+        tensors = {name: t.finite(f"{folder}: the tensor {name}") for name, t in tensors.items()}
+        return tensors, kind if whole else f"{kind}, in several files"
     raise UserError(
         f"{folder} has a config.json and no weights: expected model.safetensors, "
         "model.safetensors.index.json with its files, or pytorch_model.bin."
@@ -312,7 +369,7 @@ def _read_shards(folder: pathlib.Path, index: pathlib.Path, reader) -> dict[str,
 
 
 def write(
-    folder: pathlib.Path, config: T5Config, tensors: Mapping[str, Tensor], dtype: str = "float32"
+    folder: pathlib.Path, config: ModelConfig, tensors: Mapping[str, Tensor], dtype: str = "float32"
 ) -> None:
     """Write config.json, generation_config.json and safetensors, in several files above 5 GB.
 
@@ -342,8 +399,10 @@ def write(
     write_json(folder / "generation_config.json", generation)
 
 
-def settings(config: T5Config, dtype: str = "float32") -> dict[str, Any]:
+def settings(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
     """The config.json of a model, as Transformers 4 and 5 understand it."""
+    if isinstance(config, T5GemmaConfig):
+        return {**t5gemma.settings(config), "dtype": dtype, "torch_dtype": dtype}
     kind = "umt5" if config.relative_bias_per_layer else "t5"
     return {
         "architectures": [f"{kind.upper()}ForConditionalGeneration"],

@@ -17,8 +17,8 @@ import numpy as np
 from mto_jax.checkpoints.lazy import Index, Tensor, stacked
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import NONE, Adapters
-from mto_jax.models.config import T5Config
-from mto_jax.models.t5 import T5
+from mto_jax.models.config import ModelConfig, T5Config
+from mto_jax.models.families import build
 from mto_jax.training.state import abstract_model
 
 # Our name, that of Hugging Face, that of T5X.
@@ -68,6 +68,32 @@ mlp.wo                     layer.2.DenseReluDense.wo.weight.T   mlp/wo/kernel
 }
 _SIDES = ("ours", "hf", "t5x")
 
+# T5Gemma, in Hugging Face alone. In either stack, after `STACK.` and `model.STACK.`:
+_T5GEMMA_STACK = """
+embedding        embed_tokens.weight
+final_norm.scale norm.weight
+"""
+# In a layer, after `STACK.layers.` and `model.STACK.layers.{i}.`; of attention, whose names differ.
+_T5GEMMA_ATTENTION = """
+$_norm.scale      pre_&_layernorm.weight
+$.query           &.q_proj.weight.T
+$.key             &.k_proj.weight.T
+$.value           &.v_proj.weight.T
+$.out             &.o_proj.weight.T
+$_post_norm.scale post_&_layernorm.weight
+"""
+_T5GEMMA_MLP = """
+mlp_norm.scale      pre_feedforward_layernorm.weight
+mlp.wi_0            mlp.gate_proj.weight.T
+mlp.wi_1            mlp.up_proj.weight.T
+mlp.wo              mlp.down_proj.weight.T
+mlp_post_norm.scale post_feedforward_layernorm.weight
+"""
+_T5GEMMA_ATTENTIONS = {
+    "encoder": {"attention": "self_attn"},
+    "decoder": {"self_attention": "self_attn", "cross_attention": "cross_attn"},
+}
+
 
 def _rows() -> list[list[str]]:
     """The whole table: (our name, that of Hugging Face, that of T5X) of each parameter."""
@@ -80,6 +106,23 @@ def _rows() -> list[list[str]]:
             rows.append(
                 [prefix + cell for prefix, cell in zip(prefixes, line.split(), strict=True)]
             )
+    return rows
+
+
+def _t5gemma_rows() -> list[list[str]]:
+    """The table of T5Gemma: (our name, that of Hugging Face) of each parameter."""
+    rows = []
+    for stack, attentions in _T5GEMMA_ATTENTIONS.items():
+        layer = "".join(
+            _T5GEMMA_ATTENTION.replace("$", ours).replace("&", theirs)
+            for ours, theirs in attentions.items()
+        )
+        for prefixes, text in (
+            ((f"{stack}.", f"model.{stack}."), _T5GEMMA_STACK),
+            ((f"{stack}.layers.", f"model.{stack}.layers.{{i}}."), layer + _T5GEMMA_MLP),
+        ):
+            for cells in map(str.split, filter(None, text.split("\n"))):
+                rows.append([a + b for a, b in zip(prefixes, cells, strict=True)])
     return rows
 
 
@@ -110,13 +153,13 @@ class Assembly:
     faults: Mapping[str, Sequence[str]]  # our name -> what is missing or misshapen
 
 
-def shapes(config: T5Config, adapters: Adapters = NONE) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter of a T5 and its adapters, by its dotted name."""
-    spec = abstract_model(lambda rngs: T5(config, rngs, adapters))
+def shapes(config: ModelConfig, adapters: Adapters = NONE) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter of a model and its adapters, by its dotted name."""
+    spec = abstract_model(lambda rngs: build(config, rngs, adapters))
     return {name: value.shape for name, value in spec.shapes.items()}
 
 
-def check_complete(config: T5Config, tensors: Mapping[str, Tensor]) -> None:
+def check_complete(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
     """Raises a UserError unless `tensors` are the parameters of the model, all and no others."""
     expected = shapes(config)
     stored = {name: list(tensor.shape) for name, tensor in tensors.items()}
@@ -125,29 +168,37 @@ def check_complete(config: T5Config, tensors: Mapping[str, Tensor]) -> None:
         for name, shape in expected.items()
         if stored.get(name) != list(shape)
     ]
-    wrong += [f"{name} is not a parameter of a T5" for name in tensors if name not in expected]
+    wrong += [f"{name} is not a parameter of the model" for name in tensors if name not in expected]
     if wrong:
         raise UserError(f"These parameters are not those of the model: {'; '.join(wrong)}.")
 
 
-def table(side: str, *, relative_bias_per_layer: bool = False) -> dict[str, Name]:
-    """The name that any parameter of any T5 has in files of `side`, "hf" or "t5x"."""
+def table(
+    side: str, *, family: str = "t5", relative_bias_per_layer: bool = False
+) -> dict[str, Name]:
+    """The name that any parameter of any model of a family has in files of `side`.
+
+    Args:
+      side: "hf" or "t5x".
+      family: "t5", or "t5gemma", which T5X does not have.
+    """
     column = _SIDES.index(side)
     result = {}
-    for cells in _rows():
+    for cells in _rows() if family == "t5" else _t5gemma_rows():
         name = Name(cells[column].removesuffix(".T"), cells[column].endswith(".T"))
         if cells[0] not in result or relative_bias_per_layer:
             result[cells[0]] = name
     return result
 
 
-def names(config: T5Config, side: str) -> dict[str, Name]:
-    """The names that the parameters of a T5 have in files of `side`, "hf" or "t5x"."""
-    known = table(side, relative_bias_per_layer=config.relative_bias_per_layer)
+def names(config: ModelConfig, side: str) -> dict[str, Name]:
+    """The names that the parameters of a model have in files of `side`, "hf" or "t5x"."""
+    per_layer = isinstance(config, T5Config) and config.relative_bias_per_layer
+    known = table(side, family=config.family, relative_bias_per_layer=per_layer)
     return {name: known[name] for name in shapes(config)}
 
 
-def assemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> Assembly:
+def assemble(config: ModelConfig, tensors: Mapping[str, Tensor], side: str) -> Assembly:
     """Our parameters out of the `tensors` of a file, nothing read yet.
 
     A tensor named by a template with `{i}` in it holds all layers [L, ...]. T5X may keep heads
@@ -178,7 +229,7 @@ def assemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> Asse
     return Assembly(ours, used, faults)
 
 
-def disassemble(config: T5Config, tensors: Mapping[str, Tensor], side: str) -> dict[str, Tensor]:
+def disassemble(config: ModelConfig, tensors: Mapping[str, Tensor], side: str) -> dict[str, Tensor]:
     """The inverse of `assemble`: the tensors of a file of `side`, layers one by one.
 
     The layers of a parameter follow one another; read in order, it is fetched once and then let go.
@@ -212,7 +263,10 @@ def fit_vocabulary(tensors: Mapping[str, Tensor], size: int) -> dict[str, Tensor
     gives it a low score, while zeros would beat every real token where all logits are negative.
     """
     result = dict(tensors)
-    for name, axis in (("embedding", 0), ("lm_head", 1)):
+    for name, axis in (
+        *(("embedding", 0), ("lm_head", 1)),
+        *(("encoder.embedding", 0), ("decoder.embedding", 0)),
+    ):
         if name in result and result[name].shape[axis] != size:
             result[name] = result[name].resized(axis, size)
     return result

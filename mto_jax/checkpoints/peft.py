@@ -9,6 +9,7 @@ An adapter folder of ours holds
   adapter_model.safetensors
   parameters.safetensors      in place of these two: several methods, or one unknown to PEFT
   prompt.npy                  rows [P, D] of a prompt, in the form of google-research/prompt-tuning
+  README.md                   the card, for readers
 
 `load_adapter` also reads PEFT's own folders and .npy files.
 """
@@ -24,15 +25,24 @@ from typing import Any
 import numpy as np
 
 from mto_jax import errors, fields, hub
-from mto_jax.checkpoints import parameter_names, peft_form, pickles, safetensors
+from mto_jax.checkpoints import model_card, parameter_names, peft_form, pickles, safetensors
 from mto_jax.checkpoints.contents import columns
 from mto_jax.checkpoints.foreign_fields import read_object
 from mto_jax.checkpoints.lazy import in_memory
 from mto_jax.errors import UserError
-from mto_jax.files import canonical, digest, file_digest, read_record, write_json, write_record
+from mto_jax.files import (
+    canonical,
+    digest,
+    file_digest,
+    read_record,
+    write_atomically,
+    write_json,
+    write_record,
+    writing,
+)
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters, PromptTuning
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import ModelConfig
 
 OWN = "mto.json"
 OWN_WEIGHTS = "parameters.safetensors"
@@ -64,6 +74,9 @@ def save_adapter(
     adapters: Adapters,
     parameters: Mapping[str, Any],
     description: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    stated: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes an adapter folder, wholly or not at all, in place of a former one of ours.
 
@@ -71,8 +84,10 @@ def save_adapter(
       adapters: what the adapter is; its prompt encoder is folded away.
       parameters: by name; those that are not an adapter's are left out.
       description: any of "task" and "template" (names), "vocabulary" (digest), "base" ({"path",
-        "fingerprint"}, see `one_fingerprint`) and "info" (what else is worth knowing), as JSON has
-        it.
+        "fingerprint", "family"}, see `one_fingerprint`) and "info" (what else is worth knowing), as
+        JSON has it.
+      name, stated: for the card, see `model_card.of_adapter`; the name is that of the folder unless
+        another is given.
 
     Raises:
       UserError: nothing to write, values that are not finite, or something else is in `folder`.
@@ -84,9 +99,9 @@ def save_adapter(
     taken = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
     if taken and not (folder / OWN).is_file():
         raise UserError(f"{folder} exists and is no adapter folder of ours: name another one.")
-    own = {name: v for name, v in parameters.items() if adapters_lib.is_adapter(name)}
+    own = {key: v for key, v in parameters.items() if adapters_lib.is_adapter(key)}
     folded = adapters_lib.fold(own, adapters)
-    arrays = {name: np.asarray(value, np.float32) for name, value in folded.items()}
+    arrays = {key: np.asarray(value, np.float32) for key, value in folded.items()}
     if not arrays:
         raise UserError(f"There is no adapter to write to {folder}: the model has none.")
     _check_finite(arrays, folder)
@@ -96,35 +111,42 @@ def save_adapter(
     partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    if form := peft_form.encode(adapters.folded, arrays):
-        write_json(partial / CONFIG, {**form[0], **_base_for_peft(description)})
+    family = (description.get("base") or {}).get("family", "t5")
+    if form := peft_form.encode(adapters.folded, arrays, family):
+        write_json(partial / CONFIG, {**form[0], **peft_form.base_fields(description)})
         _write_tensors(partial / WEIGHTS, form[1])
     else:
         _write_tensors(partial / OWN_WEIGHTS, arrays)
     if (table_PxD := adapters.prompt_table(arrays)) is not None:
-        np.save(partial / PROMPT, table_PxD)
+        with writing(partial / PROMPT):
+            np.save(partial / PROMPT, table_PxD)
     digests = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
     write_record(partial / OWN, {**content, "sha256": digests})
+    _write_card(partial, name or folder.name, content, stated)
     if folder.exists():
         shutil.rmtree(folder)
     partial.rename(folder)
 
 
 def add_info(folder: str | os.PathLike, info: Mapping[str, Any]) -> None:
-    """Add to the "info" of an adapter folder that `save_adapter` wrote."""
+    """Add to the "info", and to the card, of an adapter folder that `save_adapter` wrote."""
     path = pathlib.Path(folder) / OWN
     content = read_record(path, unsigned=True)
     content["info"] = {**(content.get("info") or {}), **info}
     write_record(path, content)
+    _write_card(path.parent, path.parent.name, content)
 
 
-def _base_for_peft(description: Mapping[str, Any]) -> dict[str, str | None]:
-    """The base model as PEFT names it: a repository of the hub without its prefix, or a path."""
-    path = str((description.get("base") or {}).get("path") or "")
-    name, _, revision = path.removeprefix(hub.PREFIX).partition("@")
-    if not path.startswith(hub.PREFIX):
-        name, revision = path, ""
-    return {"base_model_name_or_path": name or None, "revision": revision or None}
+def _write_card(
+    folder: pathlib.Path,
+    name: str,
+    content: Mapping[str, Any],
+    stated: Mapping[str, Any] | None = None,
+) -> None:
+    adapters = Adapters.from_dict(content["adapters"])
+    in_peft = (folder / CONFIG).is_file()
+    card = model_card.of_adapter(name, adapters, content, in_peft, stated)
+    write_atomically(folder / "README.md", card)
 
 
 def _write_tensors(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -290,7 +312,7 @@ def _check_finite(arrays: Mapping[str, np.ndarray], place: pathlib.Path) -> None
 
 
 def completed(
-    adapters: Adapters, parameters: Mapping[str, Any], config: T5Config, where: str | os.PathLike
+    adapters: Adapters, parameters: Mapping[str, Any], config: ModelConfig, where: str | os.PathLike
 ) -> tuple[dict[str, Any], list[str]]:
     """(the parameters of a folded adapter for a model, a report of those that it lacks).
 

@@ -32,8 +32,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from mto_jax import files, remote
 from mto_jax.errors import UserError
-from mto_jax.files import damage, write_digest
+from mto_jax.files import write_digest
 from mto_jax.training.state import Parameters, TrainState
 
 # --------------------------------------------------------------------------------- finding steps
@@ -100,6 +101,12 @@ def _first_good(step_dirs: Iterable[pathlib.Path]) -> pathlib.Path | None:
             return step_dir
         print(f"checkpoint {step_dir} is damaged: {problem}", file=sys.stderr)
     return None
+
+
+def damage(step_dir: pathlib.Path) -> str | None:
+    """`files.damage` of a step, which is fetched first if it lies in an object store."""
+    remote.fetch(step_dir)
+    return files.damage(step_dir)
 
 
 def resolve(path: str | os.PathLike, prefer: str = "newest") -> pathlib.Path:

@@ -19,6 +19,7 @@ import safetensors
 
 from mto_jax.checkpoints.lazy import Index, Tensor
 from mto_jax.errors import UserError
+from mto_jax.files import writing
 
 DTYPES = {
     "F64": np.dtype("<f8"),
@@ -82,7 +83,7 @@ def write(path: str | os.PathLike, tensors: Mapping[str, Tensor], dtype: Any) ->
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # The arrays begin at a multiple of eight bytes.
-    with open(path, "wb") as file:
+    with writing(path), open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors.values():
             array = np.ascontiguousarray(tensor.whole(), dtype)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """mto evaluate: decode data sets with a checkpoint and score the predictions, with 95 % intervals.
 
-mto evaluate --gin_file=runs/evaluate.gin --gin.MODEL_DIR=runs/a
+mto evaluate --gin.MODEL_DIR=runs/a
 """
 
 import argparse
@@ -17,8 +17,9 @@ import rich.progress
 import rich.table
 
 import mto_jax
-from mto_jax import checks, errors, hub
+from mto_jax import checks, errors, hub, peers, remote
 from mto_jax.checkpoints import Checkpoint, open_all
+from mto_jax.checkpoints.trained import adopt
 from mto_jax.console import progress_bar, wide
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
@@ -35,6 +36,9 @@ _SEVERAL = ("all", "new")
 _CHOICES = ("best", "newest", *_SEVERAL)
 
 
+GIN_FILE = "runs/evaluate.gin"  # where the user names none
+
+
 def add_flags(parser: argparse._ActionsContainer) -> None:
     """The flags of `mto evaluate` besides gin's."""
     parser.add_argument(
@@ -46,7 +50,7 @@ def add_flags(parser: argparse._ActionsContainer) -> None:
 def evaluate(
     *,
     model_dir: checks.Place,
-    datasets: Sequence[DatasetConfig],
+    datasets: Sequence[DatasetConfig] | None = None,
     checkpoints: str | checks.Natural = "best",
     decoding: Decoding | None = None,
     batch_size: checks.Count = 32,
@@ -65,7 +69,9 @@ def evaluate(
     Args:
       model_dir: a run directory, one step folder of it, or any other checkpoint
         (`checkpoints.open`).
-      datasets: what to evaluate on; a mixture is evaluated task by task.
+      datasets: what to evaluate on; a mixture is evaluated task by task. None means
+        `DatasetConfig()` as gin binds it, in which task, module and lengths are by default those
+        that the run was trained with.
       checkpoints: of a run directory: "best" (by the run's dev metric, else the newest), "newest",
         "all", "new" (those without results for all the data sets), or the number of a step.
       decoding: how to decode; by default `Decoding()` as gin has it.
@@ -73,6 +79,8 @@ def evaluate(
       output_dir: where to write; by default MODEL_DIR/evaluation, or ./evaluation/NAME for a
         checkpoint of another program. Each step has a folder in it.
       report: also write `report.html` there, a page to look at in a browser.
+
+    On several hosts each process decodes a part of the examples, and the first writes and prints.
 
     Returns:
       The results of every task, by step.
@@ -83,14 +91,17 @@ def evaluate(
     checks.check(evaluate, locals())
     use_compilation_cache()
     decoding = decoding or Decoding()
-    if not datasets:
+    if datasets is not None and not datasets:
         raise errors.UserError(
             "evaluate.datasets is empty: bind it to one or more data sets, for example "
             "evaluate.datasets = [@DatasetConfig()]."
         )
     chosen = open_all(model_dir, checkpoints)
+    adopt(chosen[-1])
+    if datasets is None:
+        datasets = [gin.get_configurable(DatasetConfig)()]
     vocabulary = chosen[-1].adopt_vocabulary()
-    tasks = [task for dataset in datasets for task in loader.ensure(dataset).tasks]
+    tasks = [task for prepared in loader.ensure_all(datasets) for task in prepared.tasks]
     titles = [f"{task.name} ({task.split})" for task in tasks]
     for task in tasks:
         check_vocabulary(task, vocabulary)
@@ -98,10 +109,11 @@ def evaluate(
     places = {}
     for checkpoint in chosen:
         step = checkpoint.step
-        folder = pathlib.Path(output_dir or _output_dir(checkpoint), str(step))
+        folder = remote.local(output_dir or _output_dir(checkpoint)) / str(step)
         digest = f"{checkpoint.digest} {checkpoint.config.dtype}"
         origins = [result_files.origin(digest, task, decoding) for task in tasks]
         stored = [result_files.read(folder, *both) for both in zip(tasks, origins, strict=True)]
+        stored = peers.of_first(stored)
         missing = stored.count(None)
         if checkpoints == "new" and not missing:
             continue
@@ -116,21 +128,24 @@ def evaluate(
                     result = evaluate_dataset(
                         model, task, vocabulary, decoding, batch_size=batch_size, progress=advance
                     )
-                result_files.write(folder, checkpoint.title, step, result, origin)
+                if peers.index() == 0:
+                    result_files.write(folder, checkpoint.title, step, result, origin)
             evaluated.append(result)
+        results[step], places[step] = evaluated, (checkpoint, folder)
+        if peers.index():
+            continue
         title = f"{model_dir}, step {step}: {_sample()}"
         wide().print(_table(title, evaluated))
         print(*(text for result in evaluated for text in result.warnings()), sep="\n")
-        print(f"predictions and metrics are in {folder}")
-        results[step], places[step] = evaluated, (checkpoint, folder)
+        print(f"predictions and metrics are in {remote.name_of(folder)}")
     if not results:
         print(f"nothing new in {model_dir}: {len(chosen)} checkpoints are evaluated already")
-    for step, (checkpoint, folder) in places.items() if report else ():
+    for step, (checkpoint, folder) in places.items() if report and peers.index() == 0 else ():
         facts = _facts(checkpoint, step, results[step], vocabulary, decoding)
         title = f"{model_dir}, step {step:,}"
         page = report_lib.page(title, facts, results[step], results, step, gin.config_str())
         write_atomically(folder / "report.html", page)
-        print(f"the report is {folder / 'report.html'}")
+        print(f"the report is {remote.name_of(folder / 'report.html')}")
     return results
 
 

@@ -1,13 +1,16 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""mto infer: predict for every line of a file or of standard input; writes JSONL in the same order.
+"""mto infer: predict for the rows of a file or the lines of standard input; writes JSONL in order.
 
-mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a \\
-  --input_file=questions.txt --output_file=answers.jsonl
-echo "xIntent: runs <extra_id_0>" | mto infer --gin_file=runs/infer.gin --gin.MODEL_DIR=runs/a
+mto infer --gin.MODEL_DIR=runs/uses --input_file=heads.tsv --output_file=answers.jsonl
+echo "xIntent: runs <extra_id_0>" | mto infer --gin.MODEL_DIR=hf://google/flan-t5-small
 
-A file that ends in .jsonl holds objects with a field "input"; their other fields are carried over.
-A job on a file that was killed resumes where it stopped when it is started again.
+Each row is put into the task and template that the model was trained with, or --task and
+--template: a .tsv, .csv or .jsonl file has the columns of the data set (no answers are needed), any
+other file and standard input have a head, a question with its choices or a text a line, as `mto
+try` takes them. Where no task is known, a line is the whole source as the model is to read it, and
+a table has it in the column "input". All columns are carried over. A job on a file that was killed
+resumes where it stopped when it is started again.
 """
 
 import argparse
@@ -19,14 +22,17 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import gin
 
-from mto_jax import checks, errors
+from mto_jax import checkpoints, checks, errors, peers, remote
+from mto_jax.checkpoints.trained import adopt
 from mto_jax.console import progress_bar
 from mto_jax.decoding.generation import Decoding, decode
+from mto_jax.decoding.inputs import Input, Rendering, read
+from mto_jax.decoding.inputs import inputs as inputs_of
 from mto_jax.decoding.model import Model
 from mto_jax.files import digest, file_digest, only_writer, read_record, write_record
 from mto_jax.text2text import templates
@@ -38,13 +44,27 @@ from mto_jax.training.performance import use_compilation_cache
 _BATCHES_PER_CHUNK = 16
 
 
+GIN_FILE = "runs/infer.gin"  # where the user names none
+
+
 def add_flags(parser: argparse._ActionsContainer) -> None:
     """The flags of `mto infer` besides gin's."""
     parser.add_argument(
-        "--input_file", metavar="FILE", help="text or .jsonl; standard input by default"
+        "--input_file",
+        metavar="FILE",
+        help="text, or .tsv, .csv, .jsonl (also .gz); standard input by default",
     )
     parser.add_argument(
         "--output_file", metavar="FILE", help="JSONL to write; standard output by default"
+    )
+    parser.add_argument(
+        "--task",
+        metavar="NAME",
+        help="the data set whose inputs these are, without a template; by default that of "
+        "training; 'none': inputs are whole sources",
+    )
+    parser.add_argument(
+        "--template", metavar="NAME", help="MaskedPrompting, ...; that of training by default"
     )
 
 
@@ -54,75 +74,129 @@ def infer(
     model_dir: checks.Place,
     input_file: checks.Name = "-",
     output_file: checks.Name = "-",
+    task: str | None = None,
+    template: str | None = None,
+    fields: Mapping[str, str | Sequence[str]] | None = None,
+    module: str | None = None,
     checkpoint: str | checks.Natural = "best",
     decoding: Decoding | None = None,
     batch_size: checks.Count = 32,
     input_length: checks.Count = 512,
 ) -> None:
-    """Write a JSON object for every input: its fields, prediction and log-likelihood.
+    """Write a JSON object for every input: its columns, prediction and log-likelihood.
 
-    `<prompt>` and `<shared_prompt>` in an input are the rows of the model's soft prompt, as gin's
-    `SoftPrompt` says: "xIntent: <prompt> PersonX runs", as the templates have it. With
-    `Decoding.num_outputs` above 1 the field "predictions" lists all of them, best first.
-    While a job runs, its rows are in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there.
+    With a task, "model_input" is what its template made of the row. With `Decoding.num_outputs`
+    above 1 the field "predictions" lists all of them, best first. Without a task, `<prompt>` and
+    `<shared_prompt>` in an input are the rows of the model's soft prompt, as gin's `SoftPrompt`
+    says: "xIntent: <prompt> PersonX runs", as the templates have it. While a job runs, its rows are
+    in OUTPUT_FILE.part; OUTPUT_FILE appears when all are there. On several hosts each process
+    decodes a part of the inputs, and the first writes.
 
     Args:
       model_dir: a run directory, one step folder of it, or any other checkpoint
         (`checkpoints.open`).
-      input_file: one input a line, or .jsonl; "-" is standard input (one a line).
+      input_file: .tsv, .csv or .jsonl with a row an input, or text with a line an input (each also
+        as .gz); "-" is standard input (one a line).
       output_file: "-" is standard output.
+      task: a registered data set without a template; its records are made of the rows. None means
+        that of the checkpoint's training, unless the first row is a source already (it begins with
+        the task's name and a colon, or has a sentinel or soft prompt); "none": rows are sources.
+      template: of the task; None means that of the checkpoint's training, or of the mapping.
+      fields: {field: column} of a table whose columns are not called like those of the data set:
+        {"head": "tool"}, {"question": "q", "choices": ("a", "b")}.
+      module: module(s) that register your own tasks, comma-separated; None means those of the
+        checkpoint's training.
       checkpoint: of a run directory: "best", "newest" or the number of a step.
       decoding: how to decode; by default `Decoding()` as gin has it.
       batch_size: inputs at once.
-      input_length: tokens of an input, EOS included; longer ones are cut at their end, and counted.
+      input_length: tokens of an input, EOS included; longer ones are cut, and counted: at their
+        end, or, with a task, as in training, where their longest free field ends.
 
     Raises:
-      UserError: no such checkpoint or file, an empty file, a line that is not UTF-8, not JSON or
-        without "input" (file and line are named), another vocabulary than the model's, more soft
+      UserError: no such checkpoint, task, template or file, an empty file, a row without the
+        columns of the task (or "input") or without a text there, with a column of the output, or
+        that is no text (file and line are named), another vocabulary than the model's, more soft
         tokens than rows; an output that is the input or no file, that another process writes, or
         that has not as many rows as there are inputs in the end.
     """
     checks.check(infer, locals())
     use_compilation_cache()
     decoding = decoding or Decoding()
+    if input_file == "-" and peers.count() > 1:
+        raise errors.UserError(
+            "Standard input reaches one process alone: several read a file, --input_file=FILE."
+        )
+    input_file, output_file = (str(remote.local(file)) for file in (input_file, output_file))
     check_output(output_file, input_file)
-    # A whole file is read once before any work, so that a bad line is found now and not in an hour.
-    total = None if input_file == "-" else sum(1 for _ in read_inputs(input_file))
-    if total == 0:
-        raise errors.UserError(f"{input_file} is empty: it must hold one input a line.")
-    model = Model.open(model_dir, checkpoint)
-    vocabulary, rows = model.vocabulary, model.network.adapters.prompt_rows
+    opened = checkpoints.open(model_dir, checkpoint)
+    known = adopt(opened)
+    rows = read(input_file)
+    if task is None and (template or fields):
+        task = known.data_set
+    if task in (None, "none") and (template or fields):
+        raise errors.UserError("A template and fields are those of a task: pass --task=NAME, too.")
+    if task is None:
+        first = next(rows, None)
+        rendering = Rendering.of_training(opened, first)
+        rows = itertools.chain([] if first is None else [first], rows)
+    else:
+        rendering = None
+        if task != "none":
+            rendering = Rendering.of(task, template, fields, module, opened)
+            print(f"each row is read as {task} under {rendering.template.name}", file=sys.stderr)
+    # A whole file is read once before any work, so that a bad row is found now and not in an hour.
+    total = None
+    if input_file != "-":
+        total = sum(1 for _ in inputs_of(rows, rendering))
+        rows = read(input_file)
+    model = Model.of(opened)
+    vocabulary, prompt_rows = model.vocabulary, model.network.adapters.prompt_rows
+    if rendering is not None:
+        rendering.check_rows(prompt_rows)
     cut = prompted = unknown = 0
     lacking: dict[str, None] = {}
 
-    def predict(records: list[dict], first_index: int, advance: Callable[[int], None]):
+    def predict(inputs: list[Input], first_index: int, advance: Callable[[int], None]):
         nonlocal cut, prompted, unknown
-        inputs = [model.encode(record["input"]) for record in records]
-        prompted += sum(max(ids, default=0) >= vocabulary.soft_id(0) for ids in inputs)
-        cut += sum(len(ids) >= input_length for ids in inputs)
-        for record, ids in zip(records, inputs, strict=True):
+        sources = []
+        for entry in inputs:
+            if rendering is None:
+                ids = model.encode(entry.source)
+                cut += len(vocabulary.source(ids)) > input_length
+                ids = vocabulary.source(ids, input_length)
+            else:
+                ids, was_cut = rendering.tokenise(entry, vocabulary, input_length)
+                cut += was_cut
+            prompted += max(ids) >= vocabulary.soft_id(0)
             if vocabulary.unk_id in ids:
                 unknown += 1
-                lacking.update(dict.fromkeys(vocabulary.lacks(record["input"])))
-        outputs = decode(
-            model.network,
-            [[*ids[: input_length - 1], vocabulary.eos_id] for ids in inputs],
-            decoding,
-            vocabulary,
-            soft_prefix=model.soft_prefix,
-            batch_size=batch_size,
-            first_index=first_index,
-            progress=advance,
-        )
-        for record, candidates in zip(records, outputs, strict=True):
+                lacking.update(dict.fromkeys(vocabulary.lacks(entry.source)))
+            sources.append(ids)
+
+        def decode_part(part: Sequence[list[int]], first: int):
+            return decode(
+                model.network,
+                part,
+                decoding,
+                vocabulary,
+                soft_prefix=model.soft_prefix,
+                batch_size=batch_size,
+                first_index=first_index + first,
+                progress=lambda count: advance(count * peers.count()),
+            )
+
+        outputs = peers.over(sources, decode_part)
+        for entry, candidates in zip(inputs, outputs, strict=True):
             raw = [vocabulary.decode(output.tokens) for output in candidates]
+            answers = [answer(text, entry.slots) for text in raw]
             row = {
-                **record,
-                "prediction": answer(raw[0]),
+                **entry.row,
+                **({} if rendering is None else {"model_input": entry.source}),
+                "prediction": answers[0],
                 "raw_prediction": raw[0],
                 "log_likelihood": candidates[0].log_likelihood,
             }
-            yield row | ({"predictions": [*map(answer, raw)]} if decoding.num_outputs > 1 else {})
+            yield row | ({"predictions": answers} if decoding.num_outputs > 1 else {})
 
     job = {
         "input": input_file if input_file == "-" else file_digest(input_file),
@@ -130,23 +204,27 @@ def infer(
         "decoding": dataclasses.asdict(decoding),
         "input_length": input_length,
         "soft_prompt": dataclasses.asdict(templates.SoftPrompt()),
+        "rendering": rendering and rendering.as_dict(),
     }
-    alone = contextlib.nullcontext() if output_file == "-" else only_writer(output_file)
+    writes = peers.index() == 0
+    alone = only_writer(output_file) if writes and output_file != "-" else contextlib.nullcontext()
     with (
         alone,
-        _Output(output_file, job) as output,
+        _Output(output_file if writes else os.devnull, job) as output,
         progress_bar("infer", total) as advance,
     ):
-        advance(output.done)
-        index = output.done
-        records = itertools.islice(read_inputs(input_file), index, None)
-        while chunk := list(itertools.islice(records, batch_size * _BATCHES_PER_CHUNK)):
+        index = peers.of_first(output.done)
+        advance(index)
+        inputs = itertools.islice(inputs_of(rows, rendering), index, None)
+        size = batch_size * _BATCHES_PER_CHUNK * peers.count()
+        while chunk := list(itertools.islice(inputs, size)):
             output.append(predict(chunk, index, advance))
             index += len(chunk)
-        output.check(index if total is None else total)
+        if writes:
+            output.check(index if total is None else total)
     if index == 0:
         raise errors.UserError("Standard input is empty: it must hold one input a line.")
-    if rows and not prompted:
+    if prompt_rows and not prompted:
         print("no input has <prompt>: the model's soft prompt was not used", file=sys.stderr)
     if unknown:
         print(
@@ -164,7 +242,8 @@ def check_output(output_file: str, input_file: str) -> None:
     """Checks that writing an output file destroys nothing.
 
     Raises:
-      UserError: it is the input, a folder, a device or a pipe, or its folder is not there.
+      UserError: it is the input, a folder, a device or a pipe, called like a table of another form,
+        or its folder is not there.
     """
     path = pathlib.Path(output_file)
     if output_file == "-":
@@ -179,62 +258,16 @@ def check_output(output_file: str, input_file: str) -> None:
         raise errors.UserError(
             f"The output file {path} is the input file: its lines would be lost. Name another."
         )
+    if path.suffix in (".tsv", ".csv"):
+        raise errors.UserError(f"The output is JSONL: call the output file {path.stem}.jsonl.")
     if not path.resolve().parent.is_dir():
         raise errors.UserError(f"There is no folder {path.resolve().parent} for {path}: make it.")
 
 
-def read_inputs(path: str) -> Iterator[dict[str, Any]]:
-    """Yields {"input": line} of a file ("-": standard input), or the objects of a .jsonl file.
-
-    Raises:
-      UserError: no such file, or a line that cannot be used; file and line are named.
-    """
-    if path == "-":
-        yield from _records(sys.stdin.buffer, "standard input", jsonl=False)
-        return
-    if not pathlib.Path(path).is_file():
-        raise errors.UserError(f"There is no input file {path}. Check infer.input_file.")
-    with open(path, "rb") as file:
-        yield from _records(file, path, jsonl=path.endswith(".jsonl"))
-
-
-def _records(file: BinaryIO, name: str, jsonl: bool) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(file, start=1):
-        place = f"{name}, line {number}"
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise errors.UserError(
-                f"{place} is not valid UTF-8 (byte {error.start + 1} of the line). Convert the "
-                "file: iconv -f LATIN1 -t UTF-8."
-            ) from error
-        if "\0" in text:  # as every second byte of UTF-16 is, which without a mark is valid UTF-8
-            raise errors.UserError(
-                f"{place} holds the character NUL: is this UTF-16 or UTF-32 without a byte order "
-                "mark? Convert the file: iconv -f UTF-16LE -t UTF-8."
-            )
-        if not jsonl:
-            yield {"input": text}
-            continue
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise errors.UserError(f"{place} is not JSON: {error}.") from error
-        try:
-            json.dumps(record, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise errors.UserError(
-                f"{place} holds half of a surrogate pair (\\ud800 to \\udfff), which is no text."
-            ) from error
-        if not isinstance(record, Mapping) or not isinstance(record.get("input"), str):
-            raise errors.UserError(
-                f'{place}: expected an object with a text in the field "input", found {text[:80]}'
-            )
-        yield dict(record)
-
-
 class _Output:
-    """Rows that are appended chunk by chunk and survive a kill; a file, or standard output for "-".
+    """Rows that are appended chunk by chunk and survive a kill.
+
+    A file, standard output for "-", or os.devnull, which keeps none.
 
     Attributes:
       done: rows that an earlier start of the same job has left.
@@ -242,10 +275,10 @@ class _Output:
 
     def __init__(self, path: str, job: Mapping[str, Any]):
         self.done = 0
-        self._path = None if path == "-" else pathlib.Path(path).resolve()  # a link's target
-        if self._path is None:
-            self._file = sys.stdout.buffer
+        if path in ("-", os.devnull):
+            self._path, self._file = None, sys.stdout.buffer if path == "-" else None
             return
+        self._path = pathlib.Path(path).resolve()  # a link's target
         self._part = self._path.with_name(f"{self._path.name}.part")
         self._job = self._path.with_name(f"{self._path.name}.part.json")
         self._description = job
@@ -282,6 +315,8 @@ class _Output:
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write a chunk of rows; they are on the disk when this returns."""
         content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+        if self._file is None:
+            return
         try:
             self._file.write(content)
             self._file.flush()
@@ -315,7 +350,7 @@ class _Output:
         return self
 
     def __exit__(self, kind, value, trace) -> None:
-        if self._path is None:
+        if self._path is None or self._file is None:
             return
         with contextlib.suppress(OSError):  # of a full disk, which was said
             self._file.close()

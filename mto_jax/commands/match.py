@@ -18,12 +18,11 @@ from typing import Any
 
 import gin
 
-from mto_jax import checkpoints
+from mto_jax import peers
 from mto_jax.commands import adapt, evaluate, train
 from mto_jax.commands.stage import Stage
 from mto_jax.console import wide
 from mto_jax.errors import UserError
-from mto_jax.files import write_atomically
 from mto_jax.matching import match as library
 from mto_jax.matching.matching import Matching
 from mto_jax.training.finetune import epochs
@@ -46,15 +45,23 @@ def add_flags(parser) -> None:
 def match(apply: bool = False, **given) -> None:
     use_compilation_cache()
     matching = library.match(**given)
+    if peers.index() == 0:
+        _show(matching)
+    stages = next_stages(matching, matching.folder) if matching.folder else []
+    if peers.index() == 0:
+        print("\nNext:" * bool(stages))
+    for stage in stages:
+        if apply:
+            stage.run()
+        elif peers.index() == 0:
+            print(stage.command)
+
+
+def _show(matching: Matching) -> None:
     wide().print(*matching.tables(), sep="\n")
     print(*matching.warnings(), sep="\n")
-    if matching.folder is None:
-        return
-    print(f"mapping, table, figure and JSON are in {matching.folder}")
-    stages = next_stages(matching, matching.folder)
-    print("\nNext:" * bool(stages))
-    for stage in stages:
-        stage.run() if apply else print(stage.command)
+    if matching.folder:
+        print(f"mapping, table, figure and JSON are in {matching.folder}")
 
 
 @gin.configurable("apply")
@@ -64,7 +71,9 @@ def next_stages(
     files: Mapping[str, str] | None = None,
     macros: Mapping[str, Any] | None = None,
 ) -> list[Stage]:
-    """Returns the stages from each task to its tuned model, and writes the sizes of the model.
+    """Returns the stages from each task to its tuned model.
+
+    Without raw text nothing is adapted, and a line says so: a model is tuned as it is.
 
     Args:
       matching: what was decided.
@@ -84,12 +93,16 @@ def next_stages(
             raise UserError(f"apply.files = {files!r}: the gin file of {name!r} is missing.")
     base, shots = str(given.pop("INITIAL_CHECKPOINT_PATH")), given.pop("SHOTS")
     corpus = {"CORPUS": given.pop("CORPUS")} if "CORPUS" in given else {}
-    sizes, written = folder / "model.gin", str(folder / "mapping.gin")
-    write_atomically(sizes, _sizes(base))
+    written = str(folder / "mapping.gin")
     stages = []
     for task, decision in matching.decisions.items():
         start = base
-        if decision.choice.objective != "none":
+        if decision.choice.objective != "none" and not corpus:
+            print(
+                f"{task}: an adaptation under {decision.choice.objective} goes with its template. "
+                "It was not compared, and without a CORPUS the model is tuned as it is."
+            )
+        elif decision.choice.objective != "none":
             place = str(folder / task / "adapted")
             changes = {"TASK": task, "INITIAL_CHECKPOINT_PATH": start, "MODEL_DIR": place}
             adapting = given | corpus | changes
@@ -100,18 +113,9 @@ def next_stages(
             place = str(folder / task / "tuned")
             changes = {"INITIAL_CHECKPOINT_PATH": start, "MODEL_DIR": place}
             few = {"few_shot.shots": shots, "TRAIN_STEPS": epochs(EPOCHS, shots * TAILS, BATCH)}
-            configs = [files["train"], str(sizes), written]
+            configs = [files["train"], written]
             stages.append(Stage("train", configs, named | changes | few, train.train))
             start = place
         asked = named | {"MODEL_DIR": start}
         stages.append(Stage("evaluate", [files["evaluate"], written], asked, evaluate.evaluate))
     return stages
-
-
-def _sizes(path: str) -> str:
-    """The model's sizes and vocabulary as a gin file."""
-    checkpoint = checkpoints.open(path, "newest")
-    name, _ = checkpoint.find_vocabulary()
-    lines = [f"T5Config.{field} = {value!r}" for field, value in vars(checkpoint.config).items()]
-    lines = [f"# Sizes and vocabulary of {checkpoint.title}.", "", f"VOCABULARY = {name!r}", *lines]
-    return "\n".join(lines) + "\n"

@@ -14,6 +14,7 @@ folder that has such folders somewhere in it.
 import dataclasses
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import gin
 import matplotlib.figure
 import numpy as np
+import rich.box
 import rich.console
 import rich.table
 import rich.text
@@ -28,7 +30,10 @@ import scipy.optimize
 
 from mto_jax import checkpoints, checks, errors
 from mto_jax.checkpoints import peft
+from mto_jax.console import folding_table, wide
 from mto_jax.errors import UserError
+from mto_jax.files import write_atomically
+from mto_jax.pictures import encode, styled
 from mto_jax.text2text.vocabulary import Vocabulary
 
 
@@ -83,7 +88,7 @@ def prompts(
         raise errors.unknown("action of `mto prompts` called", action, ACTIONS)
     paths = list(dict.fromkeys(path for folder in folders for path in find(folder)))
     options = {"base": base, "top": top, "figure": pathlib.Path(figure)}
-    ACTIONS[action](paths, options, rich.console.Console(highlight=False))
+    ACTIONS[action](paths, options, wide(highlight=False))
 
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
@@ -108,11 +113,26 @@ def find(folder: str | os.PathLike) -> list[pathlib.Path]:
     return sorted(shown)
 
 
+def _short(paths: Sequence[pathlib.Path]) -> list[str]:
+    """The parts of the paths, cut at slashes and hyphens, that not all have at their place.
+
+    >>> _short([pathlib.Path(f"runs/{t}-PrePT-prompt3-seed0") for t in ("uses", "places")])
+    ['uses', 'places']
+    """
+    split = [re.split(r"([/-])", str(path)) for path in paths]
+    if len({*map(len, split)}) > 1:
+        folder = os.path.commonpath(paths)
+        return [os.path.relpath(path, folder) for path in paths]
+    differ = [len({*column}) > 1 for column in zip(*split, strict=True)]
+    names = [[part for part, keep in zip(parts, differ, strict=True) if keep] for parts in split]
+    return ["-".join(parts) or str(path) for parts, path in zip(names, paths, strict=True)]
+
+
 # ---- list and show ----------------------------------------------------------------------------
 
 
 def _list(paths: Sequence[pathlib.Path], options, console: rich.console.Console) -> None:
-    table = _table(None, ["adapter", "what", "task", "template", "base", "score"])
+    table = folding_table(["adapter", "what", "task", "template", "base", "score"])
     for path in paths:
         try:
             adapters, _, description = peft.load_adapter(path)
@@ -134,13 +154,6 @@ def _score(description: Mapping[str, Any]) -> str:
     shown = {k: v for k, v in numbers.items() if "dev" in k or "score" in k}
     shown = {**(info.get("held_out") or {}), **shown}
     return ", ".join(f"{k} {v:.4g}" for k, v in shown.items() if isinstance(v, int | float))
-
-
-def _table(title: str | None, columns: Sequence[str]) -> rich.table.Table:
-    table = rich.table.Table(title=title and rich.text.Text(title), title_justify="left")
-    for name in columns:
-        table.add_column(rich.text.Text(name), overflow="fold")
-    return table
 
 
 def _add(table: rich.table.Table, *cells: Any) -> None:
@@ -172,10 +185,8 @@ def read(paths: Sequence[pathlib.Path]) -> list[Prompt]:
     if not loaded:
         raise UserError(f"There is no soft prompt in {', '.join(map(str, paths))}.")
     tasks = [description.get("task") or path.stem for path, _, description in loaded]
-    loaded_prompts = []
-    for task, (path, table, description) in zip(tasks, loaded, strict=True):
-        name = task if tasks.count(task) == 1 else str(path)
-        loaded_prompts.append(Prompt(name, path, table, description))
+    names = tasks if len({*tasks}) == len(tasks) else _short([path for path, _, _ in loaded])
+    loaded_prompts = [Prompt(name, *each) for name, each in zip(names, loaded, strict=True)]
     first = loaded_prompts[0]
     for other in loaded_prompts:
         if other.table.shape[1] != first.table.shape[1]:
@@ -213,7 +224,7 @@ def _nearest(paths: Sequence[pathlib.Path], options, console: rich.console.Conso
         near = nearest(prompt.table, embedding_VxD, options["top"])
         norms = np.linalg.norm(prompt.table, axis=1)
         title = f"{prompt.name} ({prompt.path})"
-        table = _table(title, ["row", "norm", "nearest words and their cosines"])
+        table = folding_table(["row", "norm", "nearest words and their cosines"], title)
         for i, (norm, words) in enumerate(zip(norms, near, strict=True)):
             text = "  ".join(f"{vocabulary.piece(token)} {cosine:.2f}" for token, cosine in words)
             _add(table, i, f"{norm:.3g}", text)
@@ -249,14 +260,20 @@ def _similarity(paths: Sequence[pathlib.Path], options, console: rich.console.Co
         raise UserError(f"Similarity needs two prompts or more; there is only {loaded[0].path}.")
     maps = similarities([prompt.table for prompt in loaded])
     names = [prompt.name for prompt in loaded]
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    table = folding_table(["", "name"], "prompts")
+    for number, name in zip(numbers, names, strict=True):
+        _add(table, number, name)
+    console.print(table)
     for title, values_NxN in maps.items():
-        table = _table(f"cosine of {title}", ["prompt", *names])
-        for name, values_N in zip(names, values_NxN, strict=True):
-            _add(table, name, *(f"{value:.2f}" for value in values_N))
+        table = folding_table(["", *numbers], f"cosine of {title}")
+        table.box, table.padding = rich.box.SIMPLE_HEAD, (0, 1, 0, 0)  # many columns fit
+        for number, values_N in zip(numbers, values_NxN, strict=True):
+            _add(table, number, *(f"{value:.2f}" for value in values_N))
         console.print(table)
     target = options["figure"]
     target.parent.mkdir(parents=True, exist_ok=True)
-    draw(names, maps).savefig(target, format="png", dpi=150, bbox_inches="tight")
+    write_atomically(target, encode(draw(names, maps), "png"))
     console.print(f"wrote {target}", markup=False, soft_wrap=True)
 
 
@@ -277,17 +294,23 @@ def similarities(tables: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     return {"means of the rows": means_NxD @ means_NxD.T, "rows, aligned": aligned_NxN}
 
 
+@styled
 def draw(names: Sequence[str], maps: Mapping[str, np.ndarray]) -> matplotlib.figure.Figure:
-    """A panel for each map, with the values where there is room for them."""
-    N = len(names)
-    side = 1.5 + 0.45 * max(N, 5)  # room for the titles
-    picture = matplotlib.figure.Figure(figsize=(len(maps) * side + 1, side), layout="compressed")
+    """A panel for each map, with the values where there is room for them.
+
+    The rows have numbers and names, the columns numbers.
+    """
+    N, room = len(names), 0.09 * max(map(len, names))
+    side = 1.0 + 0.42 * max(N, 5)  # room for the titles
+    size = (len(maps) * side + room + 1, side)
+    picture = matplotlib.figure.Figure(figsize=size, layout="constrained")
     panels = picture.subplots(1, len(maps), sharey=True)
     for panel, (title, values_NxN) in zip(panels, maps.items(), strict=True):
-        image = panel.imshow(values_NxN, cmap="RdBu_r", vmin=-1, vmax=1)
+        image = panel.imshow(values_NxN, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
         panel.set_title(title)
-        panel.set_xticks(range(N), names, rotation=45, ha="right", rotation_mode="anchor")
-        panel.set_yticks(range(N), names)
+        panel.spines[:].set_visible(False)
+        panel.set_xticks(range(N), range(1, N + 1))
+        panel.set_yticks(range(N), [f"{name}  {i}" for i, name in enumerate(names, 1)])
         for i, j in np.ndindex(N, N) if N <= 20 else ():
             value = values_NxN[i, j]
             colour = "white" if abs(value) > 0.6 else "black"

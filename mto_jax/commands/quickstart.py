@@ -9,13 +9,12 @@ not done again: stop it and start it as you like.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import gin
 
-from mto_jax import checks, config
+from mto_jax import checks, config, remote
 from mto_jax.commands import match, train
 from mto_jax.commands.stage import Stage
 from mto_jax.experiments.figures import Figure
@@ -50,7 +49,7 @@ def quickstart(output_dir: checks.Name = "runs/quickstart") -> Results:
     results folder of the grid.
     """
     checks.check(quickstart, locals())
-    folder = pathlib.Path(output_dir)
+    folder = remote.local(output_dir)
     model = str(folder / "pretrain")
     prepared = {"DatasetConfig.prepared_dir": str(folder / "prepared")}
     Stage("train", ["runs/demo_pretrain.gin"], {"MODEL_DIR": model, **prepared}, train.train).run()

@@ -9,6 +9,7 @@ computes only what is new after the grid has grown. Several processes, on severa
 on one folder.
 """
 
+from mto_jax.commands import retrying
 from mto_jax.experiments.run import run_grid as tables
 
 __all__ = ["add_flags", "tables"]
@@ -21,9 +22,4 @@ def add_flags(parser) -> None:
         default=None,
         help="print the cells and what they will cost, and compute nothing",
     )
-    parser.add_argument(
-        "--retry_failed",
-        action="store_true",
-        default=None,
-        help="compute the cells that failed before once more",
-    )
+    retrying.add_flags(parser)

@@ -9,15 +9,7 @@ OUTPUT_DIR gets trajectory.json and all that `mto tables` writes: tables, figure
 The same command resumes where it was interrupted; what is there is not computed again.
 """
 
+from mto_jax.commands.retrying import add_flags
 from mto_jax.experiments.trajectory import trajectory
 
 __all__ = ["add_flags", "trajectory"]
-
-
-def add_flags(parser) -> None:
-    parser.add_argument(
-        "--retry_failed",
-        action="store_true",
-        default=None,
-        help="compute once more what failed before",
-    )

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """mto try: type a head, a question or a text and see what a model answers under every template.
 
-mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --relation=xIntent
-mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --task=commonsenseqa
-echo "PersonX runs" | mto try --gin_file=runs/try.gin --gin.MODEL_DIR=runs/a --relation=xWant
+mto try --gin.MODEL_DIR=runs/a
+mto try --gin.MODEL_DIR=runs/a --relation=xIntent
+mto try --gin.MODEL_DIR=runs/a --task=commonsenseqa
+echo "PersonX runs" | mto try --gin.MODEL_DIR=runs/a --relation=xWant
 """
 
 import argparse
@@ -19,24 +20,18 @@ import rich.table
 import rich.text
 
 from mto_jax import checkpoints, checks, errors
+from mto_jax.checkpoints.trained import adopt
+from mto_jax.console import wide
 from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding
 from mto_jax.evaluation.evaluator import choice_ids, predict
-from mto_jax.text2text import phrases, record_sets, records, templates
+from mto_jax.text2text import phrases, queries, record_sets, records, templates
 from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.task import example
 from mto_jax.text2text.templates import Template, Wording
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training.performance import use_compilation_cache
 
-# How a record of each kind is typed on one line.
-FORMS = {
-    "triple": "head",
-    "multiple_choice": "question | choice | choice ...",
-    "labelled_text": "text, or: text | second text",
-    "generation": "source",
-    records.AS_REGISTERED: "the whole source",
-}
 HELP = """Type one {form} a line and see the answer under every template of the kind '{kind}'.
 relation NAME   go on with another relation of ATOMIC, for example: relation xNeed
 help            this text
@@ -53,7 +48,7 @@ class Subject:
 
     @property
     def kind(self) -> str:
-        """The kind of record, a key of `FORMS`."""
+        """The kind of record, a key of `queries.FORMS`."""
         return records.KIND_NAMES[type(self.model_record)]
 
 
@@ -73,6 +68,9 @@ class Answer:
     predictions: list[str]
     log_likelihood: float
     ranked: tuple[str, float] | None
+
+
+GIN_FILE = "runs/try.gin"  # where the user names none
 
 
 def add_flags(parser: argparse._ActionsContainer) -> None:
@@ -100,10 +98,12 @@ def trial(
     Args:
       model_dir: a run directory, one step folder of it, or any other checkpoint
         (`checkpoints.open`).
-      relation: a relation of ATOMIC-2020, whose phrase needs no data. Give this or `task`.
+      relation: a relation of ATOMIC-2020, whose phrase needs no data. Give this or `task`, or
+        neither for a run that was trained on a task.
       task: a registered data set of any kind, without a template; a few of its records are read to
         learn its kind and its words.
-      module: module(s) that register your own tasks, comma-separated.
+      module: module(s) that register your own tasks, comma-separated; by default those of the
+        run's training.
       checkpoint: of a run directory: "best", "newest" or the number of a step.
       decoding: how to decode; by default `Decoding()` as gin has it.
 
@@ -113,21 +113,24 @@ def trial(
     """
     checks.check(trial, locals())
     use_compilation_cache()
+    opened = checkpoints.open(model_dir, checkpoint)
+    known = adopt(opened)
+    if task is None and relation is None:
+        task = known.data_set
     if relation is not None and task is None:
         subject = of_relation(relation)
     elif task is not None and relation is None:
-        subject = of_task(task, module)
+        subject = of_task(task, module or known.module)
     else:
         raise errors.UserError(
             "Give either a relation of ATOMIC (--relation=xIntent) or a data set "
-            "(--task=commonsenseqa)."
+            "(--task=commonsenseqa); only a run that was trained on one task knows it itself."
         )
-    opened = checkpoints.open(model_dir, checkpoint)
     vocabulary = opened.adopt_vocabulary()
     model = opened.model(vocabulary)
     decoding = decoding or Decoding()
 
-    console = rich.console.Console(highlight=False)
+    console = wide(highlight=False)
     if sys.stdin.isatty():
         console.print(introduction(subject), markup=False, soft_wrap=True)
     try:
@@ -139,7 +142,7 @@ def trial(
                 if line == "help":
                     console.print(introduction(subject), markup=False, soft_wrap=True)
                     continue
-                record = parse(line, subject)
+                record = queries.of_line(line, subject.model_record)
                 with rich.console.Console(stderr=True).status("decoding"):
                     answers = answer_all(model, record, subject.wording, decoding, vocabulary)
                 console.print(table(line, answers))
@@ -170,7 +173,7 @@ def of_task(task: str, module: str | None = None) -> Subject:
 
 
 def line_of(record: records.Record) -> str:
-    """Returns a record as it would be typed: the inverse of `parse`, without the answer."""
+    """Returns a record as it would be typed, without its answer: what `queries.of_line` reads."""
     match record:
         case records.MultipleChoice():
             asked = " ".join(filter(None, (record.fact, record.context, record.question)))
@@ -178,31 +181,6 @@ def line_of(record: records.Record) -> str:
         case records.LabelledText(text=text, text2=text2):
             return f"{text} | {text2}" if text2 else text
     return record.head
-
-
-def parse(line: str, subject: Subject) -> records.Record:
-    """The record that a typed line means.
-
-    Raises:
-      UserError: the line has not the fields of the subject's kind.
-    """
-    fields = [field.strip() for field in line.split("|")]
-    match subject.model_record:
-        case records.Triple() as record:
-            return dataclasses.replace(record, head=line)
-        case records.Generation() | records.AsRegistered() as record:
-            return dataclasses.replace(record, source=line)
-        case records.LabelledText() as record if len(fields) <= 2:
-            return dataclasses.replace(record, text=fields[0], text2="".join(fields[1:]))
-        case records.MultipleChoice() as record if len(fields) >= 3:
-            question, *choices = fields
-            return dataclasses.replace(
-                record, question=question, choices=tuple(choices), answer=0, context="", fact=""
-            )
-    raise errors.UserError(
-        f"A line of the kind '{subject.kind}' is: {FORMS[subject.kind]} (fields are divided by "
-        "'|')."
-    )
 
 
 def applicable(kind: str, wording: Wording, prompt_rows: int) -> list[Template]:
@@ -278,7 +256,7 @@ def table(title: str, answers: list[Answer]) -> rich.table.Table:
 
 def introduction(subject: Subject) -> str:
     """Returns the help: what can be typed, and some lines of the data set."""
-    lines = [HELP.format(form=FORMS[subject.kind], kind=subject.kind)]
+    lines = [HELP.format(form=queries.FORMS[subject.kind], kind=subject.kind)]
     return "\n".join([*lines, *(f"for example     {example}" for example in subject.examples)])
 
 
@@ -288,7 +266,7 @@ def _read(subject: Subject) -> str:
     if sys.stdin.isatty():
         import readline  # noqa: F401  (gives `input` a history and editing)
 
-        prompt = f"\n{subject.model_record.task}: {FORMS[subject.kind]}> "
+        prompt = f"\n{subject.model_record.task}: {queries.FORMS[subject.kind]}> "
     try:
         return input(prompt).strip()
     except EOFError:

@@ -11,15 +11,7 @@ it), a table (table.md), a figure (figure.png), and all that `mto tables` writes
 resumes where it was interrupted; what is there is not computed again.
 """
 
+from mto_jax.commands.retrying import add_flags
 from mto_jax.experiments.tune import tune
 
 __all__ = ["add_flags", "tune"]
-
-
-def add_flags(parser) -> None:
-    parser.add_argument(
-        "--retry_failed",
-        action="store_true",
-        default=None,
-        help="compute once more what failed before",
-    )

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 
 import gin
 
-from mto_jax import checks, errors
+from mto_jax import checks, errors, remote
 from mto_jax.text2text import mapping, registry
+
+LENGTHS = {"inputs": 400, "targets": 50}  # of tasks, where nothing says otherwise
 
 
 @gin.configurable
@@ -50,6 +52,11 @@ class DatasetConfig:
     too_long: str = "error"
 
     def __post_init__(self):
+        if self.mixture_or_task_name is None:
+            raise errors.UserError(
+                "DatasetConfig.mixture_or_task_name has no value: pass --gin.MIXTURE_OR_TASK_NAME. "
+                "(Only a run of mto train knows its own.)"
+            )
         checks.check_fields(self)
         name = mapping.resolve_task(self.mixture_or_task_name)
         object.__setattr__(self, "mixture_or_task_name", name)
@@ -75,4 +82,4 @@ class DatasetConfig:
     def directory(self) -> pathlib.Path:
         """Folder under which prepared data sets lie."""
         folder = self.prepared_dir or os.environ.get("MTO_CACHE_DIR") or "~/.cache/mto_jax"
-        return pathlib.Path(folder).expanduser()
+        return remote.local(folder).expanduser()

@@ -16,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
 import numpy as np
 from absl import flags
 
-from mto_jax import errors
+from mto_jax import errors, remote
 from mto_jax.data import manifest, packing, shards
 from mto_jax.data.batch import Batch
 from mto_jax.data.dataset import DatasetConfig
@@ -34,40 +34,68 @@ BUFFERED_BATCHES = 4
 
 
 def ensure(config: DatasetConfig) -> Prepared:
-    """Return the prepared data of `config`, prepared in a subprocess if missing or stale.
+    """Return the prepared data of `config`, as `ensure_all` does."""
+    (prepared,) = ensure_all([config])
+    return prepared
 
-    This process never imports TensorFlow.
+
+def ensure_all(
+    configs: Sequence[DatasetConfig], later: Sequence[DatasetConfig] = ()
+) -> list[Prepared]:
+    """Return the prepared data of each of `configs`.
+
+    What is missing or stale is prepared in a subprocess, which first looks whether every task has
+    its split. This process never imports TensorFlow.
+
+    Args:
+      configs: the data.
+      later: data that will be asked for next; they are looked for with the others.
 
     Raises:
       UserError: what `mto_jax.data.prepare` found wrong, or SeqIO is not installed here.
     """
-    if prepared := manifest.find(config):
-        return prepared
-    what = f"{config.mixture_or_task_name} ({config.split})"
+    missing = [config for config in configs if manifest.find(config) is None]
+    if missing:
+        _prepare(missing, later)
+    return [_fresh(config) for config in configs]
+
+
+def _prepare(configs: Sequence[DatasetConfig], later: Sequence[DatasetConfig]) -> None:
+    for config in configs:
+        print(f"preparing {_name(config)}: {manifest.why_not(config)}", file=sys.stderr)
+    names = ", ".join(map(_name, configs))
     if importlib.util.find_spec("seqio") is None:
         raise errors.UserError(
-            f"{what} must be prepared first: {manifest.why_not(config)}, and SeqIO, which does it, "
-            "is not installed here. Run 'mto prepare' with the same gin files on a machine with a "
-            "full installation (pip install mto-jax), then copy its folder of prepared data to "
-            f"{config.directory}."
+            f"{names} must be prepared first, and SeqIO, which does it, is not installed here. Run "
+            "'mto prepare' with the same gin files on a machine with a full installation (pip "
+            f"install mto-jax), then copy its folder of prepared data to {configs[0].directory}."
         )
-    print(f"preparing {what}: {manifest.why_not(config)}", file=sys.stderr)
+    bindings = [line for config in (*configs, *later) for line in manifest.bindings(config)]
     with tempfile.TemporaryDirectory() as folder:
         request = pathlib.Path(folder, "request.json")
-        content = {"dataset": dataclasses.asdict(config), "gin": manifest.bindings(config)}
-        request.write_text(json.dumps(content))
+        asked = {"datasets": configs, "later": later}
+        content: dict[str, Any] = {k: [dataclasses.asdict(c) for c in v] for k, v in asked.items()}
+        request.write_text(json.dumps(content | {"gin": bindings}))
         # Its progress goes to our standard error (2); its own holds the reason of a failure.
         command = [sys.executable, "-m", "mto_jax.data.prepare", str(request)]
         done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise errors.of_process(done.stderr, f"Preparing {what}")
-    prepared = manifest.find(config)
-    if prepared is None:
-        raise errors.UserError(
-            f"{what} was prepared, but its input files or source code changed meanwhile. Start "
-            "again."
-        )
-    return prepared
+        raise errors.of_process(done.stderr, f"Preparing {names}")
+
+
+def _fresh(config: DatasetConfig) -> Prepared:
+    if prepared := manifest.find(config):
+        for part in prepared.tasks:
+            remote.fetch(part.path)
+        return prepared
+    raise errors.UserError(
+        f"{_name(config)} was prepared, but its input files or source code changed meanwhile. "
+        "Start again."
+    )
+
+
+def _name(config: DatasetConfig) -> str:
+    return f"{config.mixture_or_task_name} ({config.split})"
 
 
 def train_iterator(
@@ -113,10 +141,8 @@ def train_iterator(
             rates=prepared.rates,
             seed=seed,
         ),
-        capacity=(
-            prepared.task_feature_lengths["inputs"],
-            prepared.task_feature_lengths["targets"],
-        ),
+        capacity=tuple(prepared.task_feature_lengths.values()),
+        row_lengths=tuple(row_lengths(prepared, pack).values()),
         pack=pack,
         batch_size=batch_size,
         rows=(
@@ -127,8 +153,21 @@ def train_iterator(
     return TrainIterator(plan, task_ids, num_workers)
 
 
-def eval_batches(prepared: Prepared, *, batch_size: int) -> Iterator[tuple[Batch, list[dict]]]:
+def row_lengths(prepared: Prepared, pack: bool) -> dict[str, int]:
+    """Returns {"inputs": S, "targets": T}, the shape of the rows of `train_iterator`.
+
+    Packed rows are as long as the data's limit; others no longer than the data need.
+    """
+    return prepared.task_feature_lengths if pack else prepared.row_lengths
+
+
+def eval_batches(
+    prepared: Prepared, *, batch_size: int, lengths: Mapping[str, int] | None = None
+) -> Iterator[tuple[Batch, list[dict]]]:
     """Every example once, in the order of the task, one a row.
+
+    Args:
+      lengths: {"inputs": S, "targets": T} of the rows; None means `prepared.row_lengths`.
 
     Yields:
       (batch, examples): `batch` has always `batch_size` rows (the last batch is
@@ -136,7 +175,7 @@ def eval_batches(prepared: Prepared, *, batch_size: int) -> Iterator[tuple[Batch
       (int32 ids) and the texts that the task gave, such as "references". Batches of a mixture hold
       one task each.
     """
-    capacity = tuple(prepared.task_feature_lengths.values())
+    capacity = tuple((lengths or prepared.row_lengths).values())
     for task in prepared.tasks:
         reader = shards.Reader(task.path, task.manifest["shards"])
         for start in range(0, len(reader), batch_size):
@@ -219,7 +258,8 @@ class _Plan:
     Attributes:
       tasks: the prepared tasks.
       stream: the order of their records.
-      capacity: (S, T), lengths of a row's inputs and targets.
+      capacity: (S, T), most tokens of an example, and lengths of a packed row.
+      row_lengths: (S, T), lengths of a row's inputs and targets.
       pack: several examples share a row.
       batch_size: rows of the global batch.
       rows: (first, last + 1) row of the global batch that this host reads.
@@ -227,7 +267,8 @@ class _Plan:
 
     tasks: tuple[Prepared, ...]
     stream: packing.Stream
-    capacity: tuple[int, int]
+    capacity: tuple[int, ...]
+    row_lengths: tuple[int, ...]
     pack: bool
     batch_size: int
     rows: tuple[int, int]
@@ -326,7 +367,7 @@ class _Read:
     def __init__(self, plan: _Plan, task_ids: bool):
         self._readers = [shards.Reader(task.path, task.manifest["shards"]) for task in plan.tasks]
         self._rows = plan.rows[1] - plan.rows[0]
-        self._capacity = plan.capacity
+        self._capacity = plan.row_lengths
         self._task_ids = task_ids
 
     def __call__(self, element: tuple[np.ndarray, dict]) -> tuple[Batch, dict]:

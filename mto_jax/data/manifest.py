@@ -23,6 +23,7 @@ import numpy as np
 
 from mto_jax import config as gin_files
 from mto_jax import errors, sources
+from mto_jax.data import packing
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.files import digest, file_digest, read_record
 from mto_jax.frames import frame
@@ -74,8 +75,25 @@ class Prepared:
 
     @property
     def task_feature_lengths(self) -> dict[str, int]:
-        """{"inputs": S, "targets": T}: the shape of the rows."""
+        """{"inputs": S, "targets": T}: the most tokens of an example, and a packed row's."""
         return dict(self.manifest["task_feature_lengths"])
+
+    @property
+    def row_lengths(self) -> dict[str, int]:
+        """{"inputs": S, "targets": T} of rows with one example each.
+
+        They hold the longest example, rounded up by `packing.bucket`, but for the limits above.
+
+        Raises:
+          UserError: see `check_lengths`.
+        """
+        self.check_lengths()
+        longest_2 = np.max([task.lengths().max(axis=0) for task in self.tasks], axis=0)
+        limits = self.task_feature_lengths.items()
+        return {
+            name: min(packing.bucket(int(length)), limit)
+            for (name, limit), length in zip(limits, longest_2, strict=True)
+        }
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -119,7 +137,7 @@ class Prepared:
             try:
                 lengths = np.ascontiguousarray(task.lengths())
                 whole = digest(lengths.data) == task.manifest["lengths_digest"]
-            except (OSError, ValueError, EOFError):
+            except Exception:  # NumPy reads a damaged header as Python
                 whole = False
             if not whole:
                 raise errors.UserError(

@@ -3,7 +3,7 @@
 """Write a SeqIO task or mixture as ArrayRecord files and a manifest, in TensorFlow.
 
 `python -m mto_jax.data.prepare REQUEST.json` is how a process without TensorFlow has data prepared;
-see `mto_jax.data.loader.ensure`. People use `mto prepare`.
+see `mto_jax.data.loader.ensure_all`. People use `mto prepare`.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -28,7 +28,8 @@ import rich.progress
 import seqio
 import tensorflow as tf
 
-from mto_jax import errors, sources
+from mto_jax import errors, remote, sources
+from mto_jax.console import progress_console
 from mto_jax.data import manifest, shards
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.data.summary import PROGRESS, Summary
@@ -39,11 +40,20 @@ from mto_jax.text2text import registration, registry, seqio_tasks, vocabulary
 FEATURES: tuple[str, ...] = ("inputs", "targets")
 
 
-def prepare(config: DatasetConfig) -> manifest.Prepared:
+# Writes a task's examples into a folder, and returns what the manifest says about them. A second
+# folder, which a killed process leaves for the next, holds what is made on the way.
+Write = Callable[[DatasetConfig, seqio.Task, pathlib.Path, pathlib.Path], dict]
+
+
+def prepare(config: DatasetConfig, write: Write | None = None) -> manifest.Prepared:
     """Return the prepared data of `config`; written now unless a fresh copy exists.
 
     A folder appears under its name only when it is complete: killing this process leaves nothing
     that is read later. Of several processes that want the same data, one writes, the others wait.
+
+    Args:
+      config: of the data.
+      write: writes the examples of a task; None means in this process, one after the other.
 
     Raises:
       UserError: no such task or split, an input file that is empty or not UTF-8, a task without
@@ -55,9 +65,9 @@ def prepare(config: DatasetConfig) -> manifest.Prepared:
         if prepared is None:
             provider = _provider(config)
             if isinstance(provider, seqio.Mixture):
-                prepared = _write_mixture(config, provider)
+                prepared = _write_mixture(config, provider, write)
             else:
-                prepared = _write_task(config, provider)
+                prepared = _write_task(config, provider, write or write_examples)
     return prepared
 
 
@@ -67,8 +77,13 @@ def register(config: DatasetConfig) -> None:
     registry.add_waiting()
 
 
-def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterator[dict]:
-    """Yield the examples of pass `number` in a fixed order, not yet trimmed.
+def examples(
+    config: DatasetConfig,
+    task: seqio.Task,
+    number: int = 0,
+    shard: seqio.ShardInfo | None = None,
+) -> Iterator[dict]:
+    """Yield the examples of pass `number`, or of a shard, in a fixed order, not yet trimmed.
 
     Those that are too long, where the configuration leaves them out, have "too_long": 1 alone.
     """
@@ -81,6 +96,7 @@ def examples(config: DatasetConfig, task: seqio.Task, number: int = 0) -> Iterat
             split=config.split,
             shuffle=False,
             seed=config.seed + number,
+            shard_info=shard,
             trim_output_features=False,
             try_in_mem_cache=False,
         )
@@ -111,7 +127,8 @@ def preview(config: DatasetConfig, count: int) -> str:
                 limit = config.task_feature_lengths[key]
                 ids = example.pop(key).tolist()
                 cut = f", trimmed to {limit}" if len(ids) > limit else ""
-                pieces = [vocab.decode([i]) or f"<{i}>" for i in ids]
+                names = {vocab.eos_id: "(end)"}
+                pieces = [names.get(i) or vocab.decode([i]) or f"<{i}>" for i in ids]
                 lines.append(f"  {key} ({len(ids)} tokens{cut}): {vocab.decode(ids)}")
                 lines.append(f"    ids:    {' '.join(map(str, ids))}")
                 lines.append(f"    pieces: {'|'.join(pieces)}")
@@ -140,7 +157,9 @@ def _provider(config: DatasetConfig) -> seqio.Task | seqio.Mixture:
     return provider
 
 
-def _write_mixture(config: DatasetConfig, mixture: seqio.Mixture) -> manifest.Prepared:
+def _write_mixture(
+    config: DatasetConfig, mixture: seqio.Mixture, write: Write | None
+) -> manifest.Prepared:
     rates, members = [], []
     for task in mixture.tasks:  # Nested mixtures come flattened.
         if config.split not in task.splits:
@@ -159,7 +178,8 @@ def _write_mixture(config: DatasetConfig, mixture: seqio.Mixture) -> manifest.Pr
             ) from error
         if rate > 0:
             rates.append(rate)
-            members.append(prepare(dataclasses.replace(config, mixture_or_task_name=task.name)))
+            member = dataclasses.replace(config, mixture_or_task_name=task.name)
+            members.append(prepare(member, write))
     if not members:
         raise errors.UserError(
             f"Every rate of the mixture {mixture.name} is zero: nothing to prepare."
@@ -169,10 +189,10 @@ def _write_mixture(config: DatasetConfig, mixture: seqio.Mixture) -> manifest.Pr
         "members": [member.path.name for member in members],
         "rates": rates,
     }
-    return _commit(config, mixture, content, lambda folder: {})
+    return _commit(config, mixture, content, lambda *folders: {})
 
 
-def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
+def _write_task(config: DatasetConfig, task: seqio.Task, write: Write) -> manifest.Prepared:
     seqio_tasks.check_features(task)
     _check_vocabulary(task)
     paths = _input_files(task.source, config.split)
@@ -184,7 +204,7 @@ def _write_task(config: DatasetConfig, task: seqio.Task) -> manifest.Prepared:
         "metrics": [by_kind.place(function) for function in task.metric_fns],
         "input_files": [manifest.describe_file(path) for path in paths],
     }
-    return _commit(config, task, content, functools.partial(_write_examples, config, task))
+    return _commit(config, task, content, functools.partial(write, config, task))
 
 
 def _code(config: DatasetConfig, provider: seqio.Task | seqio.Mixture) -> dict[str, str]:
@@ -211,8 +231,9 @@ def _commit(
     key = json.dumps([made_from, files, content.get("members")]).encode()
     name = manifest.prefix(config)
     folder = config.directory / f"{name}-{digest(key)[:8]}"
-    for leftover in config.directory.glob(f".{name}-*.tmp"):
-        # Of a killed process: whoever writes holds the lock, and that is us.
+    parts = folder.with_name(f".{folder.name}.parts")
+    for leftover in {*config.directory.glob(f".{name}-*.*")} - {parts}:
+        # Of a killed process, or other sources: whoever writes holds the lock, and that is us.
         shutil.rmtree(leftover, ignore_errors=True)
     with _writing(config):
         temporary = pathlib.Path(
@@ -230,7 +251,7 @@ def _commit(
                 },
                 "input_files": [],
                 **content,
-                **write(temporary),
+                **write(temporary, parts),
                 "identity": manifest.identity(config),
                 **made_from,
             }
@@ -239,20 +260,24 @@ def _commit(
             if folder.exists():  # Damaged: a whole one would be in use.
                 shutil.rmtree(folder)
             temporary.rename(folder)
+            shutil.rmtree(parts, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return manifest.read(folder)
 
 
-def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Path) -> dict:
+def write_examples(
+    config: DatasetConfig, task: seqio.Task, folder: pathlib.Path, parts: pathlib.Path
+) -> dict:
     """Shards and the table of lengths; returns what the manifest says about them."""
+    del parts
     summary = Summary(config, task.name, task.metric_fns)
     passes = []
 
     def records() -> Iterator[bytes]:
         for number in range(config.passes):
             before = summary.num_examples
-            with rich.progress.Progress(*PROGRESS) as bar:
+            with rich.progress.Progress(*PROGRESS, console=progress_console(stderr=False)) as bar:
                 of_pass = examples(config, task, number)
                 description = f"{task.name} ({config.split})"
                 for example in bar.track(of_pass, total=config.limit, description=description):
@@ -261,21 +286,38 @@ def _write_examples(config: DatasetConfig, task: seqio.Task, folder: pathlib.Pat
             passes.append(summary.num_examples - before)
 
     counts = shards.write(folder, records())
+    np.save(folder / manifest.LENGTHS, summary.lengths())
+    return described(config, task, summary, passes, counts)
+
+
+def described(
+    config: DatasetConfig,
+    task: seqio.Task,
+    summary: Summary,
+    passes: list[int],
+    counts: dict[str, int],
+) -> dict:
+    """Returns what the manifest says about examples that were written; prints a summary.
+
+    Args:
+      config: of the data.
+      task: whose examples they are.
+      summary: of all of them.
+      passes: how many each pass has.
+      counts: how many each shard has.
+
+    Raises:
+      UserError: a pass has none.
+    """
+    report = getattr(task.source, "report", {}).get(config.split, {})
     if not all(passes):
         raise errors.UserError(
             f"The task {task.name} gave no example for the split {config.split!r} with lengths "
             f"{dict(config.task_feature_lengths)}. Look at its source and filters, or give longer "
-            "lengths: mto prepare --preview=3 shows what it makes. "
-            f"{_report(task.source, config.split)}"
+            f"lengths: mto prepare --preview=3 shows what it makes. {report}"
         )
-    np.save(folder / manifest.LENGTHS, summary.lengths())
     summary.show()
-    return {
-        "pass_examples": passes,
-        "shards": counts,
-        **summary.content(),
-        "report": _report(task.source, config.split),
-    }
+    return {"pass_examples": passes, "shards": counts, **summary.content(), "report": report}
 
 
 def _plain(value):
@@ -319,11 +361,6 @@ def _input_files(source: seqio.DataSource, split: str) -> list[str]:
     else:
         files = getattr(source, "input_files", ())
     return sorted(str(path) for path in files if os.path.isfile(path))
-
-
-def _report(source: seqio.DataSource, split: str) -> dict:
-    """Returns what a source counted while it read: records dropped, few-shot samples."""
-    return getattr(source, "report", {}).get(split, {})
 
 
 def check_text(path: str) -> None:
@@ -372,16 +409,31 @@ def _writing(config: DatasetConfig) -> Iterator[None]:
         ) from error
 
 
+def bind(statements: Sequence[str]) -> None:
+    """Binds gin parameters as another process has them (`manifest.bindings`)."""
+    for statement in dict.fromkeys(statements):
+        name = statement.partition(" = ")[0].rpartition("/")[2]
+        importlib.import_module(name.rsplit(".", 2)[0])  # Makes the configurable known.
+        gin.parse_config(statement)
+
+
 def main(request: str) -> None:
-    """Prepare what a file asks for: {"dataset": fields of a DatasetConfig, "gin": statements}."""
+    """Prepare what a file asks for.
+
+    It holds {"datasets": [fields of a DatasetConfig, ...], "later": the same, "gin": statements}.
+    """
     content = json.loads(pathlib.Path(request).read_text())
-    config = DatasetConfig(**content["dataset"])
+    configs, later = (
+        [DatasetConfig(**fields) for fields in content[key]] for key in ("datasets", "later")
+    )
     try:
-        for statement in content["gin"]:
-            name = statement.partition(" = ")[0].rpartition("/")[2]
-            importlib.import_module(name.rsplit(".", 2)[0])  # Makes the configurable known.
-            gin.parse_config(statement)
-        prepare(config)
+        bind(content["gin"])
+        for config in (*configs, *later):  # before anything is written
+            register(config)
+            _provider(config)
+        for config in configs:
+            prepare(config)
+        remote.publish()
     except errors.UserError as error:
         errors.fail(error)
 

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, first_line
 
 # Group size 1: every record is reached by one seek.
 OPTIONS = "group_size:1"
@@ -97,7 +97,7 @@ class Reader:
         try:
             return [decode(record, extras) for record in self.read(indices)]
         except Exception as error:  # the two libraries raise errors of many kinds on damaged bytes
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise UserError(
                 f"The prepared data in {self._folder} are damaged ({reason}). Delete the folder; "
                 "it is prepared again on the next start."

@@ -3,7 +3,7 @@
 """What is counted while a task's examples are prepared: for the manifest, and for a person."""
 
 import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Summary:
         self._config, self._task, self._metrics = config, task, metric_fns
         self._vocabulary = vocabulary.vocabulary()
         self._lengths = array.array("i")
+        self._measured: np.ndarray | None = None
         self._trimmed = dict.fromkeys(config.task_feature_lengths, 0)
         self._references: list[list[str]] = []
         self._too_long = self._unknown = 0
@@ -56,10 +57,12 @@ class Summary:
 
     @property
     def num_examples(self) -> int:
-        return len(self._lengths) // 2
+        return len(self.lengths())
 
     def lengths(self) -> np.ndarray:
         """int32 [N, 2] tokens of inputs and targets."""
+        if self._measured is not None:
+            return self._measured
         return np.frombuffer(self._lengths, np.int32).reshape(-1, 2)
 
     def take(self, example: dict[str, Any]) -> bool:
@@ -81,13 +84,36 @@ class Summary:
             self._lengths.append(len(example[key]))
         return True
 
+    def state(self) -> dict[str, Any]:
+        """Returns all but the lengths, as JSON, for `add`."""
+        return {
+            "trimmed": self._trimmed,
+            "references": self._references,
+            "too_long": self._too_long,
+            "unknown": self._unknown,
+            "lacking": [*self._lacking],
+        }
+
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Counts the examples of another summary, but for their lengths."""
+        for key, count in state["trimmed"].items():
+            self._trimmed[key] += count
+        self._references += state["references"][: MOST_REFERENCES - len(self._references)]
+        self._too_long += state["too_long"]
+        self._unknown += state["unknown"]
+        self._lacking |= dict.fromkeys(state["lacking"][: 3 - len(self._lacking)])
+
+    def measure(self, lengths: np.ndarray) -> None:
+        """Takes the lengths of all examples, int32 [N, 2], which may lie in a file."""
+        self._measured = lengths
+
     def content(self) -> dict[str, Any]:
         """Returns what the manifest says."""
         lengths = self.lengths()
         columns = zip(self._trimmed, lengths.T, strict=True)
         return {
             "num_examples": len(lengths),
-            "lengths_digest": digest(lengths.tobytes()),
+            "lengths_digest": digest(np.ascontiguousarray(lengths).data),
             "features": {key: _statistics(column) for key, column in columns},
             "trimmed": self._trimmed,
             "too_long": self._too_long,
@@ -134,7 +160,17 @@ class Summary:
 
 
 def _statistics(tokens: np.ndarray) -> dict[str, float]:
-    p50, p95 = np.percentile(tokens, (50, 95)).tolist()
-    total = int(tokens.sum(dtype=np.int64))
-    mean, most = total / len(tokens), int(tokens.max())
-    return {"total": total, "mean": mean, "p50": p50, "p95": p95, "max": most}
+    """Returns statistics of int [N]; memory goes by the largest of them, not by N."""
+    most, step = int(tokens.max()), 1 << 20
+    counts = np.zeros(most + 1, np.int64)
+    for start in range(0, len(tokens), step):
+        counts += np.bincount(tokens[start : start + step], minlength=most + 1)
+    ends = np.cumsum(counts)
+    places = np.array([0.5, 0.95]) * (len(tokens) - 1)
+    low, high = (
+        np.searchsorted(ends, rounded.astype(np.int64), side="right")
+        for rounded in (np.floor(places), np.ceil(places))
+    )
+    p50, p95 = (low + (high - low) * (places % 1)).tolist()
+    total = int(counts @ np.arange(most + 1))
+    return {"total": total, "mean": total / len(tokens), "p50": p50, "p95": p95, "max": most}

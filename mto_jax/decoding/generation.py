@@ -21,7 +21,7 @@ import numpy as np
 from mto_jax import checks, errors, fields
 from mto_jax.data.packing import bucket
 from mto_jax.decoding import replicas, search
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
 
 DECODING_METHODS = ("greedy", "sample", "beam", "beam_sample")
 _BEAMS, _DRAWS = ("beam", "beam_sample"), ("sample", "beam_sample")
@@ -163,7 +163,7 @@ class Output(NamedTuple):
 
 
 def decode(
-    model: T5,
+    model: EncoderDecoder,
     inputs: Sequence[Sequence[int]],
     decoding: Decoding,
     vocabulary: Any,

@@ -24,8 +24,8 @@ from mto_jax.errors import UserError
 from mto_jax.files import digest
 from mto_jax.frames import frame
 from mto_jax.models.adapters import NONE
-from mto_jax.models.config import T5Config
-from mto_jax.models.t5 import T5
+from mto_jax.models.config import ModelConfig
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text.answers import answer
 from mto_jax.text2text.templates import SoftPrompt, encode
 from mto_jax.text2text.vocabulary import Vocabulary
@@ -86,10 +86,10 @@ class Model:
       content: a digest of the parameters; None means that they are read for it.
     """
 
-    config: T5Config
+    config: ModelConfig
     vocabulary: Vocabulary
     title: str
-    load: Callable[[], T5] = dataclasses.field(repr=False)
+    load: Callable[[], EncoderDecoder] = dataclasses.field(repr=False)
     content: str | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
@@ -105,7 +105,11 @@ class Model:
         Raises:
           UserError: nothing there, damaged, not a T5, or its vocabulary is not known.
         """
-        checkpoint = checkpoints.open(path, prefer)
+        return cls.of(checkpoints.open(path, prefer))
+
+    @classmethod
+    def of(cls, checkpoint: checkpoints.Checkpoint) -> "Model":
+        """The model of a checkpoint that is open; see `open`."""
         _, vocabulary = checkpoint.find_vocabulary()
         return cls(
             checkpoint.config,
@@ -116,7 +120,7 @@ class Model:
         )
 
     @functools.cached_property
-    def network(self) -> T5:
+    def network(self) -> EncoderDecoder:
         """The T5, whole, on the first local device.
 
         Raises:
@@ -261,7 +265,7 @@ class Model:
         return np.array([sums[0] for sums, _ in scored])
 
     def _source(self, text: str, length: int) -> list[int]:
-        return [*self.encode(text)[: length - 1], self.vocabulary.eos_id]
+        return self.vocabulary.source(self.encode(text), length)
 
     # ---- Saving
 

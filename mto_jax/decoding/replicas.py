@@ -21,7 +21,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mto_jax import cores
-from mto_jax.models.t5 import T5, unstacked_prefixes
+from mto_jax.models.encoder_decoder import EncoderDecoder, unstacked_prefixes
 
 _AXIS = "rows"
 
@@ -41,18 +41,18 @@ class Replicated:
     treedef: Any
     values: tuple[jax.Array | tuple[jax.Array, ...], ...]
 
-    def model(self) -> T5:
+    def model(self) -> EncoderDecoder:
         """Returns the model. Call it inside the loop that uses it: XLA then stacks nothing."""
         whole = [jnp.stack(v) if isinstance(v, tuple) else v for v in self.values]
         return nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, whole))
 
 
 # The last result of `replicate` for a model on a CPU: (how, its parameters then, the result).
-_cache: weakref.WeakKeyDictionary[T5, tuple] = weakref.WeakKeyDictionary()
+_cache: weakref.WeakKeyDictionary[EncoderDecoder, tuple] = weakref.WeakKeyDictionary()
 
 
 def replicate(
-    model: T5, num_rows: int, *, incremental: bool = False
+    model: EncoderDecoder, num_rows: int, *, incremental: bool = False
 ) -> tuple[Replicated, Mesh | None]:
     """Returns the model on every device that gets rows, and the mesh of these devices.
 

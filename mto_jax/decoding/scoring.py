@@ -17,8 +17,8 @@ import numpy as np
 
 from mto_jax.data.packing import bucket
 from mto_jax.decoding import generation, replicas
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.models.partitioning import platform
-from mto_jax.models.t5 import T5
 
 # Logits that are held at once. 2 M floats, 8 MiB, are read again while they are still in a
 # processor's cache; an accelerator wants fewer and larger slices.
@@ -42,7 +42,7 @@ class TokenScores(NamedTuple):
 
 
 def token_scores(
-    model: T5,
+    model: EncoderDecoder,
     batch: Mapping[str, Any],
     *,
     counted_BxT: np.ndarray | None = None,
@@ -71,7 +71,7 @@ def token_scores(
     return _program(replicated, rows, mesh=mesh, rivals=rivals)
 
 
-def log_likelihood(model: T5, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+def log_likelihood(model: EncoderDecoder, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
     """Returns log-likelihoods of targets: (sum_B of natural logarithms, count_B of tokens).
 
     A row holds one example; tokens count by `batch["decoder_loss_weights"]` (the loader's count
@@ -115,7 +115,7 @@ def depth_rank(rank_BxT: np.ndarray, weights_BxT: np.ndarray) -> np.ndarray:
 
 
 def score_choices(
-    model: T5,
+    model: EncoderDecoder,
     inputs: Sequence[Sequence[int]],
     choices: Sequence[Sequence[Sequence[int]]],
     vocabulary: Any,
@@ -167,7 +167,7 @@ def score_choices(
 
 
 def unconditional(
-    model: T5,
+    model: EncoderDecoder,
     inputs: Sequence[Sequence[int]],
     choices: Sequence[Sequence[Sequence[int]]],
     vocabulary: Any,
@@ -205,7 +205,8 @@ def unconditional(
 
 def _neutral(source: Sequence[int], vocabulary: Any) -> tuple[int, ...]:
     ids = np.asarray(source)
-    return tuple(ids[vocabulary.is_sentinel(ids) | (ids == vocabulary.eos_id)].tolist())
+    frame = np.isin(ids, (*vocabulary.bos, vocabulary.eos_id))
+    return tuple(ids[vocabulary.is_sentinel(ids) | frame].tolist())
 
 
 def best_choices(

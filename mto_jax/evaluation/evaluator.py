@@ -14,6 +14,7 @@ import functools
 import importlib
 import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import gin
 import numpy as np
 
-from mto_jax import errors
+from mto_jax import errors, peers
 from mto_jax.data import loader
 from mto_jax.data.manifest import Prepared
 from mto_jax.decoding import generation as decoding_lib
@@ -32,7 +33,7 @@ from mto_jax.frames import frame
 from mto_jax.metrics import statistics
 from mto_jax.metrics import text as metrics_lib
 from mto_jax.metrics.by_kind import place
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text import task as tasks
 from mto_jax.text2text import templates
 from mto_jax.text2text.answers import answer, slots
@@ -40,6 +41,13 @@ from mto_jax.text2text.task import Task
 from mto_jax.text2text.templates import SoftPrompt, Template
 from mto_jax.text2text.vocabulary import Vocabulary
 
+
+def alone(items: Sequence, work: Callable[[Sequence, int], Sequence]) -> Sequence:
+    """`peers.over` of a process that works by itself: the results of `work`."""
+    return work(items, 0)
+
+
+Spread = Callable[[Sequence, Callable[[Sequence, int], Sequence]], Sequence]
 Example = Mapping[str, Any]  # a record of prepared data, or `text2text.task.example`
 
 
@@ -119,7 +127,7 @@ class Result:
 
 
 def evaluate_dataset(
-    model: T5,
+    model: EncoderDecoder,
     prepared: Prepared,
     vocabulary: Vocabulary,
     decoding: Decoding,
@@ -128,6 +136,9 @@ def evaluate_dataset(
     progress: Callable[[int], None] = lambda count: None,
 ) -> Result:
     """Evaluate `model` on every example of one prepared task (not a mixture: take its `tasks`).
+
+    On several hosts all processes make this call, each with the model on its own devices; each
+    decodes and scores a part of the examples, and all return the whole result.
 
     Args:
       progress: called with the number of examples just done.
@@ -148,13 +159,20 @@ def evaluate_dataset(
     if not examples[0].get("references"):  # a task of SeqIO alone
         functions = [*map(metrics_lib.on_texts, functions)]
     result = evaluate_examples(
-        model, examples, functions, vocabulary, decoding, batch_size=batch_size, progress=progress
+        model,
+        examples,
+        functions,
+        vocabulary,
+        decoding,
+        spread=peers.over,
+        batch_size=batch_size,
+        progress=progress,
     )
     return dataclasses.replace(result, task=prepared.name, split=prepared.split)
 
 
 def evaluate_records(
-    model: T5,
+    model: EncoderDecoder,
     task: Task,
     template: Template,
     vocabulary: Vocabulary,
@@ -202,7 +220,7 @@ def evaluate_records(
 
 
 def evaluate_examples(
-    model: T5,
+    model: EncoderDecoder,
     examples: Sequence[Example],
     functions: Sequence[metrics_lib.Metric],
     vocabulary: Vocabulary,
@@ -210,6 +228,7 @@ def evaluate_examples(
     *,
     rank: bool = True,
     decides: str = "",
+    spread: Spread = alone,
     batch_size: int = 32,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Result:
@@ -223,10 +242,21 @@ def evaluate_examples(
     Args:
       rank: score by likelihood as well, where all examples list the answers that are allowed.
       decides: name of the value by which the best constant answer is chosen; "" for the first.
+      spread: `peers.over` where all processes make this call, to cut the examples over them.
     """
-    outputs = predict(
-        model, examples, vocabulary, decoding, batch_size=batch_size, progress=progress
-    )
+
+    def answers(part: Sequence[Example], first: int) -> list[list[decoding_lib.Output]]:
+        return predict(
+            model,
+            part,
+            vocabulary,
+            decoding,
+            batch_size=batch_size,
+            first_index=first,
+            progress=progress,
+        )
+
+    outputs = spread(examples, answers)
     rows = [
         _row(example, candidates[0], vocabulary)
         for example, candidates in zip(examples, outputs, strict=True)
@@ -248,7 +278,7 @@ def evaluate_examples(
         name: values for known in resampled.values() for name, values in known.per_example.items()
     }
     if rank and all(len(example.get("choices", ())) for example in examples):
-        ranked, ranked_scores = _rank(model, examples, rows, vocabulary, batch_size)
+        ranked, ranked_scores = _rank(model, examples, rows, vocabulary, batch_size, spread)
         metrics |= ranked
         scores |= ranked_scores
     for i, row in enumerate(rows):
@@ -290,12 +320,13 @@ def _warn(sentence: str) -> None:
 
 
 def predict(
-    model: T5,
+    model: EncoderDecoder,
     examples: Sequence[Example],
     vocabulary: Vocabulary,
     decoding: Decoding,
     *,
     batch_size: int = 32,
+    first_index: int = 0,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[list[decoding_lib.Output]]:
     """Returns the outputs of each example, best first.
@@ -313,6 +344,7 @@ def predict(
             vocabulary,
             soft_prefix=prefix,
             batch_size=batch_size,
+            first_index=first_index,
             progress=progress,
         )
         for i, candidates in zip(rows, decoded, strict=True):
@@ -503,14 +535,21 @@ def _row(example: Mapping, output: decoding_lib.Output, vocabulary: Vocabulary) 
     return row
 
 
-def _rank(model, examples, rows, vocabulary, batch_size):
+def _rank(model, examples, rows, vocabulary, batch_size, spread):
     """Accuracy of the best of the allowed answers by each rule of `scoring.best_choices`.
 
     Writes the answer with the greatest sum into each row as "ranked_prediction".
     """
-    inputs, choices = [example["inputs"] for example in examples], choice_ids(examples, vocabulary)
-    scored = scoring.score_choices(model, inputs, choices, vocabulary, batch_size=batch_size)
-    neutral = scoring.unconditional(model, inputs, choices, vocabulary, batch_size=batch_size)
+
+    def score_part(part, first):
+        del first
+        inputs, choices = [example["inputs"] for example in part], choice_ids(part, vocabulary)
+        options = {"batch_size": batch_size}
+        scored = scoring.score_choices(model, inputs, choices, vocabulary, **options)
+        neutral = scoring.unconditional(model, inputs, choices, vocabulary, **options)
+        return [(*scores, prior) for scores, prior in zip(scored, neutral, strict=True)]
+
+    scored: Sequence[Any] = spread(examples, score_part)
     names = {
         "ranked_accuracy": "sum",
         "ranked_accuracy_mean": "mean",
@@ -518,7 +557,7 @@ def _rank(model, examples, rows, vocabulary, batch_size):
     }
     hits = {name: np.zeros(len(rows)) for name in names}
     for i, (example, row) in enumerate(zip(examples, rows, strict=True)):
-        best = scoring.best_choices(*scored[i], neutral[i])
+        best = scoring.best_choices(*scored[i])
         # Compared as texts of the target, sentinels included: equal only if it is the same choice.
         for name, rule in names.items():
             hits[name][i] = example["choices"][best[rule]] == example["targets_pretokenized"]
@@ -527,21 +566,30 @@ def _rank(model, examples, rows, vocabulary, batch_size):
 
 
 def _perplexity(model, prepared, vocabulary, batch_size, progress) -> Result:
-    rows, sums, counts = [], [], []
-    for batch, examples in loader.eval_batches(prepared, batch_size=batch_size):
-        sums_B, counts_B = map(np.asarray, scoring.log_likelihood(model, batch))
-        sums.extend(sums_B[: len(examples)])
-        counts.extend(counts_B[: len(examples)])
-        rows += [
-            {
-                "input": vocabulary.decode(example["inputs"]),
-                "references": [vocabulary.decode(example["targets"])],
-                "log_likelihood": float(sums_B[i]),
-                "tokens": int(counts_B[i]),
-            }
-            for i, example in enumerate(examples)
-        ]
-        progress(len(examples))
+    batches = math.ceil(prepared.num_examples / batch_size)
+
+    def score_batches(numbers, first):
+        scored = []
+        for batch, examples in itertools.islice(
+            loader.eval_batches(prepared, batch_size=batch_size), first, first + len(numbers)
+        ):
+            sums_B, counts_B = map(np.asarray, scoring.log_likelihood(model, batch))
+            rows = [
+                {
+                    "input": vocabulary.decode(example["inputs"]),
+                    "references": [vocabulary.decode(example["targets"])],
+                    "log_likelihood": float(sums_B[i]),
+                    "tokens": int(counts_B[i]),
+                }
+                for i, example in enumerate(examples)
+            ]
+            scored.append((rows, sums_B[: len(rows)], counts_B[: len(rows)]))
+            progress(len(examples))
+        return scored
+
+    scored = peers.over(range(batches), score_batches)
+    rows = [row for part, _, _ in scored for row in part]
+    sums, counts = (np.concatenate([part[i] for part in scored]) for i in (1, 2))
 
     def finish(totals, num_examples):
         del num_examples

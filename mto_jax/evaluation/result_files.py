@@ -24,7 +24,7 @@ from mto_jax.metrics.statistics import Interval
 METRICS_FILE = "metrics.json"
 # The packages whose code counts.
 DECIDING_PACKAGES = tuple(
-    f"mto_jax.{room}" for room in ("evaluation", "decoding", "models", "metrics")
+    f"mto_jax.{name}" for name in ("evaluation", "decoding", "models", "metrics")
 )
 
 

@@ -14,10 +14,11 @@ import matplotlib.figure
 import numpy as np
 
 from mto_jax.errors import UserError
-from mto_jax.experiments.figures import grid_of_panels, styled
+from mto_jax.experiments.figures import grid_of_panels, reach
 from mto_jax.experiments.grid import Cell, Grid, Where, matches
 from mto_jax.experiments.results import Results
 from mto_jax.metrics.statistics import Comparison, hierarchical_comparison
+from mto_jax.pictures import styled
 
 Side = Sequence[Where]  # a mean over the cells at these places
 
@@ -183,15 +184,12 @@ class ContrastFigure:
                         for cell in shown
                         if matches(cell.values, {**where, **x, self.panels: panel})
                     ]
-                    if found := self.contrast.compute(results, cells, metric):
-                        drawn[j + (i - (len(self.series) - 1) / 2) * width] = found
+                    if gain := self.contrast.compute(results, cells, metric):
+                        drawn[j + (i - (len(self.series) - 1) / 2) * width] = gain
                 at, values = list(drawn), [c.difference for c in drawn.values()]
-                reach = [
-                    [max(0.0, c.difference - c.low) for c in drawn.values()],
-                    [max(0.0, c.high - c.difference) for c in drawn.values()],
-                ]
+                errors = reach([(c.difference, c.low, c.high) for c in drawn.values()])
                 axis.errorbar(
-                    at, values, yerr=reach, fmt="o-", color=f"C{i}", markersize=3.5, lw=1,
+                    at, values, yerr=errors, fmt="o-", color=f"C{i}", markersize=3.5, lw=1,
                     elinewidth=0.8, label=label,
                 )  # fmt: skip
             axis.set_xticks(range(len(self.x)), list(self.x))

@@ -12,11 +12,12 @@ import matplotlib.figure
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.experiments.figures import grid_of_panels, styled
+from mto_jax.experiments.figures import grid_of_panels, reach
 from mto_jax.experiments.grid import Grid, Value, Where
 from mto_jax.experiments.results import Results
 from mto_jax.matching.agreement import spearman
 from mto_jax.metrics.statistics import Interval
+from mto_jax.pictures import styled
 
 
 @gin.configurable
@@ -81,8 +82,8 @@ class GainFigure:
             panel.errorbar(
                 score.value,
                 versus.difference,
-                xerr=None if score.low is None else _reach(score.value, score.low, score.high),
-                yerr=_reach(versus.difference, versus.low, versus.high),
+                xerr=None if score.low is None else reach([(score.value, score.low, score.high)]),
+                yerr=reach([(versus.difference, versus.low, versus.high)]),
                 fmt="o",
                 color="C0",
                 ecolor="0.6",
@@ -135,8 +136,3 @@ def _fit(panel, xs: np.ndarray, ys: np.ndarray) -> str:
     pearson = np.corrcoef(xs, ys)[0, 1]
     ranked = spearman(xs.tolist(), ys.tolist())
     return f"{len(xs)} tasks: Pearson {pearson:+.2f}, Spearman {ranked:+.2f}"
-
-
-def _reach(value: float, low: float, high: float) -> list[list[float]]:
-    """An error bar; rounding can put a bound on the wrong side of the value."""
-    return [[max(0.0, value - low)], [max(0.0, high - value)]]

@@ -19,7 +19,7 @@ LEARNED, LATENT, NEITHER = "learned", "latent", "neither"
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """What a trajectory is about; its grid, tables and summary.
+    """The subject of a trajectory; its grid, tables and summary.
 
     Attributes:
       models: names of the checkpoints, in order.
@@ -27,6 +27,7 @@ class Course:
       tasks: those and the others that are asked.
       templates, shots: of the tuning.
       shares: of replay; the first is None, without.
+      measures: what else every model is asked: "recall:TASK", "loss:NAME" (`Cell.measure`).
     """
 
     models: list[str]
@@ -35,6 +36,7 @@ class Course:
     templates: list[str]
     shots: list[int | None]
     shares: list[float | None]
+    measures: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def most(self) -> int | None:
@@ -44,15 +46,27 @@ class Course:
     def grid(self, seeds: Sequence[int], metric: str) -> Grid:
         """Frozen models on every task; tuned ones on their own, at the most shots on all."""
         plain: Where = {"asked": None, "replay": None}
-        others = [None, *dict.fromkeys(asked for _, asked in self.pairs)]
-        frozen: Where = {"shots": 0, "seed": seeds[0], **plain}
-        constant: Where = {**frozen, "model": self.models[-1], "template": self.templates[0]}
+        others = [None, *dict.fromkeys(asked for _, asked in self.pairs), *self.measures]
+        frozen: Where = {"shots": 0, "seed": seeds[0], "replay": None}
+        constant: Where = {
+            **frozen,
+            **plain,
+            "model": self.models[-1],
+            "template": self.templates[0],
+        }
         replayed: Where = {"model": self.models[-1], "shots": self.most}
         constraints: list[Mapping[str, Where]] = [
             {"when": {"method": "frozen"}, "only": frozen},
             {"when": {"method": "constant"}, "only": constant},
+            *(
+                {
+                    "when": {"method": "frozen", "task": task},
+                    "only": {"asked": [None, *(m for m in self.measures if self.home(m) == task)]},
+                }
+                for task in self.tasks
+            ),
             {"when": {"method": "fine_tune"}, "only": {"shots": self.shots, "task": self.trained}},
-            {"when": {"asked": others[1:]}, "only": {"shots": self.most}},
+            {"when": {"asked": others[1:]}, "only": {"shots": [0, self.most]}},
             *({"when": {"replay": share}, "only": replayed} for share in self.shares[1:]),
             *(
                 {"when": {"task": task}, "only": {"asked": [o for o in others if o != task]}}
@@ -74,7 +88,12 @@ class Course:
 
     def base(self, task: str, **place: Any) -> Where:
         """The model as it is, on a task."""
-        return {"method": "frozen", "task": task, **place}
+        return {"method": "frozen", "task": task, "asked": None, **place}
+
+    def home(self, measure: str) -> str:
+        """The task under which the model as it is has a measure."""
+        kind, _, name = measure.partition(":")
+        return name if kind == "recall" else self.trained[0]
 
     def tuned(self, task: str, asked: str | None = None, **place: Any) -> Where:
         """The model tuned on a task, at the most shots, without replay unless `place` says so."""
@@ -118,7 +137,10 @@ class Course:
             replayed[f"{name}: the task itself"] = self.change(self.models[-1], self.own, share)
             if self.pairs:
                 replayed[f"{name}: other tasks"] = self.change(self.models[-1], self.pairs, share)
-        options: dict[str, Any] = {"columns": "model", "average": False}
+        answers = [None, *dict.fromkeys(asked for _, asked in self.pairs)]
+        options: dict[str, Any] = {
+            "columns": "model", "average": False, "where": {"asked": answers}
+        }  # fmt: skip
         tables = [
             Table("scores", rows, title="Scores, frozen and tuned", **options),
             Table("gains", gains, title="What tuning gains over the frozen model", **options),
@@ -129,7 +151,25 @@ class Course:
         if replayed:
             title = "What tuning gains and loses at the last checkpoint, by the share of replay"
             tables.append(Table("replay", replayed, title=title, **options))
+        for kind in dict.fromkeys(measure.partition(":")[0] for measure in self.measures):
+            asked = [m for m in self.measures if m.startswith(f"{kind}:")]
+            of_kind: dict[str, Any] = {
+                f"{kind} of {m.partition(':')[2]}, tuned on {task}{at}": self.measured(
+                    task, m, share
+                )
+                for m, task in itertools.product(asked, self.trained)
+                for share in self.shares
+                for at in [f", replay {share:.0%}" if share else ""]
+            }
+            where = {"asked": asked}
+            title = f"What tuning does to {kind}: tuned less frozen"
+            tables.append(Table(kind, of_kind, "model", where, title, metric=kind, average=False))
         return tables
+
+    def measured(self, task: str, measure: str, share: float | None) -> Contrast:
+        """Tuned on a task less frozen, in a measure."""
+        tuned = self.tuned(task, measure, replay=share)
+        return Contrast([[tuned]], [[self.base(self.home(measure), asked=measure)]])
 
     def change(
         self,
@@ -200,6 +240,15 @@ class Course:
                 if versus := change.compute(results, results.cells, metric):
                     label = f"replay {share or 0:.0%}"
                     forgetting.setdefault(name, {})[label] = _numbers(versus)
+        measures = {
+            f"{measure}, tuned on {task}, replay {share or 0:.0%}": _numbers(versus)
+            for measure, task, share in itertools.product(self.measures, self.trained, self.shares)
+            if (
+                versus := self.measured(task, measure, share).compute(
+                    results, results.where(last), measure.partition(":")[0]
+                )
+            )
+        }
         text = [
             f"{name}, {share}: on tasks that were not tuned, scores change by "
             f"{value['difference']:+.1%} [{value['low']:+.1%}, {value['high']:+.1%}]"
@@ -211,6 +260,7 @@ class Course:
             "checkpoints": self.models,
             "tasks": judged,
             "forgetting": {"by checkpoint": forgetting, "text": text},
+            "measures": measures,
         }
 
     def _turning(self, results: Results, metric: str, place) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 import matplotlib.figure
 
 from mto_jax.experiments.course import Course
-from mto_jax.experiments.figures import grid_of_panels, styled
+from mto_jax.experiments.figures import grid_of_panels, reach
 from mto_jax.experiments.grid import Grid, Where, matches
 from mto_jax.experiments.results import Results
+from mto_jax.pictures import styled
 
 _DASHES = ("-", "--", "-.", ":")
 
@@ -75,7 +76,7 @@ class CourseFigure:
 
 @dataclasses.dataclass(frozen=True)
 class ReplayFigure:
-    """What tuning gains on its own task against what it costs others, by the share of replay."""
+    """The gain of tuning on its own task against its cost to others, by the share of replay."""
 
     course: Course
     name: str = "replay"
@@ -101,8 +102,8 @@ class ReplayFigure:
                 continue
             axis.errorbar(
                 x.difference, y.difference,
-                xerr=[[x.difference - x.low], [x.high - x.difference]],
-                yerr=[[y.difference - y.low], [y.high - y.difference]],
+                xerr=reach([(x.difference, x.low, x.high)]),
+                yerr=reach([(y.difference, y.low, y.high)]),
                 fmt="o", color=f"C{i}", label=f"replay {share or 0:.0%}",
             )  # fmt: skip
         axis.axvline(0, color="0.75", lw=1)

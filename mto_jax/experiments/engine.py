@@ -39,11 +39,11 @@ class Runner(Protocol):
 
     @property
     def missing_models(self) -> Sequence[str]:
-        """The models of the grid that have to be trained before it can be checked."""
+        """The models of the grid that are not on this machine: to be trained or fetched."""
         ...
 
     def make_models(self) -> None:
-        """Train those; raises a `UserError` for one that fails."""
+        """Train those that are to be; raises a `UserError` for one that fails."""
         ...
 
     def check(self, cells: Sequence[Cell]) -> None:
@@ -77,6 +77,10 @@ class Runner(Protocol):
         "info": {...}}, as JSON. Scores have the value as their mean. info["examples"], if given,
         names the test examples: cells of a task that differ in it are not compared.
         """
+        ...
+
+    def work(self, cells: Sequence[Cell]) -> Sequence[str]:
+        """Lines that say what there is to compute; asked before models and data are read."""
         ...
 
     def stages(self, cells: Sequence[Cell]) -> Sequence[Stage]:

@@ -11,15 +11,11 @@ Axes that a figure does not use are averaged over, as in tables.
 """
 
 import dataclasses
-import functools
-import io
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import cycler
 import gin
-import matplotlib
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
@@ -27,37 +23,7 @@ import numpy as np
 from mto_jax.errors import UserError, unknown
 from mto_jax.experiments.grid import Cell, Grid, Value, Where, matches
 from mto_jax.experiments.results import Entry, Results
-
-IMAGE_FORMATS = ("png", "svg", "pdf")
-
-# The same figure has the same bytes: no date, no random ids.
-_METADATA = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-# Okabe and Ito's palette, which colour-blind readers can tell apart, and a grey.
-_COLOURS = (
-    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"),
-    "#999999",
-)
-_STYLE: dict[Any, Any] = {
-    "axes.prop_cycle": cycler.cycler(color=_COLOURS),
-    "svg.hashsalt": "mto",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": "medium",
-    "legend.frameon": False,
-}
-
-
-def styled(
-    draw: Callable[..., matplotlib.figure.Figure],
-) -> Callable[..., matplotlib.figure.Figure]:
-    """`draw` in the style of all these figures."""
-
-    @functools.wraps(draw)
-    def inner(*arguments, **options):
-        with matplotlib.rc_context(_STYLE):
-            return draw(*arguments, **options)
-
-    return inner
+from mto_jax.pictures import styled
 
 
 @runtime_checkable
@@ -86,14 +52,6 @@ class Drawing(Protocol):
     def draw(self, grid: Grid, results: Results) -> matplotlib.figure.Figure:
         """The figure."""
         ...
-
-
-def encode(figure: matplotlib.figure.Figure, suffix: str) -> bytes:
-    """The file of a figure, the same bytes for the same figure."""
-    file = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(file, format=suffix, dpi=150, metadata=_METADATA[suffix])
-    return file.getvalue()
 
 
 @gin.configurable
@@ -165,7 +123,9 @@ class Figure:
                     place = {self.x: x, **({self.panels: panel} if self.panels else {})}
                     if present := [cell for cell in own if matches(cell.values, place)]:
                         entries[panel, x, label] = results.entry(present, metric)
-        figure = _KINDS[self.kind](self, grid, panels, xs, list(series), entries, shown)
+        figure, axes = _KINDS[self.kind](self, grid, panels, xs, list(series), entries, shown)
+        for panel, axis in zip(panels, axes, strict=True):
+            axis.set_title(f"{self.panels}: {grid.label(panel)}" if self.panels else "")
         figure.suptitle(self.title or f"{shown} by {self.x} and {self.series_name}")
         return figure
 
@@ -194,9 +154,10 @@ def _values(grid: Grid, cells, axis: str) -> list[Value]:
 
 # (panel value, x value, series value) -> entry; a place without cells is absent.
 Entries = Mapping[tuple[Value, Value, Value], Entry]
+Panels = tuple[matplotlib.figure.Figure, list[Any]]
 
 
-def grid_of_panels(count: int, width: float, height: float, **options) -> tuple[Any, list[Any]]:
+def grid_of_panels(count: int, width: float, height: float, **options) -> Panels:
     """A figure with `count` panels of that size in inches, at most four (or 12 inches) abreast."""
     columns = max(1, min(count, 4, int(12 / width)))
     rows = math.ceil(count / columns)
@@ -209,14 +170,19 @@ def grid_of_panels(count: int, width: float, height: float, **options) -> tuple[
     return figure, axes[:count]
 
 
-def error(entry: Entry) -> tuple[float, float]:
-    """The reach of the interval, else the deviation, below and above the value."""
-    if entry.value is not None and entry.low is not None and entry.high is not None:
-        return max(0.0, entry.value - entry.low), max(0.0, entry.high - entry.value)
-    return entry.deviation or 0.0, entry.deviation or 0.0
+def reach(points: Sequence[tuple[float, float | None, float | None]]) -> np.ndarray:
+    """Error bars [2, N] of (value, low, high); rounding can put a bound on the wrong side."""
+    value_N, low_N, high_N = np.array(points, float).reshape(-1, 3).T
+    return np.nan_to_num(np.maximum(0.0, [value_N - low_N, high_N - value_N]))
 
 
-def _bars(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotlib.figure.Figure:
+def _errors(entries: Sequence[Entry]) -> np.ndarray:
+    """Error bars of the intervals, else of the deviations."""
+    bars = reach([(e.value or 0.0, e.low, e.high) for e in entries])
+    return np.where([e.low is None for e in entries], [e.deviation or 0.0 for e in entries], bars)
+
+
+def _bars(spec, grid, panels, xs, series, entries: Entries, metric) -> Panels:
     size = max(4.0, 0.9 + 0.22 * len(xs) * (len(series) + 1))
     figure, axes = grid_of_panels(len(panels), size, 3.0, sharey=True)
     width = 0.8 / len(series)
@@ -231,19 +197,20 @@ def _bars(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotli
                 [j + (i - (len(series) - 1) / 2) * width for j, _ in points],
                 [e.value for _, e in points],
                 width * 0.92,
-                yerr=np.array([error(e) for _, e in points]).reshape(-1, 2).T,
+                yerr=_errors([e for _, e in points]),
                 error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": "0.25"},
                 color=f"C{i}",
+                edgecolor="0.25",  # a pale bar, and its field in the legend, has an outline
+                linewidth=0.5,
                 label=grid.label(value),
             )
-        axis.set_xticks(range(len(xs)), map(grid.label, xs), **_slanted(grid, xs))
+        axis.set_xticks(range(len(xs)), map(grid.label, xs), **_slanted(grid, xs, size - 0.9))
         axis.set_xlabel(spec.x)
-        axis.set_title(f"{spec.panels}: {grid.label(panel)}" if spec.panels else "")
     _finish(figure, axes, spec, entries, metric)
-    return figure
+    return figure, axes
 
 
-def _curve(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotlib.figure.Figure:
+def _curve(spec, grid, panels, xs, series, entries: Entries, metric) -> Panels:
     numbers = [x for x in xs if isinstance(x, int | float)]
     # "All" has no place among the numbers: it is drawn behind the last of them.
     places = {x: x for x in numbers} | {x: max(numbers) * 2 for x in xs if x is None}
@@ -257,7 +224,7 @@ def _curve(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotl
             ]
             points.sort(key=lambda pair: pair[0])
             at, values = [x for x, _ in points], [e.value for _, e in points]
-            below, above = np.array([error(e) for _, e in points]).reshape(-1, 2).T
+            below, above = _errors([e for _, e in points])
             axis.plot(at, values, "o-", color=f"C{i}", markersize=3.5, label=grid.label(value))
             axis.fill_between(at, values - below, values + above, color=f"C{i}", alpha=0.12, lw=0)
         if min(numbers) > 0:
@@ -265,12 +232,11 @@ def _curve(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotl
         axis.set_xticks(list(places.values()), map(grid.label, places))
         axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axis.set_xlabel(spec.x)
-        axis.set_title(f"{spec.panels}: {grid.label(panel)}" if spec.panels else "")
     _finish(figure, axes, spec, entries, metric)
-    return figure
+    return figure, axes
 
 
-def _heat_map(spec, grid, panels, xs, series, entries: Entries, metric) -> matplotlib.figure.Figure:
+def _heat_map(spec, grid, panels, xs, series, entries: Entries, metric) -> Panels:
     labels = max((len(grid.label(value)) for value in series), default=0)
     figure, axes = grid_of_panels(
         len(panels), 1.2 + 0.08 * labels + 0.75 * len(xs), 1.4 + 0.3 * len(series), sharey=True
@@ -307,14 +273,13 @@ def _heat_map(spec, grid, panels, xs, series, entries: Entries, metric) -> matpl
         axis.set_yticks(range(len(series)), map(grid.label, series))
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
-        axis.set_title(f"{spec.panels}: {grid.label(panel)}" if spec.panels else "")
     figure.colorbar(image, ax=axes, label=metric, shrink=0.8)
-    return figure
+    return figure, axes
 
 
-def _slanted(grid: Grid, values: Sequence[Value]) -> dict[str, Any]:
-    """Options of tick labels so that long ones do not run into each other."""
-    long = max(len(grid.label(value)) for value in values) > 12
+def _slanted(grid: Grid, values: Sequence[Value], width: float) -> dict[str, Any]:
+    """Options of tick labels on an axis of `width` inches, so that none runs into another."""
+    long = 0.11 * max(len(grid.label(value)) for value in values) > width / len(values)
     return {"rotation": 25, "ha": "right"} if long else {}
 
 
@@ -323,7 +288,7 @@ def _finish(figure, axes, spec: Figure, entries: Entries, metric: str) -> None:
     axes[0].set_ylabel(f"{metric}, {'95 % interval' if intervals else 'deviation over seeds'}")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, title=spec.series_name, loc="outside right upper", fontsize="small"
+        handles, labels, title=spec.series_name, loc="outside right center", fontsize="small"
     )
 
 

@@ -5,13 +5,14 @@
 import csv
 import html
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import rich.table
 import rich.text
 
-from mto_jax.console import markdown_table
+from mto_jax.console import folding_table, markdown_table
 from mto_jax.experiments.results import Entry, Results
 from mto_jax.experiments.tables import Coordinates, Filled
 
@@ -252,7 +253,9 @@ def comma_separated(filled: Filled) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*axes, *names])
-    for (row, column), entry in _in_order(filled):
+    for row, column in itertools.product(filled.rows, filled.columns):
+        if (entry := filled.entries.get((row, column))) is None:
+            continue
         versus = entry.versus
         compared = (versus.difference, versus.low, versus.high, versus.p) if versus else [None] * 4
         numbers = (entry.value, entry.deviation, entry.low, entry.high)
@@ -271,20 +274,15 @@ def comma_separated(filled: Filled) -> str:
     return text.getvalue()
 
 
-def _in_order(filled: Filled):
-    for row in filled.rows:
-        for column in filled.columns:
-            if (row, column) in filled.entries:
-                yield (row, column), filled.entries[row, column]
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
 def all_cells(results: Results) -> str:
     """CSV with a line for every cell that is done: its place and all its metrics."""
-    metrics = sorted({name for result in results.results.values() for name in result["values"]})
+    # The same command gives the same file: how long a cell took stays in its own.
+    names = {name for result in results.results.values() for name in result["values"]}
+    metrics = sorted(names - {"seconds"})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*results.cells[0].values, *metrics])
@@ -332,9 +330,7 @@ def _html(filled: Filled, row: Coordinates, column: Coordinates) -> str:
 
 def terminal(filled: Filled) -> rich.table.Table:
     """The table for the terminal, without intervals."""
-    table = rich.table.Table(title=filled.title, caption=" ".join(notes(filled, False)))
-    for name in head(filled):
-        table.add_column(rich.text.Text(name), overflow="fold")
+    table = folding_table(head(filled), filled.title, caption=" ".join(notes(filled, False)))
     for block in filled.blocks():
         for labels, row in _labelled(filled, block):
             texts = [_text(filled, row, column) for column in filled.columns]

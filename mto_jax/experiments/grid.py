@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -63,6 +63,16 @@ class Cell:
         return digest({"values": self.values, "settings": json.loads(self.settings)})[:16]
 
     @property
+    def measure(self) -> str | None:
+        """What is measured in place of the task's metrics: "recall" or "loss"; None for these.
+
+        A value of the axis "asked" may be "recall:TASK", whether the model still knows the facts of
+        a task, or "loss:NAME", its loss on a SeqIO task such as that of its pre-training.
+        """
+        measure, colon, _ = str(self.values.get("asked") or "").partition(":")
+        return measure if colon else None
+
+    @property
     def asked(self) -> "Cell":
         """The place that is tested: the cell's own, but on the axes "asked" and "asked_template".
 
@@ -70,13 +80,15 @@ class Cell:
         values on these two free axes, of which None is the cell's own.
         """
         task, template = (self.values.get(axis) for axis in ASKED)
+        if self.measure == "recall":
+            task = str(task).removeprefix("recall:")
         return dataclasses.replace(
             self, task=task or self.task, template=template or self.template, extra=()
         )
 
     @property
     def trained(self) -> tuple:
-        """What its training depends on: all values but those of the axes of `ASKED`."""
+        """The values its training depends on: all but those of the axes of `ASKED`."""
         return tuple(item for item in self.values.items() if item[0] not in ASKED)
 
     def with_settings(self, settings: Mapping[str, Any]) -> "Cell":
@@ -85,6 +97,11 @@ class Cell:
 
     def __str__(self):
         return ", ".join(f"{axis} {value}" for axis, value in self.values.items())
+
+
+def each(cells: Sequence[Cell], axis: str) -> list:
+    """The values of cells on an axis, each once."""
+    return list(dict.fromkeys(getattr(cell, axis) for cell in cells))
 
 
 @gin.configurable
@@ -232,7 +249,12 @@ class Grid:
 
     @functools.cached_property
     def _cells(self) -> list[Cell]:
-        kept = [cell for cell in self._combinations() if self._allows(cell)]
+        kept = []
+        for place in itertools.product(*self.axes.values()):
+            extra = tuple(zip(self.extra, place[len(AXES) :], strict=True))
+            cell = Cell(**dict(zip(AXES, place, strict=False)), extra=extra)
+            if self._allows(cell):
+                kept.append(cell)
         if not kept:
             raise UserError(
                 "The constraints leave no cell of the grid: no combination of the axes satisfies "
@@ -250,11 +272,6 @@ class Grid:
     def label(self, value: Value) -> str:
         """A value as tables and figures write it."""
         return self.labels.get(str(value), "all" if value is None else str(value))
-
-    def _combinations(self) -> Iterator[Cell]:
-        for values in itertools.product(*self.axes.values()):
-            extra = tuple(zip(self.extra, values[len(AXES) :], strict=True))
-            yield Cell(**dict(zip(AXES, values, strict=False)), extra=extra)
 
     def _allows(self, cell: Cell) -> bool:
         return all(

@@ -6,9 +6,9 @@ import math
 import time
 from collections.abc import Sequence
 
-import rich.console
 import rich.progress
 
+from mto_jax.console import EVERY, progress_console
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.store import CellStore
 from mto_jax.files import Leases
@@ -30,7 +30,7 @@ class Progress:
         axes = cells[0].values
         self._axes = [axis for axis in axes if len({cell.values[axis] for cell in cells}) > 1]
         self._store, self._leases = store, leases
-        self._console = rich.console.Console(stderr=True)
+        self._console = progress_console()
         self._bar = rich.progress.Progress(
             rich.progress.BarColumn(20),
             rich.progress.TextColumn(
@@ -46,7 +46,7 @@ class Progress:
         self._task = self._bar.add_task("", total=len(cells), counts="")
         self._running: list[Cell] = []
         self._loss = ""  # of the last step
-        self._shown = 0.0
+        self._shown = time.monotonic()
 
     def __enter__(self):
         self._count()
@@ -59,7 +59,8 @@ class Progress:
 
     def __call__(self, cell: Cell, step: int, steps: int, loss: Loss) -> None:
         """Show that `cell`, and whatever is computed with it, has done `step` of `steps` steps."""
-        show = time.monotonic() - self._shown >= _SHOW_EVERY and self._console.is_terminal
+        live = self._console.is_terminal
+        show = time.monotonic() - self._shown >= (_SHOW_EVERY if live else EVERY)
         if show or step == steps:
             self._loss = f", loss {loss():.3f}"
         if show:
@@ -68,6 +69,8 @@ class Progress:
             more = f" and {others} more" if others > 0 else ""
             text = f"{self._label(cell)}{more}: step {step}/{steps}{self._loss}"
             self._bar.update(self._task, description=text)
+            if not live:
+                self._say(text)
 
     def running(self, cells: Sequence[Cell]) -> None:
         """`cells` are being computed by this process."""
@@ -85,13 +88,14 @@ class Progress:
         task = self._bar.tasks[0]
         seconds = task.time_remaining
         left = "" if seconds is None else f", {seconds / 60:.0f} min left"
-        self._console.print(
+        self._say(
             f"{task.completed:.0f}/{task.total:.0f}{task.fields['counts']}{left}: "
-            f"{self._label(cell)}: {outcome}{self._loss}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"{self._label(cell)}: {outcome}{self._loss}"
         )
+
+    def _say(self, text: str) -> None:
+        """Prints a line of a log."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _label(self, cell: Cell) -> str:
         """The cell's values on the axes that have several, or its task."""

@@ -4,19 +4,17 @@
 
 import pathlib
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 
 import gin
 import matplotlib.figure
-import rich.table
 
-from mto_jax import checks
-from mto_jax.console import wide
+from mto_jax import checks, remote
+from mto_jax.console import folding_table, wide
 from mto_jax.errors import UserError, unknown
-from mto_jax.experiments import formats
+from mto_jax.experiments import formats, plan
 from mto_jax.experiments.engine import Runner, compute
-from mto_jax.experiments.figures import IMAGE_FORMATS, Drawing, Figure, encode
+from mto_jax.experiments.figures import Drawing, Figure
 from mto_jax.experiments.grid import Cell, Grid
 from mto_jax.experiments.html import page
 from mto_jax.experiments.notes import notes
@@ -24,6 +22,9 @@ from mto_jax.experiments.results import Results
 from mto_jax.experiments.store import CellStore
 from mto_jax.experiments.tables import Filled, Table, fill
 from mto_jax.files import Leases, write_atomically
+from mto_jax.pictures import IMAGE_FORMATS, encode
+
+SECONDS = "seconds"  # the metric; of cells that are trained together, the first has all
 
 
 @gin.configurable("tables")
@@ -46,7 +47,8 @@ def run_grid(
       output_dir: the results folder; one grid's alone.
       tables: what to print; None makes one table, of the tasks.
       figures: what to draw; None makes those that the axes allow.
-      dry_run: print cells, time and disk, and do nothing.
+      dry_run: print axes, cells, work and, as far as models and data are here, time and disk; and
+        do nothing.
       retry_failed: compute failed cells again.
       lease_duration: seconds after which a silent process on another host counts as dead.
 
@@ -57,37 +59,27 @@ def run_grid(
     checks.check(run_grid, locals(), "tables")
     known = runner.known()
     grid.check(known)
-    shown = _default_tables(grid) if tables is None else tables
-    drawn = _default_figures(grid) if figures is None else figures
+    shown = default_tables(grid) if tables is None else tables
+    drawn = default_figures(grid) if figures is None else figures
     for spec in (*shown, *drawn):
         spec.check(grid, known)
     _check_names("table", [table.name for table in shown])
     _check_names("figure", [figure.name for figure in drawn])
     plain = grid.cells()
-    if runner.missing_models and dry_run:
-        print(
-            f"{len(plain)} cells; first are trained the models {', '.join(runner.missing_models)}"
-        )
+    if dry_run:
+        plan.show(grid, runner, plain, CellStore(output_dir))
         return Results(plain, {})
     runner.make_models()
     runner.check(plain)
     for spec in (*shown, *drawn):
         for cell in Results(plain, {}).where(spec.where):
-            metric, metrics = spec.metric or grid.metric, runner.metrics(cell)
+            metric, metrics = spec.metric or grid.metric, [*runner.metrics(cell), SECONDS]
             if metric not in metrics:
                 raise unknown(f"metric of the task {cell.task!r} called", metric, metrics)
     cells = [cell.with_settings(runner.settings(cell)) for cell in plain]
-    store = CellStore(output_dir)
+    store = CellStore(remote.local(output_dir))
     store.check(grid, cells)
-    if dry_run:
-        _show_plan(grid, runner, cells, store)
-        return Results(cells, {})
-    store.create(grid)
-    if retry_failed:
-        store.forget_errors(cells)
-    with Leases(store.folder / "leases", lease_duration) as leases:
-        compute(runner, cells, store, leases)
-    results = Results(cells, {cell: store.read(cell) for cell in cells if store.done(cell)})
+    results = computed(grid, runner, cells, store, retry_failed, lease_duration)
     if grid.choose and results.results:
         results = results.choose(**grid.choose)
         _show_choice(grid, results)
@@ -103,7 +95,7 @@ def run_grid(
         store.folder / "tables" / "notes.md", "\n".join(f"- {t}" for t in beside) + "\n"
     )
     print(*beside, sep="\n")
-    print(f"tables/, figures/, cells.csv and index.html are in {store.folder}")
+    print(f"tables/, figures/, cells.csv and index.html are in {remote.name_of(store.folder)}")
     if errors:
         cell, text = next(iter(errors.items()))
         raise UserError(
@@ -111,6 +103,34 @@ def run_grid(
             f"are in {store.folder / 'errors'}; --retry_failed computes these cells again."
         )
     return results
+
+
+def computed(
+    grid: Grid,
+    runner: Runner,
+    cells: Sequence[Cell],
+    store: CellStore,
+    retry_failed: bool = False,
+    lease_duration: float = 300.0,
+) -> Results:
+    """Compute those of the cells, which have settings, that are not in the store; returns all.
+
+    A result has the metric `SECONDS`, what the cell took, beside its own.
+    """
+    store.create(grid)
+    if retry_failed:
+        store.forget_errors(cells)
+    with (
+        remote.alone(store.folder),
+        Leases(store.folder / "leases", lease_duration) as leases,
+    ):
+        compute(runner, cells, store, leases)
+    done = [cell for cell in cells if store.done(cell)]
+    results = {}
+    for cell, seconds in zip(done, store.seconds(done), strict=True):
+        result = store.read(cell)
+        results[cell] = {**result, "values": {**result["values"], SECONDS: seconds}}
+    return Results(cells, results)
 
 
 def _write(
@@ -145,14 +165,17 @@ def _varied(grid: Grid, *but: str) -> list[str]:
     return [a for a, values in grid.axes.items() if len(values) > 1 and a not in ("seed", *but)]
 
 
-def _default_tables(grid: Grid) -> list[Table]:
+def default_tables(grid: Grid) -> list[Table]:
+    """Returns the tables of a grid that names none."""
     rows = _varied(grid, "task") or ["template"]
     return [Table(name="main", rows=rows, columns="task", block=rows[0] if len(rows) > 2 else None)]
 
 
-def _default_figures(grid: Grid) -> list[Drawing]:
+def default_figures(grid: Grid) -> list[Drawing]:
+    """Returns the figures of a grid that names none."""
     panels = "model" if len(grid.axes["model"]) > 1 else None
-    figures: list[Drawing] = [Figure("bars", "bars", "objective", "template", panels)]
+    x = next((axis for axis in ("objective", "task") if len(grid.axes[axis]) > 1), "method")
+    figures: list[Drawing] = [Figure("bars", "bars", x, "template", panels)]
     if len([shots for shots in grid.axes["shots"] if shots is not None]) > 1:
         figures.append(Figure("shots", "curve", "shots", "template", panels))
     if len(grid.axes["task"]) > 1:
@@ -173,50 +196,8 @@ def _check_names(what: str, names: Sequence[str]) -> None:
 
 def _show_choice(grid: Grid, results: Results) -> None:
     axis, within = grid.choose["axis"], grid.choose["within"]
-    table = rich.table.Table(*within, axis, title=f"{axis} chosen by {grid.choose['by']}")
+    table = folding_table([*within, axis], f"{axis} chosen by {grid.choose['by']}")
     rows = dict.fromkeys(tuple(c.values[a] for a in (*within, axis)) for c in results.cells)
     for row in rows:
         table.add_row(*map(grid.label, row))
     wide().print(table)
-
-
-def _show_plan(grid: Grid, runner: Runner, cells: Sequence[Cell], store: CellStore) -> None:
-    done, failed = store.settled()
-    todo = [cell for cell in cells if cell.key not in done]
-    console = wide()
-    table = rich.table.Table(*grid.axes, "key", "state", title=f"{grid.name}: {len(cells)} cells")
-    for cell in cells:
-        state = "done" if cell.key in done else "failed" if cell.key in failed else "to do"
-        table.add_row(*map(grid.label, cell.values.values()), cell.key, state)
-    console.print(table)
-    stages = list(runner.stages(todo)) if todo else []
-    table = rich.table.Table("stage", "time", "disk", title=f"to do: {len(todo)} cells")
-    for stage in stages:
-        table.add_row(stage.name, _time(stage.seconds), _size(stage.disk))
-    need = sum(stage.disk for stage in stages)
-    table.add_row(
-        "in all", _time(sum(stage.seconds for stage in stages)), _size(need), style="bold"
-    )
-    console.print(table)
-    if seconds := store.seconds(cells):
-        mean = sum(seconds) / len(seconds)
-        left = _time(mean * len(todo))
-        print(
-            f"the {len(seconds)} cells that are done took {_time(mean)} each; at that rate: {left}"
-        )
-    folder = next(p for p in (store.folder, *store.folder.resolve().parents) if p.exists())
-    print(f"disk: {_size(need)} needed, {_size(shutil.disk_usage(folder).free)} free at {folder}")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

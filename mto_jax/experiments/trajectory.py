@@ -3,21 +3,20 @@
 """When along pre-training to adapt: every checkpoint of a run, as it is and tuned, what it is good
 at and what tuning makes it forget. After Sun and Dredze, arXiv 2408.06663."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gin
 import numpy as np
 
-from mto_jax import checks
+from mto_jax import checks, remote
 from mto_jax.checkpoints import runs
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.experiments.course import Course
 from mto_jax.experiments.course_figures import CourseFigure, ReplayFigure
 from mto_jax.experiments.run import run_grid
-from mto_jax.experiments.runner import FewShot
+from mto_jax.experiments.runner import few_shot
 from mto_jax.files import only_writer, write_json
 from mto_jax.training.finetune import Tuning
 
@@ -33,6 +32,8 @@ def trajectory(
     steps: str | Sequence[checks.Count] = "all",
     checkpoints: Mapping[str, checks.Place] | None = None,
     asked: Sequence[checks.Name] = (),
+    recall: bool = False,
+    losses: Sequence[checks.Name] = (),
     shots: Sequence[checks.Count | None] = (4, 30),
     seeds: Sequence[checks.Seed] = (0, 1, 2),
     replay: DatasetConfig | None = None,
@@ -60,6 +61,8 @@ def trajectory(
         logarithm.
       checkpoints: {name: path} of any kind, in order, in place of `run`.
       asked: more tasks that tuned models are asked about, on which none is tuned.
+      recall: whether all models are asked for the facts of all tasks, as sentences of a text.
+      losses: SeqIO tasks, such as those of the pre-training, of which all models' loss is taken.
       shots: heads to tune on; None takes all.
       seeds: of the heads that are drawn, and of their order.
       replay: what the run was pre-trained with, for `replay_shares`.
@@ -73,37 +76,29 @@ def trajectory(
         vocabularies; or, after the tables are written, cells that failed.
     """
     checks.check(trajectory, locals())
+    folder = remote.local(output_dir)
     models = _models(run, steps, checkpoints)
     shares = [share or None for share in replay_shares]
     everything = [*dict.fromkeys((*tasks, *asked))]
+    measures = [f"recall:{task}" for task in everything if recall]
+    measures += [f"loss:{name}" for name in losses]
     course = Course(
-        [*models], [*tasks], everything, [*templates], [*shots], [*dict.fromkeys([None, *shares])]
+        [*models],
+        [*tasks],
+        everything,
+        [*templates],
+        [*shots],
+        [*dict.fromkeys([None, *shares])],
+        measures,
     )
-    runner = FewShot(
-        models=models,
-        task_feature_lengths=task_feature_lengths,
-        stages_dir=pathlib.Path(output_dir, "stages"),
-        tuning=tuning,
-        replay=replay,
-        tails=tails,
-        test_heads=test_heads,
-        references=references,
-        test_split=test_split,
-        module=module,
-    )
-    metrics = {task: runner.deciding_metric(task) for task in everything}
-    if len({*metrics.values()}) > 1:
-        raise UserError(
-            f"The tasks are judged by different metrics ({metrics}), so their scores are not "
-            "averaged or compared. Give each its own command."
-        )
-    grid = course.grid(seeds, metrics[tasks[0]])
-    folder = pathlib.Path(output_dir)
+    runner = few_shot(locals(), stages_dir=folder / "stages")
+    several = ", so their scores are not averaged or compared. Give each its own command."
+    grid = course.grid(seeds, runner.tasks.metric(everything, several))
     with only_writer(folder, make_folder=True):
         results = run_grid(
             grid=grid,
             runner=runner,
-            output_dir=output_dir,
+            output_dir=folder,
             tables=course.tables(),
             figures=[CourseFigure(course), *([ReplayFigure(course)] if course.replays else [])],
             retry_failed=retry_failed,
@@ -126,7 +121,7 @@ def _models(
     if checkpoints is not None:
         models = {name: str(path) for name, path in checkpoints.items()}
     else:
-        there = {int(path.name): str(path) for path in runs.steps(run)}
+        there = {int(path.name): str(path) for path in runs.steps(remote.local(run))}
         wanted = there if steps == "all" else steps
         if isinstance(wanted, str):
             even = runs.kept_steps(wanted, max(there, default=1), "trajectory.steps")

@@ -4,20 +4,21 @@
 model."""
 
 import itertools
-import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import gin
 
-from mto_jax import checks
+from mto_jax import checks, remote
+from mto_jax.checkpoints import peft_form
 from mto_jax.errors import UserError, unknown
 from mto_jax.experiments.adapters import without_prompt
 from mto_jax.experiments.figures import Figure
 from mto_jax.experiments.grid import Grid, Where
 from mto_jax.experiments.results import Results
 from mto_jax.experiments.run import run_grid
-from mto_jax.experiments.runner import DEV_LOSS, FewShot
+from mto_jax.experiments.runner import few_shot
+from mto_jax.experiments.scoring import DEV_LOSS
 from mto_jax.experiments.tables import Table
 from mto_jax.files import only_writer, write_atomically
 from mto_jax.models.adapters import Adapters, Method
@@ -76,6 +77,7 @@ def tune(
         vocabulary, results of other settings; or, after the tables are written, runs that failed.
     """
     checks.check(tune, locals())
+    folder = remote.local(output_dir)
     items: Sequence[Any] = adapters if isinstance(adapters, list | tuple) else [adapters]
     adapters = [Adapters.of(item) for item in items]
     rates = learning_rates or [complete(tuning or MultiAdapterTuning()).optimizer.learning_rate]
@@ -88,28 +90,18 @@ def tune(
     }
     _check_axes(axes)
     by_label = {a.label: a for a in adapters}
-    runner = FewShot(
+    runner = few_shot(
+        locals(),
         models={"base": initial_checkpoint_path},
-        task_feature_lengths=task_feature_lengths,
-        stages_dir=output_dir,
+        stages_dir=folder,
+        tuning=None,
         prompt_tuning=tuning,
         adapters=by_label,
-        init=init,
-        at_once=at_once,
-        tails=tails,
-        dev_heads=dev_heads,
-        test_heads=test_heads,
-        references=references,
-        test_split=test_split,
-        module=module,
-        adapters_dir=output_dir,
+        adapters_dir=folder,
     )
-    metrics = {task: runner.deciding_metric(task) for task in tasks}
-    if len({*metrics.values()}) > 1:
-        raise UserError(
-            f"The tasks are judged by different metrics ({metrics}): tune them by commands of "
-            "their own."
-        )
+    for text in _left_to_peft(by_label.values(), templates, initial_checkpoint_path):
+        print(text)
+    metric = runner.tasks.metric(tasks, ": tune them by commands of their own.")
     rates = [float(rate) for rate in rates]
     frozen = list(dict.fromkeys(without_prompt(TEMPLATES[name]).name for name in templates))
     tuned_only = {
@@ -130,7 +122,7 @@ def tune(
         model=["base"],
         template=[*dict.fromkeys((*templates, *frozen))],
         task=tasks,
-        metric=metrics[tasks[0]],
+        metric=metric,
         shots=[shots, 0],
         seed=seeds,
         method=["adapter_tune", "frozen"],
@@ -143,13 +135,12 @@ def tune(
     tables = _tables(templates, list(by_label), rates, dev_heads > 0)
     rows: Any = tables[0].rows
     figure = Figure("scores", "bars", "task", rows)
-    folder = pathlib.Path(output_dir)
     try:
         with only_writer(folder, make_folder=True):
             return run_grid(
                 grid=grid,
                 runner=runner,
-                output_dir=output_dir,
+                output_dir=folder,
                 tables=tables,
                 figures=[figure],
                 retry_failed=retry_failed,
@@ -176,6 +167,16 @@ def _check_axes(axes: Mapping[str, Sequence]) -> None:
     for name in axes["templates"]:
         if name not in TEMPLATES:
             raise unknown("template (tune.templates) called", name, TEMPLATES)
+
+
+def _left_to_peft(adapters: Collection[Adapters], templates: Sequence[str], base: str) -> list[str]:
+    """Sentences, each once, on what Hugging Face PEFT would not repeat of these adapters."""
+    texts = [
+        text
+        for each, template in itertools.product(adapters, templates)
+        for text in peft_form.differences(each, {"template": template, "base": {"path": base}})
+    ]
+    return [*dict.fromkeys(texts)]
 
 
 def _tables(

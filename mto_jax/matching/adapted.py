@@ -22,7 +22,7 @@ from mto_jax.adaptation.teaching import CachedTuning
 from mto_jax.decoding.model import Model
 from mto_jax.errors import UserError
 from mto_jax.matching.probe import NO_ADAPTATION
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text.objectives import OBJECTIVES, TextPair
 from mto_jax.text2text.task import Example
 from mto_jax.text2text.vocabulary import Vocabulary
@@ -50,7 +50,7 @@ class AdaptedModels:
     lengths: Mapping[str, int]
     folder: pathlib.Path | None
 
-    def __call__(self, objective: str) -> T5:
+    def __call__(self, objective: str) -> EncoderDecoder:
         """Returns the model after adaptation under an objective; for "none" as it is.
 
         Raises:
@@ -106,8 +106,8 @@ def examples(
             if corrupted is None:  # not for this objective
                 continue
             inputs, targets = corrupted
-            eos = vocabulary.eos_id
-            made.append(([*map(int, inputs), eos], [*map(int, targets), eos]))
+            source = vocabulary.source(map(int, inputs), lengths["inputs"])
+            made.append((source, [*map(int, targets), vocabulary.eos_id]))
     return made
 
 

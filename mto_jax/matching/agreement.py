@@ -33,12 +33,14 @@ class Agreement:
 
 
 def agreements(verdicts: Sequence[Verdict], reference: str = "probe") -> list[Agreement]:
-    """The agreement of every score with the probe, in the order in which the scores first occur."""
+    """The agreement of every score that shares a task with the probe, in order of occurrence."""
     probes = {v.task: v for v in verdicts if v.score == reference}
     rows = []
     others = (v.score for v in verdicts if v.score not in (reference, ADAPTATION))
     for score in dict.fromkeys(others):
         both = [(v, probes[v.task]) for v in verdicts if v.score == score and v.task in probes]
+        if not both:
+            continue
         clear = [(v, p) for v, p in both if NO_WINNER not in (v.decision, p.decision)]
         valued = [(v.value, p.value) for v, p in both if v.value is not None]
         rows.append(

@@ -30,8 +30,12 @@ class Decision(NamedTuple):
     @property
     def decided_by(self) -> str:
         """Both in words."""
-        unclear = ", not clear" if self.by.decision == NO_WINNER else ""
-        template = "the only one" if self.by.score == ADAPTATION else f"{self.by.score}{unclear}"
+        if self.by.score == ADAPTATION:
+            template = "the only one"
+        elif self.by.leaning == NO_WINNER:
+            template = f"no verdict (a tie of {self.by.score}), the plain one by default"
+        else:
+            template = self.by.score + (", not clear" if self.by.decision == NO_WINNER else "")
         return f"template: {template}; objective: {self.objective_by}"
 
 

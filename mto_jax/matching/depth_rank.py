@@ -12,12 +12,12 @@ import numpy as np
 
 from mto_jax.matching.teacher_forcing import ScoredSentence
 from mto_jax.matching.verdict import Verdict, judge, ratio
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import ModelConfig
 
 T5_BASE_THRESHOLD = 0.30  # of the Maskability Index, published
 
 
-def threshold(config: T5Config) -> float:
+def threshold(config: ModelConfig) -> float:
     """Returns what the Maskability Index of a model is compared with.
 
     The published 0.30 was found on T5-base and holds for models of its size. Elsewhere it is 0,

@@ -8,13 +8,12 @@ knows the task. What is in the output folder already is not computed again.
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import gin
 
-from mto_jax import checks, sources
+from mto_jax import checks, peers, remote, sources
 from mto_jax.adaptation import classifier as classifiers
 from mto_jax.adaptation.held_out import Heads
 from mto_jax.adaptation.make import PairConfig
@@ -31,7 +30,7 @@ from mto_jax.matching.likelihood import likelihood
 from mto_jax.matching.matching import Matching
 from mto_jax.matching.unlabelled import cut_at, unlabelled
 from mto_jax.matching.verdict import Verdict, vote
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text import mapping, records, templates
 from mto_jax.text2text.mapping import Choice
 from mto_jax.text2text.record_sets import Wanted, read
@@ -208,13 +207,13 @@ def match(
         margins = classifiers.margins(trained, facts, vocabulary, limit=lengths["inputs"])
         return [vote(task.name, margins)]
 
-    folder = pathlib.Path(output_dir) if output_dir else None
+    folder = remote.local(output_dir) if output_dir else None
     models = adapted.AdaptedModels(
         model, path, pairs, tune_adapted, lengths, folder and folder / "adaptation"
     )
 
     @functools.lru_cache(maxsize=1)
-    def start(objective: str) -> T5:
+    def start(objective: str) -> EncoderDecoder:
         return models(objective)
 
     def ask(pair: Choice, task: Task, seed: int) -> probe.Answers:
@@ -250,32 +249,48 @@ def match(
         for seed in range(seeds)
         if "probe" in scores
     ]
-    verdicts: list[Verdict] = []
+
+    def answer(pair: Choice, task: Task, seed: int) -> probe.Answers:
+        sentences_of = (pairs, tune_adapted, text) if pair.objective != "none" else None
+        return kept.get(
+            task,
+            "-".join((*pair, str(seed))),
+            (pair, seed, shots, tune_probe, lengths, sentences_of),
+            functools.partial(ask, pair, task, seed),
+        )
+
+    jobs = [
+        functools.partial(kept.verdicts, task, *method) for method in chosen for task in with_rivals
+    ]
+    judged = len(jobs)
+    jobs += [
+        functools.partial(kept.verdicts, Task.of(members, members), name, *method)
+        for name, method in methods["classifier"].items()
+        for members in tested
+    ]
+    scored = len(jobs)
+    jobs += [functools.partial(answer, *cell) for cell in cells]
+    with progress_bar("match", len(jobs)) as advance:
+
+        def run(part: Sequence[Callable[[], Any]], _) -> list[Any]:
+            results = []
+            for job in part:
+                results.append(job())
+                advance(peers.count())
+            return results
+
+        done = peers.over(jobs, run)
+    verdicts = [verdict for part in done[:judged] for verdict in part]
+    of_tests = [verdict for part in done[judged:scored] for verdict in part]
+    classified = {
+        verdict.task: (known[verdict.task], _share(verdict, known[verdict.task]))
+        for part, known in ((verdicts, groups), (of_tests, tests))
+        for verdict in part
+        if verdict.score == "classifier" and verdict.task in known
+    }
     answers: dict[str, dict[Choice, list[probe.Answers]]] = {}
-    with progress_bar("match", len(chosen) * len(with_rivals) + len(cells)) as advance:
-        for name, settings, compute in chosen:
-            for task in with_rivals:
-                verdicts += kept.verdicts(task, name, settings, compute)
-                advance(1)
-        for pair, task, seed in cells:
-            sentences_of = (pairs, tune_adapted, text) if pair.objective != "none" else None
-            answer = kept.get(
-                task,
-                "-".join((*pair, str(seed))),
-                (pair, seed, shots, tune_probe, lengths, sentences_of),
-                functools.partial(ask, pair, task, seed),
-            )
-            answers.setdefault(task.name, {}).setdefault(pair, []).append(answer)
-            advance(1)
-        classified = {
-            task: (groups[task], _share(verdict, groups[task]))
-            for verdict in verdicts
-            if verdict.score == "classifier" and (task := verdict.task) in groups
-        }
-        for members in tested:
-            task = Task.of(members, members)
-            (verdict,) = kept.verdicts(task, "classifier", *methods["classifier"]["classifier"])
-            classified[task.name] = tests[task.name], _share(verdict, tests[task.name])
+    for (pair, task, _), given in zip(cells, done[scored:], strict=True):
+        answers.setdefault(task.name, {}).setdefault(pair, []).append(given)
     probes = {
         task.name: probe.probed(task, answers[task.name], metric)
         for task in todo
@@ -302,7 +317,7 @@ def match(
     if "unlabelled" in scores and pairs is None:
         notes.append("'unlabelled' judges nothing: it reads raw text, which CORPUS names.")
     matching = Matching(model.title, verdicts, decisions, probes, classified, notes, folder)
-    if folder:
+    if folder and peers.index() == 0:
         matching.write(folder)
     return matching
 
@@ -391,5 +406,6 @@ def _folds(tasks: Sequence[str], groups: Mapping[str, str]) -> dict[str, int]:
 
 def _source_digest() -> str:
     """Returns the digest of the code that the scores depend on."""
-    rooms = ("matching", "adaptation", "evaluation", "metrics", "decoding", "models")
-    return digest(sources.definitions(["mto_jax.matching.match"], [f"mto_jax.{r}" for r in rooms]))
+    packages = ("matching", "adaptation", "evaluation", "metrics", "decoding", "models")
+    within = [f"mto_jax.{name}" for name in packages]
+    return digest(sources.definitions(["mto_jax.matching.match"], within))

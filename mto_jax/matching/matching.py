@@ -19,6 +19,7 @@ from mto_jax.matching.agreement import Agreement, agreements
 from mto_jax.matching.decide import Decision
 from mto_jax.matching.probe import Probed
 from mto_jax.matching.verdict import Verdict
+from mto_jax.pictures import encode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Matching:
         return frame(map(dataclasses.asdict, self.verdicts))
 
     def warnings(self) -> list[str]:
-        """What makes the scores doubtful, and the notes, in words."""
+        """The reasons to doubt the scores, and the notes, in words."""
         probed = self.probes.items()
         return [*(text for task, probe in probed for text in probe.warnings(task)), *self.notes]
 
@@ -93,7 +94,7 @@ class Matching:
             text += f"\n\n{title[0].upper()}{title[1:]}:\n\n{markdown_table(rows)}"
         warnings = "\n".join(f"- {warning}" for warning in self.warnings())
         write_atomically(folder / "table.md", f"{text}\n\n{warnings}\n")
-        outputs.figure(self.verdicts).savefig(folder / "figure.png", dpi=150)
+        write_atomically(folder / "figure.png", encode(outputs.figure(self.verdicts), "png"))
         write_atomically(folder / "mapping.gin", outputs.mapping_gin(self.decisions, self.model))
         decisions = self.decisions.items()
         content = {

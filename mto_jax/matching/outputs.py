@@ -8,29 +8,46 @@ from collections.abc import Mapping, Sequence
 import matplotlib.figure
 import rich.table
 
+from mto_jax.console import folding_table
 from mto_jax.matching.agreement import Agreement
 from mto_jax.matching.decide import Decision
 from mto_jax.matching.probe import Probed, choice
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
+from mto_jax.pictures import COLOURS, styled
 
 Rows = list[list[str]]  # the first is the head
 
 MARKS = {MASK_FILLING: "fill", MAP_PHRASAL: "map", NO_WINNER: "?"}
-_COLOURS = {MASK_FILLING: "tab:blue", MAP_PHRASAL: "tab:orange", NO_WINNER: "0.6"}
+# Colour, marker and words of a decision in the figure; others, a gain of adaptation, are the last.
+_LOOKS = {
+    MASK_FILLING: (COLOURS[0], "o", "Mask-Filling"),
+    MAP_PHRASAL: (COLOURS[3], "s", "Map-Phrasal"),
+    NO_WINNER: (COLOURS[8], "D", "unclear"),
+}
+_GAIN = (COLOURS[2], "^", "an objective gains")
 
 
 def verdict_rows(verdicts: Sequence[Verdict], decisions: Mapping[str, Decision]) -> Rows:
     """A row a task, a column a score, the choice and what decided at the end.
 
-    A cell says "fill", "map" or "?" (no clear winner), or an objective, the value and its interval.
+    A cell says "fill", "map" or "?" (no clear winner), or an objective, the value and its interval;
+    the head says what the values of a score are compared with.
     """
     scores = list(dict.fromkeys(verdict.score for verdict in verdicts))
     cells = {(verdict.task, verdict.score): _cell(verdict) for verdict in verdicts}
-    rows = [["task", *scores, "objective, template", "decided by"]]
+    heads = [_head(score, verdicts) for score in scores]
+    rows = [["task", *heads, "objective, template", "decided by"]]
     for task, decision in decisions.items():
         shown = [cells.get((task, score), "") for score in scores]
         rows.append([task, *shown, ", ".join(decision.choice), decision.decided_by])
     return rows
+
+
+def _head(score: str, verdicts: Sequence[Verdict]) -> str:
+    """The score and its threshold, as far as it has values."""
+    valued = [v for v in verdicts if v.score == score and v.value is not None]
+    against = dict.fromkeys(f"{verdict.threshold:g}" for verdict in valued)
+    return f"{score} (against {' or '.join(against)})" if against else score
 
 
 def _cell(verdict: Verdict) -> str:
@@ -72,7 +89,7 @@ def agreement_rows(agreements: Sequence[Agreement]) -> Rows:
         rows.append(
             [
                 agreement.score,
-                f"{agreement.same} of {agreement.clear}",
+                f"{agreement.same} of {agreement.clear}" if agreement.clear else "none is clear",
                 f"{agreement.same_leaning} of {agreement.tasks}",
                 correlation,
             ]
@@ -82,14 +99,13 @@ def agreement_rows(agreements: Sequence[Agreement]) -> Rows:
 
 def table(title: str, rows: Rows) -> rich.table.Table:
     """The rows as a table for the terminal."""
-    result = rich.table.Table(title=title, show_lines=True)
-    for name in rows[0]:
-        result.add_column(name, overflow="fold")
+    result = folding_table(rows[0], title, show_lines=True)
     for row in rows[1:]:
         result.add_row(*(text.replace(" [", "\n\\[") for text in row))
     return result
 
 
+@styled
 def figure(verdicts: Sequence[Verdict]) -> matplotlib.figure.Figure:
     """A panel for every score that has values: each task's value, interval and decision."""
     valued = [verdict for verdict in verdicts if verdict.value is not None]
@@ -105,6 +121,7 @@ def figure(verdicts: Sequence[Verdict]) -> matplotlib.figure.Figure:
         panel.set_axis_off()
     for panel, score in zip(panels.flat, scores, strict=False):
         for verdict in (v for v in valued if v.score == score):
+            colour, marker, label = _LOOKS.get(verdict.decision, _GAIN)
             if verdict.value is None or verdict.low is None or verdict.high is None:
                 continue
             below, above = verdict.value - verdict.low, verdict.high - verdict.value
@@ -112,18 +129,19 @@ def figure(verdicts: Sequence[Verdict]) -> matplotlib.figure.Figure:
                 verdict.value,
                 tasks.index(verdict.task),
                 xerr=[[max(below, 0.0)], [max(above, 0.0)]],
-                fmt="o",
+                fmt=marker,
                 capsize=3,
-                color=_COLOURS.get(verdict.decision, "tab:green"),
+                color=colour,
+                label=label,
             )
             panel.axvline(verdict.threshold, color="0.8", zorder=0)
         panel.set_title(score)
     panels[0, 0].set_yticks(range(len(tasks)), tasks)
-    panels[0, 0].invert_yaxis()
-    result.supxlabel(
-        "right of the line: Mask-Filling (blue), of adaptation a gain; left: Map-Phrasal (orange); "
-        "grey: unclear"
-    )
+    panels[0, 0].set_ylim(len(tasks) - 0.5, -0.5)
+    handles = {}
+    for panel in panels.flat:
+        handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    result.legend([*handles.values()], [*handles], loc="outside lower center", ncols=4)
     return result
 
 

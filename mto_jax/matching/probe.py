@@ -28,7 +28,7 @@ from mto_jax.matching.verdict import (
 from mto_jax.metrics import statistics
 from mto_jax.metrics.statistics import Interval, Statistics
 from mto_jax.metrics.text import Metric
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text.mapping import Choice
 from mto_jax.text2text.task import Task, tokenise
 from mto_jax.text2text.templates import TEMPLATES, Template, reference_texts
@@ -36,7 +36,7 @@ from mto_jax.text2text.templates import TEMPLATES, Template, reference_texts
 NO_ADAPTATION = "none"  # the objective of the model as it is
 RANKED = "ranked_accuracy"
 
-Tune = Callable[..., T5]  # a `finetune.Tuning`
+Tune = Callable[..., EncoderDecoder]  # a `finetune.Tuning`
 # Of a pair and a seed: "predictions" of the held-out heads, and their "ranked" scores or None.
 Answers = Mapping[str, Any]
 Items = Sequence[Any]  # by head: (references, prediction), or a score
@@ -74,6 +74,12 @@ class Probed:
         title = f"{task}, the best pair ({', '.join(best)})"
         values, constant = {self.metric: self.values[key(best)]}, {self.metric: self.constant}
         texts = doubts(title, values, constant, [])
+        if not any(self.values.values()):
+            texts = [
+                f"{task}: every template has {self.metric} 0 under every objective, so the probe "
+                "tells none from another. Train on more heads (SHOTS), or take a model that knows "
+                "more."
+            ]
         if self.distinct[key(best)] == 1 < self.heads:
             texts.append(f"{title}: all {self.heads} predictions are the same.")
         return texts
@@ -90,7 +96,7 @@ def choice(name: str) -> Choice:
 
 
 def ask(
-    model: T5,
+    model: EncoderDecoder,
     task: Task,
     template: Template,
     vocabulary: Any,

@@ -11,7 +11,7 @@ import numpy as np
 from mto_jax.data import packing
 from mto_jax.data.packing import bucket
 from mto_jax.decoding import scoring
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text.records import has_many_references
 from mto_jax.text2text.task import Example, Task, tokenise
 from mto_jax.text2text.templates import Template
@@ -37,7 +37,11 @@ class ScoredSentence(NamedTuple):
 
 
 def tail_scores(
-    model: T5, examples: Sequence[Example], vocabulary: Any, *, rivals: range | None = None
+    model: EncoderDecoder,
+    examples: Sequence[Example],
+    vocabulary: Any,
+    *,
+    rivals: range | None = None,
 ) -> list[TailScores]:
     """The scores of every example's tail, in order.
 
@@ -123,7 +127,7 @@ def _batch(units, row_N, examples, capacity) -> tuple[dict[str, np.ndarray], np.
 
 
 def sentences(
-    model: T5, task: Task, template: Template, vocabulary: Any, lengths: dict[str, int]
+    model: EncoderDecoder, task: Task, template: Template, vocabulary: Any, lengths: dict[str, int]
 ) -> list[list[ScoredSentence]]:
     """For every held-out record, the scores of each of its tails, with and without the head."""
     whole, headless = (

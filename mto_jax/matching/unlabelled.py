@@ -21,7 +21,7 @@ import numpy as np
 
 from mto_jax.matching.teacher_forcing import tail_scores
 from mto_jax.matching.verdict import Verdict, judge, ratio
-from mto_jax.models.t5 import T5
+from mto_jax.models.encoder_decoder import EncoderDecoder
 
 Cut = tuple[str, str]  # body and tail
 
@@ -52,18 +52,19 @@ def cut_elsewhere(cut: Cut, rng: np.random.Generator) -> Cut | None:
     return " ".join(words[:start]), " ".join(words[start : start + size])
 
 
-def preferences(model: T5, cuts: Sequence[Cut], vocabulary: Any) -> np.ndarray:
+def preferences(model: EncoderDecoder, cuts: Sequence[Cut], vocabulary: Any) -> np.ndarray:
     """Loss of the tail as a continuation less its loss behind a sentinel, nats per token [N]."""
     sentinel, eos = vocabulary.sentinel_id(0), vocabulary.eos_id
     ids = [(vocabulary.encode(body), vocabulary.encode(tail)) for body, tail in cuts]
-    plain = [([*body, eos], [*tail, eos]) for body, tail in ids]
-    masked = [([*body, sentinel, eos], [sentinel, *tail, eos]) for body, tail in ids]
+    source = vocabulary.source
+    plain = [(source(body), [*tail, eos]) for body, tail in ids]
+    masked = [(source([*body, sentinel]), [sentinel, *tail, eos]) for body, tail in ids]
     scored = tail_scores(model, [*plain, *masked], vocabulary)
     means = np.array([np.mean(scores.log_prob_N) for scores in scored])
     return means[len(cuts) :] - means[: len(cuts)]
 
 
-def unlabelled(task: str, model: T5, cuts: Sequence[Cut], vocabulary: Any) -> Verdict:
+def unlabelled(task: str, model: EncoderDecoder, cuts: Sequence[Cut], vocabulary: Any) -> Verdict:
     """The preference at the phrase less that elsewhere in the same sentences."""
     rng = np.random.default_rng(0)
     both = [(cut, other) for cut in cuts if (other := cut_elsewhere(cut, rng))]

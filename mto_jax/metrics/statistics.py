@@ -79,9 +79,7 @@ def mean(scores: dict[str, np.ndarray]) -> Statistics:
     return Statistics(np.stack([scores[name] for name in names], axis=-1), finish, scores)
 
 
-def bootstrap(
-    *metrics: Statistics, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> dict[str, Interval]:
+def bootstrap(*metrics: Statistics, samples: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """Returns the percentile bootstrap interval of every value of metrics of the same examples.
 
     They share the resamples. The same seed draws the same ones for every metric over the same
@@ -89,17 +87,15 @@ def bootstrap(
     """
     resampled = _resampled(metrics, samples, seed)
     values = {name: value for metric in metrics for name, value in metric.value().items()}
-    return {name: Interval(values[name], *_bounds(resampled[name], confidence)) for name in values}
+    return {name: Interval(values[name], *_bounds(resampled[name])) for name in values}
 
 
-def compare(
-    a: Statistics, b: Statistics, *, samples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> dict[str, Comparison]:
+def compare(a: Statistics, b: Statistics, *, samples: int = 1000) -> dict[str, Comparison]:
     """Returns the paired bootstrap of two systems on the same examples in the same order.
 
     Every resample draws the same examples for both systems. `p` is twice the share of resamples
     (one added, so never 0) on the thinner side of zero; the difference is significant when
-    `p < 1 - confidence`.
+    `p < 0.05`.
 
     Raises:
       ValueError: the systems were scored on different numbers of examples.
@@ -110,19 +106,19 @@ def compare(
             "A paired comparison needs the same examples for both systems, but there are "
             f"{counts[0]} and {counts[1]}."
         )
-    resampled_a, resampled_b = (_resampled([metric], samples, seed) for metric in (a, b))
+    resampled_a, resampled_b = (_resampled([metric], samples, seed=0) for metric in (a, b))
     values_a, values_b = a.value(), b.value()
     result = {}
     for name in (name for name in values_a if name in values_b):
         differences = resampled_a[name] - resampled_b[name]
-        result[name] = _comparison(values_a[name] - values_b[name], differences, confidence)
+        result[name] = _comparison(values_a[name] - values_b[name], differences)
     return result
 
 
-def _comparison(difference: float, resampled: np.ndarray, confidence: float) -> Comparison:
+def _comparison(difference: float, resampled: np.ndarray) -> Comparison:
     thin = min(np.sum(resampled <= 0), np.sum(resampled >= 0))
     p = min(1.0, 2 * (thin + 1) / (len(resampled) + 1))
-    return Comparison(difference, *_bounds(resampled, confidence), p, p < 1 - confidence)
+    return Comparison(difference, *_bounds(resampled), p, p < 0.05)
 
 
 def hierarchical_interval(
@@ -133,8 +129,6 @@ def hierarchical_interval(
     fixed: Collection[str] = (),
     finish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     samples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> Interval:
     """Returns a mean over several levels and the interval that comes of resampling each of them.
 
@@ -166,8 +160,8 @@ def hierarchical_interval(
       ValueError: names and axes do not fit, a level is nested in one that is not before it, or
         there is no value at all.
     """
-    value, resampled = _hierarchical(values, levels, nested, fixed, finish, samples, seed)
-    return Interval(value, *_bounds(resampled, confidence))
+    value, resampled = _hierarchical(values, levels, nested, fixed, finish, samples)
+    return Interval(value, *_bounds(resampled))
 
 
 def hierarchical_comparison(
@@ -176,16 +170,13 @@ def hierarchical_comparison(
     *,
     nested: Mapping[str, str | Sequence[str]] | None = None,
     fixed: Collection[str] = (),
-    samples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> Comparison:
     """Returns whether a mean of paired differences over several levels is not zero.
 
     The arguments are those of `hierarchical_interval`, `p` is as in `compare`.
     """
-    value, resampled = _hierarchical(differences, levels, nested, fixed, None, samples, seed)
-    return _comparison(value, resampled, confidence)
+    value, resampled = _hierarchical(differences, levels, nested, fixed)
+    return _comparison(value, resampled)
 
 
 def _hierarchical(
@@ -193,9 +184,8 @@ def _hierarchical(
     levels: Sequence[str],
     nested: Mapping[str, str | Sequence[str]] | None,
     fixed: Collection[str],
-    finish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None,
-    samples: int,
-    seed: int,
+    finish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    samples: int = 1000,
 ) -> tuple[float, np.ndarray]:
     """Returns (the mean, that of every resample that holds a value)."""
     parents = {
@@ -211,7 +201,7 @@ def _hierarchical(
     if not known.any():
         raise ValueError("There are no values to take the mean of.")
     filled = values if finish else np.where(known, values, 0.0)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     counts = [
         np.ones((samples, *(1,) * (axis + 1)))
         if level in fixed
@@ -286,7 +276,6 @@ def _counts_of_level(
     return counts
 
 
-def _bounds(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+def _bounds(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

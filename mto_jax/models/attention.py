@@ -1,6 +1,9 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Attention as T5 has it: no 1/sqrt(K) (initial queries have it), a learned bias of distance.
+"""Attention as T5 and T5Gemma have it.
+
+T5: no 1/sqrt(K) (initial queries have it), a learned bias of distance. T5Gemma: scaled queries,
+logits bounded by a tanh, fewer heads of keys than of queries, rotary positions (Su et al. 2021).
 
 Masks are booleans, True where a query may look. Under packing a row holds several segments; a token
 sees the tokens of its own segment only. Segments are contiguous, so the distance of two tokens of
@@ -8,13 +11,15 @@ one segment is the difference of their positions in the row, and one bias [1, H,
 rows, packed or not.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax import errors
 from mto_jax.models.adapters import Adapters, attach, attached
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import ModelConfig, T5Config
 from mto_jax.models.layers import Dropout, normal_param, through
 from mto_jax.models.partitioning import constrain
 
@@ -115,34 +120,89 @@ def segment_mask(
     return mask_BxTxS[:, None]
 
 
+class Rotation(NamedTuple):
+    """The angles by which the halves of a head are rotated against each other."""
+
+    cos: jax.Array  # [B or 1, T, 1, K / 2], float32
+    sin: jax.Array
+
+    @classmethod
+    def of(cls, position_BxT: jax.Array, head_size: int, theta: float) -> "Rotation":
+        """The rotation at these positions: pair i turns by position * theta^(-2 i / K)."""
+        frequency = theta ** (-jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size)
+        angle = position_BxT[:, :, None, None].astype(jnp.float32) * frequency[None, None, None]
+        return cls(jnp.cos(angle), jnp.sin(angle))
+
+    def __call__(self, x_BxTxHxK: jax.Array) -> jax.Array:
+        """Returns queries or keys, rotated in float32."""
+        a, b = jnp.split(x_BxTxHxK.astype(jnp.float32), 2, axis=-1)
+        turned = [a * self.cos - b * self.sin, b * self.cos + a * self.sin]
+        return jnp.concatenate(turned, axis=-1).astype(x_BxTxHxK.dtype)
+
+
+class Positions(NamedTuple):
+    """What self-attention knows of the places of queries and keys."""
+
+    bias: jax.Array | None = None  # [1, H, T, S] of the logits
+    rotation: Rotation | None = None
+
+
+def window_mask(length: int, window: int, *, causal: bool) -> jax.Array:
+    """mask_1x1xTxT of a sliding window: a query and the `window` - 1 keys before it.
+
+    Without `causal`, `window` keys on both sides.
+    """
+    index_T = jnp.arange(length)
+    back_TxT = index_T[:, None] - index_T[None]
+    near_TxT = back_TxT < window if causal else jnp.abs(back_TxT) <= window
+    return near_TxT[None, None]
+
+
 def attend(
     q_BxHxTxK: jax.Array,
-    k_BxHxSxK: jax.Array,
-    v_BxHxSxK: jax.Array,
+    k_BxGxSxK: jax.Array,
+    v_BxGxSxK: jax.Array,
     bias_1xHxTxS: jax.Array | None,
     mask_Bx1xTxS: jax.Array,
+    softcap: float = 0.0,
 ) -> jax.Array:
-    """softmax(q k^T + bias) v over the unmasked keys -> [B, H, T, K]. Float32 softmax."""
-    logits_BxHxTxS = jnp.einsum(
-        "BHTK,BHSK->BHTS", q_BxHxTxK, k_BxHxSxK, preferred_element_type=jnp.float32
+    """softmax(q k^T + bias) v over the unmasked keys -> [B, H, T, K]. Float32 softmax.
+
+    Head h of the queries has head h // (H / G) of the G heads of keys and values.
+
+    Args:
+      softcap: logits become softcap * tanh(logits / softcap); 0: they stay.
+    """
+    B, H, T, K = q_BxHxTxK.shape
+    G, S = k_BxGxSxK.shape[1:3]
+    logits = jnp.einsum(  # the H / G query heads of a head of keys are more queries of it
+        "BHTK,BHSK->BHTS",
+        q_BxHxTxK.reshape(B, G, H // G * T, K),
+        k_BxGxSxK,
+        preferred_element_type=jnp.float32,
     )
+    logits_BxHxTxS = logits.reshape(B, H, T, S)
+    if softcap:
+        logits_BxHxTxS = softcap * jnp.tanh(logits_BxHxTxS / softcap)
     if bias_1xHxTxS is not None:
         logits_BxHxTxS = logits_BxHxTxS + bias_1xHxTxS
     logits_BxHxTxS = jnp.where(mask_Bx1xTxS, logits_BxHxTxS, MASKED)
-    weights_BxHxTxS = jax.nn.softmax(logits_BxHxTxS, axis=-1).astype(v_BxHxSxK.dtype)
-    return jnp.einsum("BHTS,BHSK->BHTK", weights_BxHxTxS, v_BxHxSxK)
+    weights_BxHxTxS = jax.nn.softmax(logits_BxHxTxS, axis=-1).astype(v_BxGxSxK.dtype)
+    weights = weights_BxHxTxS.reshape(B, G, H // G * T, S)
+    return jnp.einsum("BHTS,BHSK->BHTK", weights, v_BxGxSxK).reshape(B, H, T, K)
 
 
 def attention(
     q_BxTxHxK: jax.Array,
-    k_BxSxHxK: jax.Array,
-    v_BxSxHxK: jax.Array,
+    k_BxSxGxK: jax.Array,
+    v_BxSxGxK: jax.Array,
     bias_1xHxTxS: jax.Array | None,
     mask_Bx1xTxS: jax.Array,
     *,
+    softcap: float = 0.0,
     implementation: str = "xla",
 ) -> jax.Array:
-    """softmax(q k^T + bias) v over the unmasked keys -> [B, T, H, K]; no scale.
+    """softmax(q k^T + bias) v over the unmasked keys -> [B, T, H, K]; no scale; see `attend`.
 
     "xla" runs everywhere. "cudnn" is the fused kernel of NVIDIA GPUs through
     `jax.nn.dot_product_attention`: no [B, H, T, S] of weights is kept for backward; the mask
@@ -150,7 +210,7 @@ def attention(
     (`T5Config` checks what it can know), and only runs on a GPU.
     """
     if implementation == "cudnn":
-        T, S = q_BxTxHxK.shape[1], k_BxSxHxK.shape[1]
+        T, S = q_BxTxHxK.shape[1], k_BxSxGxK.shape[1]
         if T % 2 or S % 2:
             raise errors.UserError(
                 f"T5Config.attention='cudnn' needs even lengths, but a query has {T} and a key {S} "
@@ -159,12 +219,10 @@ def attention(
         bias = 0.0 if bias_1xHxTxS is None else bias_1xHxTxS
         bias_BxHxTxS = jnp.where(mask_Bx1xTxS, bias, MASKED).astype(q_BxTxHxK.dtype)
         return jax.nn.dot_product_attention(
-            q_BxTxHxK, k_BxSxHxK, v_BxSxHxK, bias_BxHxTxS, scale=1.0, implementation="cudnn"
+            q_BxTxHxK, k_BxSxGxK, v_BxSxGxK, bias_BxHxTxS, scale=1.0, implementation="cudnn"
         )
-    q_BxHxTxK, k_BxHxSxK, v_BxHxSxK = (
-        jnp.swapaxes(x, 1, 2) for x in (q_BxTxHxK, k_BxSxHxK, v_BxSxHxK)
-    )
-    return jnp.swapaxes(attend(q_BxHxTxK, k_BxHxSxK, v_BxHxSxK, bias_1xHxTxS, mask_Bx1xTxS), 1, 2)
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BxTxHxK, k_BxSxGxK, v_BxSxGxK))
+    return jnp.swapaxes(attend(q, k, v, bias_1xHxTxS, mask_Bx1xTxS, softcap), 1, 2)
 
 
 class Attention(nnx.Module):
@@ -172,28 +230,33 @@ class Attention(nnx.Module):
 
     Args:
       causal: whether it is the decoder's self-attention: it alone may have keys of a past.
+      width: of the context that gives keys and values; None: D.
     """
 
     def __init__(
         self,
-        config: T5Config,
+        config: ModelConfig,
         adapters: Adapters,
         num_layers: int,
         rngs: nnx.Rngs,
         *,
         causal: bool = False,
+        width: int | None = None,
     ):
-        D, H, K = config.d_model, config.num_heads, config.d_kv
-        into, out_of = (num_layers, D, H * K), (num_layers, H * K, D)
-        axes = ("layers", "embed", "joined_kv")
-        self.query = normal_param(rngs, into, axes, (D * K) ** -0.5)
-        self.key = normal_param(rngs, into, axes, D**-0.5)
-        self.value = normal_param(rngs, into, axes, D**-0.5)
-        self.out = normal_param(rngs, out_of, ("layers", "joined_kv", "embed"), (H * K) ** -0.5)
-        self.num_heads = H
+        D, H, G, K = config.d_model, config.num_heads, config.num_kv_heads, config.d_kv
+        C = width or D
+        weights = {"query": (D, H * K), "key": (C, G * K), "value": (C, G * K), "out": (H * K, D)}
+        for name, (rows, columns) in weights.items():
+            axes = ("joined_kv", "embed") if name == "out" else ("embed", "joined_kv")
+            # The logits of fresh queries and keys have unit variance, scaled or not.
+            plain = name == "query" and config.query_scale == 1.0
+            stddev = (rows * K) ** -0.5 if plain else rows**-0.5
+            shape = num_layers, rows, columns
+            setattr(self, name, normal_param(rngs, shape, ("layers", *axes), stddev))
+        self.head_size = K
+        self.query_scale, self.softcap = config.query_scale, config.attention_softcap
         self.implementation = config.attention
-        weights = dict.fromkeys(("query", "key", "value"), (D, H * K)) | {"out": (H * K, D)}
-        modules = adapters.in_layer(weights, (H, K), num_layers, rngs)
+        modules = adapters.in_layer(weights, (G, K), num_layers, rngs)
         fitting = {k: m for k, m in modules.items() if m is not None and (causal or not m.past)}
         attach(self, fitting)
 
@@ -203,10 +266,14 @@ class Attention(nnx.Module):
         past = (module.keys_values() for module in attached(self) if module.past)
         return sum(keys_values[0].shape[-3] for keys_values in past if keys_values)
 
-    def project(self, x_BxTxD: jax.Array, name: str) -> jax.Array:
-        """x through "query", "key" or "value", split into heads: [B, T, H, K]."""
+    def project(self, x_BxTxD: jax.Array, name: str, rotation: Rotation | None = None) -> jax.Array:
+        """x through "query", "key" or "value", split into heads: [B, T, H, K]; queries scaled."""
         y_BxTxE = through(self, name, x_BxTxD)
-        y_BxTxHxK = y_BxTxE.reshape(*y_BxTxE.shape[:2], self.num_heads, -1)
+        y_BxTxHxK = y_BxTxE.reshape(*y_BxTxE.shape[:2], -1, self.head_size)
+        if name == "query" and self.query_scale != 1.0:
+            y_BxTxHxK = y_BxTxHxK * self.query_scale
+        if rotation is not None:
+            y_BxTxHxK = rotation(y_BxTxHxK)
         return constrain(y_BxTxHxK, ("batch", "length", "heads", "kv"))
 
     def merge(self, y_BxTxHxK: jax.Array) -> jax.Array:
@@ -241,19 +308,20 @@ class Attention(nnx.Module):
         self,
         x_BxTxD: jax.Array,
         context_BxSxD: jax.Array,
-        bias_1xHxTxS: jax.Array | None,
+        positions: Positions,
         mask_Bx1xTxS: jax.Array,
         dropout: Dropout,
     ) -> jax.Array:
         """Attention of x to the context (x itself in self-attention) -> [B, T, D]."""
-        q_BxTxHxK = self.project(x_BxTxD, "query")
-        k_BxSxHxK = self.project(context_BxSxD, "key")
+        q_BxTxHxK = self.project(x_BxTxD, "query", positions.rotation)
+        k_BxSxHxK = self.project(context_BxSxD, "key", positions.rotation)
         # Dropping a key for all queries of a head is dropping its value: the weights [B, H, T, S]
         # stay untouched. The mask is shared along K here, along T of the weights in T5X: the same
         # masks.
         v_BxSxHxK = dropout(self.project(context_BxSxD, "value"), shared_axis=3)
-        seen = self.with_prefix(k_BxSxHxK, v_BxSxHxK, bias_1xHxTxS, mask_Bx1xTxS)
-        y_BxTxHxK = attention(q_BxTxHxK, *seen, implementation=self.implementation)
+        seen = self.with_prefix(k_BxSxHxK, v_BxSxHxK, positions.bias, mask_Bx1xTxS)
+        options = {"softcap": self.softcap, "implementation": self.implementation}
+        y_BxTxHxK = attention(q_BxTxHxK, *seen, **options)
         return self.merge(constrain(y_BxTxHxK, ("batch", "length", "heads", "kv")))
 
 

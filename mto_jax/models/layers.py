@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of a layer: parameters, RMS norm, dropout, feed-forward.
 
-A module here holds the weights of *all* layers of a stack, with a leading axis L; `t5.py` scans
-over that axis, so the methods that compute see the weights of one layer.
+A module here holds the weights of *all* layers of a stack, with a leading axis L;
+`encoder_decoder.py` scans over that axis, so the methods that compute see the weights of one layer.
 """
 
 import functools
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax.models.adapters import Adapters, attach, attached
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import ModelConfig
 from mto_jax.models.partitioning import constrain
 
 
@@ -60,17 +60,19 @@ def through(layer: nnx.Module, name: str, x_BxTxD: jax.Array) -> jax.Array:
 class RMSNorm(nnx.Module):
     """Scales x to unit root mean square in float32: no mean, no bias (Zhang & Sennrich 2019)."""
 
-    def __init__(self, config: T5Config, num_layers: int | None):
+    def __init__(self, config: ModelConfig, num_layers: int | None):
         shape = (config.d_model,) if num_layers is None else (num_layers, config.d_model)
         axes = (None,) if num_layers is None else ("layers", None)
-        self.scale = nnx.Param(jnp.ones(shape, jnp.float32), axes=axes)
+        self.offset = config.norm_offset
+        self.scale = nnx.Param(jnp.full(shape, 1.0 - self.offset, jnp.float32), axes=axes)
         self.epsilon = config.norm_epsilon
 
     def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
         y_BxTxD = x_BxTxD.astype(jnp.float32)
         mean_square_BxTx1 = jnp.mean(jnp.square(y_BxTxD), axis=-1, keepdims=True)
         y_BxTxD = y_BxTxD * jax.lax.rsqrt(mean_square_BxTx1 + self.epsilon)
-        return (y_BxTxD * self.scale[None, None]).astype(x_BxTxD.dtype)
+        scale_D = self.offset + self.scale[...] if self.offset else self.scale[...]
+        return (y_BxTxD * scale_D[None, None]).astype(x_BxTxD.dtype)
 
 
 class Dropout:
@@ -110,7 +112,7 @@ class MLP(nnx.Module):
     UL2 has SiLU in place of GELU.
     """
 
-    def __init__(self, config: T5Config, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig, adapters: Adapters, num_layers: int, rngs: nnx.Rngs):
         D, F = config.d_model, config.d_ff
         shape = (num_layers, D, F)
         axes = ("layers", "embed", "mlp")

@@ -28,6 +28,7 @@ def cross_entropy(
     *,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
+    softcap: float = 0.0,
     task_ids_BxT: jax.Array | None = None,
     num_tasks: int = 0,
     num_chunks: int | None = None,
@@ -51,6 +52,7 @@ def cross_entropy(
     "task_loss" and "task_weight", [num_tasks] each.
 
     Args:
+      softcap: logits become softcap * tanh(logits / softcap); 0: they stay.
       num_chunks: slices of the length T; None: as few as keep a slice of logits within 64 MiB per
         device.
     """
@@ -73,6 +75,7 @@ def cross_entropy(
     loss, sums, token_loss_NxBxt = _sliced(
         float(z_loss),
         float(label_smoothing),
+        float(softcap),
         slices(hidden_BxTxD),
         unembedding_DxV,
         slices(targets_BxT),
@@ -89,6 +92,7 @@ def cross_entropy(
 def _slice(
     z_loss: float,
     smoothing: float,
+    softcap: float,
     hidden_BxTxD: jax.Array,
     head_DxV: jax.Array,
     targets_BxT: jax.Array,
@@ -101,6 +105,8 @@ def _slice(
 
     logits_BxTxV = jnp.dot(hidden_BxTxD, head_DxV, preferred_element_type=jnp.float32)
     logits_BxTxV = constrain(logits_BxTxV, ("batch", "length", "vocab"))
+    if softcap:
+        logits_BxTxV = softcap * jnp.tanh(logits_BxTxV / softcap)
     is_target_BxTxV = jnp.arange(V)[None, None] == targets_BxT[..., None]
     greatest_BxT = logits_BxTxV.max(axis=-1)
     exp_BxTxV = jnp.exp(logits_BxTxV - greatest_BxT[..., None])
@@ -121,24 +127,27 @@ def _slice(
     p_scale_BxT = weights_BxT * (1.0 + 2.0 * z_loss * log_z_BxT) / z_BxT
     q_BxTxV = jnp.where(is_target_BxTxV, on, off)
     gradient_BxTxV = exp_BxTxV * p_scale_BxT[..., None] - q_BxTxV * weights_BxT[..., None]
+    if softcap:  # the derivative of the tanh
+        gradient_BxTxV *= 1.0 - jnp.square(logits_BxTxV / softcap)
     loss_BxT *= weights_BxT
     return (jnp.sum(loss_BxT), sums, loss_BxT), gradient_BxTxV
 
 
 def _values(
-    z_loss, smoothing, hidden_NxBxTxD, unembedding_DxV, targets_NxBxT, weights_NxBxT
+    z_loss, smoothing, softcap, hidden_NxBxTxD, unembedding_DxV, targets_NxBxT, weights_NxBxT
 ) -> tuple[jax.Array, Any, jax.Array]:
     head_DxV = unembedding_DxV.astype(hidden_NxBxTxD.dtype)
 
     def body(slices):
         hidden_BxTxD, targets_BxT, weights_BxT = slices
-        return _slice(z_loss, smoothing, hidden_BxTxD, head_DxV, targets_BxT, weights_BxT)[0]
+        slices = hidden_BxTxD, head_DxV, targets_BxT, weights_BxT
+        return _slice(z_loss, smoothing, softcap, *slices)[0]
 
     loss, sums, token_loss_NxBxT = jax.lax.map(body, (hidden_NxBxTxD, targets_NxBxT, weights_NxBxT))
     return *jax.tree.map(jnp.sum, (loss, sums)), token_loss_NxBxT
 
 
-def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
+def _sliced_forward(z_loss, smoothing, softcap, hidden, unembedding, targets, weights):
     """Loss and gradients in one pass; those that nobody wants (of a frozen head) cost nothing."""
     hidden_NxBxTxD, unembedding_DxV = hidden.value, unembedding.value
     dtype = hidden_NxBxTxD.dtype
@@ -154,7 +163,7 @@ def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
     def body(d_head_GxDxV, slices):
         hidden_BxTxD, targets_BxT, weights_BxT = slices
         outputs, d_logits_BxTxV = _slice(
-            z_loss, smoothing, hidden_BxTxD, head_DxV, targets_BxT, weights_BxT
+            z_loss, smoothing, softcap, hidden_BxTxD, head_DxV, targets_BxT, weights_BxT
         )
         d_logits_BxTxV = d_logits_BxTxV.astype(dtype)
         d_hidden_BxTxD = None
@@ -179,7 +188,7 @@ def _sliced_forward(z_loss, smoothing, hidden, unembedding, targets, weights):
     return outputs, (d_hidden_NxBxTxD, d_head_DxV)
 
 
-def _sliced_backward(z_loss, smoothing, gradients, cotangents):
+def _sliced_backward(z_loss, smoothing, softcap, gradients, cotangents):
     d_loss = cotangents[0]
     d_hidden, d_head = gradients
     d_hidden = None if d_hidden is None else d_hidden * d_loss.astype(d_hidden.dtype)
@@ -187,5 +196,5 @@ def _sliced_backward(z_loss, smoothing, gradients, cotangents):
     return d_hidden, d_head, None, None
 
 
-_sliced: Any = jax.custom_vjp(_values, nondiff_argnums=(0, 1))
+_sliced: Any = jax.custom_vjp(_values, nondiff_argnums=(0, 1, 2))
 _sliced.defvjp(_sliced_forward, _sliced_backward, symbolic_zeros=True)

@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 # A rule gives a logical axis the mesh axis, or axes, that share it out; None: replicated.
 Rules = Mapping[str, str | tuple[str, ...] | None]
@@ -40,7 +40,10 @@ def use_rules(mesh: Mesh, rules: Rules) -> Iterator[None]:
 
 
 def partition_spec(
-    logical_axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh, rules: Rules
+    logical_axes: tuple[str | None, ...],
+    shape: tuple[int, ...],
+    mesh: Mesh | AbstractMesh,
+    rules: Rules,
 ) -> PartitionSpec:
     """The `PartitionSpec` of an array with these logical axes.
 

@@ -17,7 +17,7 @@ import gin
 import jax
 import numpy as np
 
-from mto_jax import checkpoints, checks
+from mto_jax import checkpoints, checks, remote
 from mto_jax.checkpoints import compatibility, runs
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
@@ -25,13 +25,14 @@ from mto_jax.evaluation.during_training import Evaluator, means
 from mto_jax.files import only_writer, write_atomically, write_json
 from mto_jax.models import flops
 from mto_jax.models.adapters import NONE, Adapters, Method
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import ModelConfig
+from mto_jax.text2text import mixtures
 from mto_jax.text2text import vocabulary as vocabularies
-from mto_jax.training import loop, memory, performance, sharding
+from mto_jax.training import loop, memory, performance, processes, sharding
 from mto_jax.training import state as states
-from mto_jax.training.logging import MetricsWriter, NoWriter
+from mto_jax.training.logging import MetricsWriter, NoWriter, check_wandb
 from mto_jax.training.optimizers import Optimizer
-from mto_jax.training.program import Program, Settings
+from mto_jax.training.program import Program, Settings, check_trainable
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,6 +43,7 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
         given = inspect.signature(function).bind(**arguments)
         given.apply_defaults()
         checks.check(function, given.arguments)
+        arguments["model_dir"] = remote.local(arguments["model_dir"])
         if jax.process_index():
             return function(**arguments)
         with only_writer(arguments["model_dir"], make_folder=True):
@@ -55,11 +57,13 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
 def train(
     *,
     model_dir: checks.Place,
-    model: T5Config,
+    model: ModelConfig | None = None,
     train_dataset: DatasetConfig,
     batch_size: checks.Count,
     train_steps: checks.Count,
     eval_datasets: Sequence[DatasetConfig] = (),
+    replay: checks.Name | None = None,
+    replay_share: checks.Share = 0.25,
     optimizer: Optimizer | None = None,
     initial_checkpoint_path: checks.Place | None = None,
     adapters: Adapters | Method | Sequence[Method] | None = None,
@@ -80,12 +84,18 @@ def train(
     num_workers: checks.Natural = 0,
     wandb_project: str | None = None,
 ) -> dict[str, float]:
-    """Train `model` on `train_dataset` up to step `train_steps`; returns the last metrics.
+    """Train a T5 on `train_dataset` up to step `train_steps`; returns the last metrics.
 
     Args:
       model_dir: the run directory.
+      model: None means that of `model_dir` or `initial_checkpoint_path`, whose vocabulary is taken,
+        too, and of a start from scratch `model_config()`. What gin binds of its class beside a
+        checkpoint must be as there, except dropout_rate, dtype, remat, attention, scan_unroll.
       batch_size: rows of a global batch (a packed row holds several examples).
       eval_datasets: dev sets: their loss, and their tasks' metrics on decoded answers.
+      replay: a task or mixture of pre-training, such as "c4_pretrain", to mix in against
+        forgetting; its loss is told apart from that of the task.
+      replay_share: its part of the examples.
       optimizer: None means `Optimizer()`, as gin binds it.
       initial_checkpoint_path: where to take the parameters from while `model_dir` has no checkpoint
         yet: a run directory, a step folder, a folder of Hugging Face or T5X, or "hf://org/name".
@@ -121,13 +131,21 @@ def train(
     # ------------------------------------------------------------------------ mesh and checks
     performance.use_compilation_cache()
     mesh = sharding.mesh()
+    processes.check_shared(folder)
     sharding.check_batch(batch_size, mesh, microbatches)
     sharding.check_batch(eval_batch_size, mesh)
-    vocabulary = vocabularies.vocabulary()
+    check_wandb(wandb_project)
+    initial = None
+    if initial_checkpoint_path is not None and not runs.steps(model_dir):
+        initial = compatibility.open_initial(initial_checkpoint_path)
+    model = compatibility.model_of(model, folder, initial)
+    vocabulary = compatibility.vocabulary_of(folder, initial)
     trainable = trainable or ("adapters" if adapters else "all")
     adapters = Adapters.of(adapters)
     compatibility.check_vocabulary(model, adapters, vocabulary)
+    check_trainable(model, adapters, trainable)
     optimizer.build(train_steps)
+    compatibility.check_best_metric(best_metric, eval_datasets)
     identity = {
         "model": dataclasses.asdict(model),
         "vocabulary": {
@@ -139,14 +157,16 @@ def train(
     if adapters != NONE:
         identity["adapters"] = adapters.as_dict()
     compatibility.check_identity(folder, identity)
-    initial = None
-    if initial_checkpoint_path is not None and not runs.steps(model_dir):
-        initial = compatibility.open_initial(initial_checkpoint_path, model, vocabulary)
+    if initial is not None:
+        compatibility.check_initial(initial, model, vocabulary)
 
     # ------------------------------------------------------------------------ data
+    if replay is not None:
+        mixture = mixtures.with_replay(train_dataset.mixture_or_task_name, replay, replay_share)
+        train_dataset = dataclasses.replace(train_dataset, mixture_or_task_name=mixture)
+    dev_sets = loader.ensure_all(eval_datasets, later=[train_dataset])
+    compatibility.check_best_metric_of(best_metric, dev_sets)
     prepared = loader.ensure(train_dataset)
-    dev_sets = [loader.ensure(dataset) for dataset in eval_datasets]
-    compatibility.check_best_metric(best_metric, dev_sets)
     for prepared_set in (prepared, *dev_sets):
         compatibility.check_soft_tokens(prepared_set, model, adapters)
     mixed = len(prepared.tasks) > 1
@@ -160,13 +180,27 @@ def train(
         num_workers=num_workers,
         task_ids=mixed,
     )
+    tasks = [task for dev_set in dev_sets for task in dev_set.tasks]
+    processes.compare(
+        {
+            "the prepared data of training, in content and order,": batches.get_state()["order"],
+            "the prepared data of evaluation": [t.manifest["lengths_digest"] for t in tasks],
+            "the model, vocabulary, optimizer and trainable filter": identity,
+            "BATCH_SIZE": batch_size,
+            "TRAIN_STEPS": train_steps,
+            "train.seed": seed,
+        },
+        "Give all processes the same command; let 'mto prepare' write the data once, to a folder "
+        "that all see (DatasetConfig.prepared_dir or MTO_CACHE_DIR), or copy them to every host.",
+    )
 
     # ------------------------------------------------------------------------ model and step
     task_names = [task.name for task in prepared.tasks]
+    lengths = loader.row_lengths(prepared, pack)
     settings = Settings(
         model,
         batch_size,
-        prepared.task_feature_lengths,
+        lengths,
         optimizer,
         train_steps,
         trainable=trainable,
@@ -187,7 +221,7 @@ def train(
     newest = runs.newest_good(model_dir, set_aside=True)
     window = None
     if newest is not None:
-        tell(f"resuming from {newest}")
+        tell(f"resuming from {remote.name_of(newest)}")
         run = checkpoints.Run(newest, base_path=initial_checkpoint_path)
         base = run.record.get("base")
         shardings = {name: value.sharding for name, value in target.frozen.items()}
@@ -205,14 +239,20 @@ def train(
             parameters = initial.parameters(shardings, model, adapters)
             if target.frozen and target.frozen.keys() <= parameters.keys():
                 frozen = {name: parameters[name] for name in target.frozen}
-                base = {"path": str(initial.path), "fingerprints": states.fingerprints(frozen)}
+                base = {
+                    "path": remote.name_of(initial.path),
+                    "fingerprints": states.fingerprints(frozen),
+                }
         fresh = spec.shapes.keys() - parameters.keys()  # all, an adapter, or what rules leave out
         with memory.explained(settings, mesh):
             parameters |= spec.initialise(jax.random.key(seed), mesh, fresh)
             state = states.start(target, parameters, program.transformation, seed)
     start_step = int(state.step)
     if start_step >= train_steps:
-        tell(f"{model_dir} is trained to step {start_step} already; TRAIN_STEPS = {train_steps}")
+        tell(
+            f"{remote.name_of(model_dir)} is trained to step {start_step} already; TRAIN_STEPS = "
+            f"{train_steps}"
+        )
         return runs.description(newest)["metrics"] if newest else {}
 
     feed = loop.Feed(batches, functools.partial(sharding.place, mesh=mesh))
@@ -252,8 +292,9 @@ def train(
     with memory.explained(settings, mesh):
         compiled, seconds = compiling.result()
     compiler.shutdown()
-    step_flops = flops.train_flops(model, batch_size, **prepared.task_feature_lengths)
+    step_flops = flops.train_flops(model, batch_size, **lengths)
     cost = performance.program_cost(compiled, step_flops / mesh.size)
+    writer.say(f"rows of {lengths['inputs']} + {lengths['targets']} tokens")
     writer.say(f"compiled in {seconds:.1f} s: {cost} per device")
     evaluator = Evaluator(spec, program.loss, mesh, dev_sets, eval_batch_size, vocabulary)
 
@@ -319,7 +360,7 @@ def train(
             "here"
         )
         raise SystemExit(128 + stopped)
-    tell(f"trained to step {train_steps}; checkpoints in {checkpointer.directory}")
+    tell(f"trained to step {train_steps}; checkpoints in {remote.name_of(checkpointer.directory)}")
     return metrics
 
 

@@ -8,24 +8,18 @@ the table, so some knowledge follows from the category of a head, and the rest h
 head by head. `wordings.json` says how a fact becomes a sentence.
 
 A head belongs to one split in all its relations: "train" (40 %, the pool of few-shot pairs),
-"validation" (20 %) or "test" (40 %). Heads are split within each table, so every category is in
-every split. The corpus tells the facts of *all* heads, test heads included: the demo asks whether a
-model can bring out, for a head it was never fine-tuned on, what it has read while pre-training. Its
-scores therefore measure recall of the corpus, and not the common sense of a model on new facts;
-nobody should compare them with scores on ATOMIC. The world of these tables is small, and answers
-that are true but not listed ("a spoon is used for stirring") count as wrong. Where a table has
-shared tails, naming the commonest tail of the category already scores well (xAttr, xIntent, xNeed);
-relations without shared tails (ObjectUse, CapableOf, xEffect) show recall alone.
+"validation" (20 %) or "test" (40 %), and every table is in every split. The corpus tells the facts
+of *all* heads, test heads included: scores measure whether a model recalls, for a head it was never
+fine-tuned on, what it has read in pre-training. They are not to be compared with scores on ATOMIC.
+Answers that are true but not listed ("a spoon is used for stirring") count as wrong. Where a table
+has shared tails (xAttr, xIntent, xNeed), the commonest tail of the category already scores well.
 
 The corpus has three kinds of document: one sentence that tells one fact; a card with everything
-about a thing; a little story that joins an event's intent, need, wish and effect. Every fact is
-told in three sentences, each worded differently, one of them with the relation's standard phrase
-(`mto_jax.text2text.phrases`). They stand alone, since beside others the tail could be guessed from
-its neighbours and need not be remembered, and start with a small letter where English wants a
-capital: a tiny model learns "a saw" and "A saw" as two things, and templates have the former. The
-same seed gives the same text, byte for byte. The corpus repeats its wordings thousands of times, as
-a text of this size must when a tiny model is to learn from it in minutes; it is no sample of
-natural English.
+about a thing; a story that joins an event's intent, need, wish and effect. Every fact is told in
+three sentences, each worded differently, one of them with the relation's standard phrase
+(`mto_jax.text2text.phrases`). They stand alone, as the tail could be guessed from neighbours, and
+start with a small letter, as heads do in templates: to a tiny model "A saw" is another thing. The
+same seed gives the same text, byte for byte.
 
     python -m mto_jax.text2text.demo
 

@@ -31,7 +31,7 @@ import gin
 import numpy as np
 
 from mto_jax.errors import UserError, unknown
-from mto_jax.text2text.vocabulary import Vocabulary, literal, load
+from mto_jax.text2text.vocabulary import Vocabulary, literal, of_seqio
 
 Lengths = Mapping[str, int]
 Corrupted = tuple[np.ndarray, np.ndarray]
@@ -196,6 +196,7 @@ def _corrupt_spans(
     mean_span_length: float,
     anywhere: bool = False,
 ) -> Corrupted:
+    vocab.sentinel_id(0)  # raises where there are none
     noise, spans = span_counts(len(tokens), noise_density, mean_span_length, vocab.extra_ids)
     kept = len(tokens) - noise
     if anywhere:  # one kept segment more; the two outer ones may be empty
@@ -211,7 +212,7 @@ def _corrupt_spans(
     step[kept_ends + noise_ends] = -1
     is_noise = np.cumsum(step[:-1], dtype=np.int8).view(bool)
     order = np.arange(spans)
-    sentinels = vocab.sentinel_id(0) - order
+    sentinels = vocab.sentinels[:spans]
     inputs = _insert(tokens[~is_noise], kept_ends + order, sentinels)
     targets = _insert(tokens[is_noise], noise_starts + order, sentinels)
     return inputs, targets
@@ -355,7 +356,8 @@ def iid_denoising(
     """
     noise = rng.random(len(tokens)) < noise_density
     fate = rng.random(len(tokens))
-    pieces = rng.integers(vocab.unk_id + 1, vocab.num_pieces, len(tokens), dtype=np.int32)
+    words = vocab.words
+    pieces = rng.integers(words.start, words.stop, len(tokens), dtype=np.int32)
     inputs = np.where(noise & (fate < masked + randomised), pieces, tokens)
     inputs = np.where(noise & (fate < masked), np.int32(vocab.sentinel_id(0)), inputs)
     return inputs, tokens
@@ -678,14 +680,15 @@ def preprocessor(name: str) -> Callable:
             )
         if not sequence_length:
             raise UserError(f"The objective {name!r} needs TASK_FEATURE_LENGTHS.")
-        vocab = load(output_features["targets"].vocabulary.sentencepiece_model_file)
-        longest = raw_length(name, sequence_length, vocab)
+        vocab = of_seqio(output_features["targets"].vocabulary)
+        lengths = {**sequence_length, "inputs": sequence_length["inputs"] - len(vocab.bos)}
+        longest = raw_length(name, lengths, vocab)
         corrupt = functools.partial(
             inspect.unwrap(
                 objective.corrupt
             ),  # gin's part is done: per example it would cost 10 us
             vocab=vocab,
-            lengths=sequence_length,
+            lengths=lengths,
             **parameters(name),
         )
 
@@ -693,7 +696,8 @@ def preprocessor(name: str) -> Callable:
             rng = np.random.Generator(np.random.Philox(key=seed.astype(np.uint64)))
             made = (corrupt(x, rng) for x in examples(vocab, longest, *columns))
             pairs = [pair for pair in made if pair is not None]
-            inputs = _padded([i for i, _ in pairs], sequence_length["inputs"], vocab.eos_id)
+            inputs = [np.insert(i, 0, vocab.bos) if vocab.bos else i for i, _ in pairs]
+            inputs = _padded(inputs, sequence_length["inputs"], vocab.eos_id)
             targets = _padded([t for _, t in pairs], sequence_length["targets"], vocab.eos_id)
             return *inputs, *targets
 

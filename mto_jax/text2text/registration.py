@@ -223,6 +223,10 @@ class _Share:
     def paths(self):
         return self.file.paths()
 
+    @property
+    def build(self):
+        return self.file.build
+
     def __call__(self) -> Iterator[records.Record]:
         for record in self.file():
             if few_shot.tenth(record.head) in SHARES[self.split]:

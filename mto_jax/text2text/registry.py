@@ -24,6 +24,7 @@ from mto_jax.text2text.objectives import OBJECTIVES, preprocessor
 from mto_jax.text2text.vocabulary import features, vocabulary
 
 ADDED: set[str] = set()  # tasks and mixtures that were added here, and so may be replaced
+CORPORA: set[str] = set()  # texts that are registered under objectives
 _waiting: dict[str, Callable[[], object]] = {}
 
 
@@ -37,6 +38,7 @@ def with_seqio(name: str, add: Callable[[], object]) -> None:
 
 def add_waiting() -> None:
     """Imports SeqIO and adds to its registries what was put off."""
+    _be_silent()
     import seqio  # noqa: F401
 
     while _waiting:
@@ -60,7 +62,11 @@ def register_text(name: str, path: str, format: str = "lines") -> None:
         raise unknown("format of text files", format, text_files.FORMATS)
     files = text_files.text_files(path)
     documents = functools.partial(text_files.read_documents, files, format)
-    register_corpus(name, functools.partial(text_files.source, documents, files))
+
+    def of_file(file: str) -> Iterable[bytes]:
+        return text_files.read_documents([file], format)
+
+    register_corpus(name, functools.partial(text_files.source, documents, files, of_file))
 
 
 def register_corpus(name: str, source: Callable) -> None:
@@ -79,6 +85,7 @@ def register_corpus(name: str, source: Callable) -> None:
     add_objectives(
         name, source, [key for key, row in OBJECTIVES.items() if row.fields == ("text",)]
     )
+    CORPORA.add(name)
     halves = (f"{name}_span_corruption", f"{name}_prefix_lm")
     add_mixture(f"{name}_pretrain", dict.fromkeys(halves, 1.0))
 
@@ -164,6 +171,7 @@ def register_all(modules: Sequence[str] = ()) -> None:
     source = b"".join(sources.find_module(name).read_bytes() for name in modules)
     for library in ("tensorflow", "seqio"):  # first, so that the module's mixtures find our tasks
         if re.search(rf"^\s*(import|from) {library}\b".encode(), source, re.MULTILINE):
+            _be_silent()
             importlib.import_module(library)
     _hide_accelerators()
     with gin.unlock_config():  # Modules may hold configurables of their own.
@@ -174,6 +182,11 @@ def register_all(modules: Sequence[str] = ()) -> None:
 def own_tasks() -> types.ModuleType:
     """Returns `mto_jax.tasks`, which no other module imports: a plug-in, like the user's."""
     return importlib.import_module("mto_jax.tasks")
+
+
+def _be_silent() -> None:
+    """Keeps what TensorFlow says of its build and of devices out of logs, unless it is loaded."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _hide_accelerators() -> None:

@@ -250,8 +250,10 @@ def errors_of(task: seqio.Task) -> Iterator[None]:
         )
         if own:
             raise UserError(own[1].strip()) from error
+        # What TensorFlow puts around the words: its function, and the operation.
+        words = re.sub(r"\{\{function_node .*?\}\} |\s*\[Op:\w+\] name:.*", "", str(error))
         raise UserError(
-            f"The task {task.name} failed while its examples were made: {error}"
+            f"The task {task.name} failed while its examples were made: {words}"
         ) from error
     except OSError as error:
         raise UserError(f"The task {task.name} cannot read its data: {error}") from error

@@ -16,14 +16,14 @@ class SeqioTokenizer(seqio.Vocabulary):
 
     def __init__(self, vocabulary: Vocabulary):
         super().__init__(extra_ids=0)
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
 
     def __eq__(self, other: object) -> bool:
         same_class = isinstance(other, SeqioTokenizer)
-        return same_class and self._vocabulary.digest == other._vocabulary.digest
+        return same_class and self.vocabulary.digest == other.vocabulary.digest
 
     def __hash__(self) -> int:
-        return hash(self._vocabulary.digest)
+        return hash(self.vocabulary.digest)
 
     @property
     def bos_id(self) -> None:
@@ -31,29 +31,29 @@ class SeqioTokenizer(seqio.Vocabulary):
 
     @property
     def eos_id(self) -> int:
-        return self._vocabulary.eos_id
+        return self.vocabulary.eos_id
 
     @property
     def unk_id(self) -> int:
-        return self._vocabulary.unk_id
+        return self.vocabulary.unk_id
 
     @property
     def _base_vocab_size(self) -> int:
-        return self._vocabulary.size
+        return self.vocabulary.size
 
     def _encode(self, s: str) -> list[int]:
-        return self._vocabulary.encode(s)
+        return self.vocabulary.encode(s)
 
     def _decode(self, ids) -> str:
-        return self._vocabulary.decode(ids)
+        return self.vocabulary.decode(ids)
 
     def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
         def encode(text: Any) -> np.ndarray:  # bytes, or an array of them without axes
-            return np.array(self._vocabulary.encode(np.asarray(text).item().decode()), np.int32)
+            return np.array(self.vocabulary.encode(np.asarray(text).item().decode()), np.int32)
 
         ids = tf.numpy_function(encode, [s], tf.int32)
         ids.set_shape([None])
         return ids
 
     def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
-        return tf.numpy_function(lambda row: self._vocabulary.decode(row), [ids], tf.string)
+        return tf.numpy_function(lambda row: self.vocabulary.decode(row), [ids], tf.string)

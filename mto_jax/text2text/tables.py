@@ -3,6 +3,7 @@
 """Rows of TSV, CSV, JSON and text files (also .gz) by name; errors name file and line."""
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -11,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -41,7 +43,7 @@ def data_path(relative: str) -> pathlib.Path:
 
 
 def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
-    """Yields (line number from 1, line in UTF-8) of a file (.gz too).
+    """Yields (line number from 1, line in UTF-8) of a file (.gz too), or of standard input ("-").
 
     Lines end in LF, CR LF or CR. A file that begins with the byte order mark of UTF-16, as
     spreadsheets write it, is read as such.
@@ -50,14 +52,10 @@ def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
         UserError: no such file, a folder, a file without the right to read it, a line that is not
             UTF-8 or holds a zero byte, a damaged or truncated .gz.
     """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; expected a file.")
-    if not path.exists():
-        raise UserError(f"There is no file {path}. Check the path.")
+    name = "standard input" if path == "-" else os.fspath(path)
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        with _opened(path) as file:
             raw: Iterable[bytes] = file
             if file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 raw = (line.encode() for line in io.TextIOWrapper(file, "utf-16"))
@@ -66,26 +64,37 @@ def raw_lines(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
                 line.decode()
                 if b"\0" in line:
                     raise UserError(
-                        f"{path}, line {number}: a zero byte; this is no text in UTF-8. If it is "
+                        f"{name}, line {number}: a zero byte; this is no text in UTF-8. If it is "
                         "UTF-16, convert it: iconv -f UTF-16LE -t UTF-8 (or UTF-16BE)."
                     )
                 yield number, line
     except UnicodeDecodeError as error:
         if error.encoding.startswith("utf-16"):
-            raise UserError(f"{path} is damaged: it begins as UTF-16, but {error}.") from None
+            raise UserError(f"{name} is damaged: it begins as UTF-16, but {error}.") from None
         raise UserError(
-            f"{path}, line {number}: byte {error.start + 1} of the line "
+            f"{name}, line {number}: byte {error.start + 1} of the line "
             f"(0x{error.object[error.start]:02x}) is not valid UTF-8. Save the file as UTF-8, or "
             "convert it with iconv -f ENCODING -t UTF-8, where ENCODING is what it was saved in "
             "(often WINDOWS-1252), or mend the line."
         ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(
-            f"{path} is not a whole gzip file ({error}; after line {number}). Copy it again, or "
+            f"{name} is not a whole gzip file ({error}; after line {number}). Copy it again, or "
             "drop the suffix .gz if it is plain text."
         ) from None
     except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+        raise UserError(f"Cannot read {name}: {error.strerror or error}.") from None
+
+
+def _opened(path: str | os.PathLike) -> contextlib.AbstractContextManager[Any]:
+    if path == "-":
+        return contextlib.nullcontext(sys.stdin.buffer)
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; expected a file.")
+    if not path.exists():
+        raise UserError(f"There is no file {path}. Check the path.")
+    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
 
 
 def lines(path: str | os.PathLike) -> Iterator[tuple[int, str]]:

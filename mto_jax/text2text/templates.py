@@ -6,7 +6,7 @@ A template is data, a point on independent axes:
 
     masked       a sentinel marks the gap and opens the target (denoising), or not (language model)
     verbalised   the relation phrase, or the choices, are written out, or the bare field is alone
-    soft         place of the soft prompt: none, before, after, or shared and private together
+    soft         place of the soft prompt: none, first, before, after, shared and private together
     in_place     the sentinel stands at a gap inside the text, or at the end
     slots        one answer, or two: a first step and then the label it leads to
 
@@ -49,7 +49,7 @@ from mto_jax.text2text.vocabulary import literal, unmarked
 
 # ---- Templates --------------------------------------------------------------------------------
 
-SOFT = ("none", "before", "after", "shared")
+SOFT = ("none", "first", "before", "after", "shared")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +60,10 @@ class Template:
         name: the paper's name.
         masked: source and target carry sentinels.
         verbalised: the phrase (triples, texts) or the choices (questions) are in the source.
-        soft: "none"; "before" the text; "after" it, in front of the sentinel; "shared": the rows of
-            a prompt that several tasks share, then the task's own rows, both before the text.
+        soft: "none"; "first" of all, the task's name included, as Hugging Face PEFT has it;
+            "before" the text, behind the task's name; "after" it, in front of the sentinel;
+            "shared": the rows of a prompt that several tasks share, then the task's own rows, both
+            before the text.
         slots: 1 or 2. Two slots of a question are the answer and the number of its choice; two
             slots of a text are a word related to the label and the label.
         kinds: the kinds of record that it applies to.
@@ -104,12 +106,14 @@ def _templates() -> Iterator[Template]:
     yield Template("MaskedRelatedPrompting", masked=True, verbalised=True, slots=2, kinds=two_slots)
     for masked in (False, True):
         word = "Masked" if masked else ""
+        yield Template(f"{word}FirstPT", masked, True, "first", kinds=_FIELDS)
         yield Template(f"{word}PrePT", masked, True, "before", kinds=_FIELDS)
         yield Template(f"{word}PreSup", masked, False, "before", kinds=_FIELDS)
         yield Template(f"{word}PostPT", masked, False, "after", kinds=_FIELDS)
         yield Template(f"{word}SharedPrePT", masked, True, "shared", kinds=_FIELDS)
     for place, soft in (
         ("", "none"),
+        ("First", "first"),
         ("Pre", "before"),
         ("Post", "after"),
         ("SharedPre", "shared"),
@@ -118,7 +122,7 @@ def _templates() -> Iterator[Template]:
             for masked in (True, False):
                 name = f"{'Masked' if masked else ''}{answer}Prompting"
                 yield Template(place + name, masked, True, soft, slots, kinds=_QUESTION)
-    for place, soft in (("", "none"), ("Pre", "before")):
+    for place, soft in (("", "none"), ("Pre", "first")):
         yield Template(f"{place}AsRegistered", False, False, soft, kinds=(AS_REGISTERED,))
 
 
@@ -249,11 +253,15 @@ def render(template: Template, record: Record, wording: Wording = Wording()) -> 
         UserError: a verbalised triple without a phrase, or a label without a related word.
     """
     frame = _frame(record, template, wording)
-    before = {"none": (), "before": (Soft(),), "after": (), "shared": (Soft(True), Soft())}
+    prompt = (Soft(True), Soft()) if template.soft == "shared" else (Soft(),)
     name = (Words(f"{record.task}:"),) if frame.named else ()
-    source = (*name, *before[template.soft], *frame.body)
-    if template.soft == "after":
-        source += (Soft(),)
+    source = {
+        "none": (*name, *frame.body),
+        "first": (*prompt, *name, *frame.body),
+        "before": (*name, *prompt, *frame.body),
+        "shared": (*name, *prompt, *frame.body),
+        "after": (*name, *frame.body, *prompt),
+    }[template.soft]
     target: tuple[Part, ...] = frame.answers
     if template.masked:
         if not frame.gap_inside:
@@ -549,6 +557,8 @@ def _fit(rendered: Rendered, feature: str, vocab, limit: int | None, soft: SoftP
     free: list[list[int]] = []  # those of `fields` that may give way
     if feature == "targets" and any(isinstance(part, Soft) for part in rendered.source):
         fields.append([vocab.soft_id(row) for row in soft.decoder_rows])
+    if feature == "inputs":
+        fields.append(vocab.bos)
     for part in parts:
         match part:
             case Words(text, True, glued):

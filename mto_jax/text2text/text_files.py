@@ -6,25 +6,29 @@ Nothing here imports TensorFlow before `source` is called.
 """
 
 import codecs
+import itertools
+import json
 import os
 import pathlib
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import gin
 import numpy as np
 
-from mto_jax.errors import UserError, unknown
+from mto_jax.errors import UserError
 from mto_jax.text2text import demo, lab
 from mto_jax.text2text.tables import raw_lines
 
 FORMATS = ("lines", "paragraphs")
 SPLITS = ("train", "validation")
-SUFFIXES = (".txt", ".txt.gz")
+JSON_LINES = (".jsonl", ".jsonl.gz", ".json.gz")  # the last as in allenai/c4
+SUFFIXES = (".txt", ".txt.gz", *JSON_LINES)
 # Corpora without a file: name -> function that returns their documents.
 GENERATED: dict[str, Callable[[], Iterable[str]]] = {"demo": demo.documents, "lab": lab.documents}
-READ_BATCH = 256  # documents per hand-over to TensorFlow, which costs more than reading one
+MOST_HELD_OUT = 1000  # documents
 
 
 @gin.configurable
@@ -39,7 +43,8 @@ def text_corpora(
         text_corpora.paragraphs = {"novels": "/data/novels"}
 
     Args:
-      lines: corpora with one document per line.
+      lines: corpora with one document per line, or .jsonl, .jsonl.gz and .json.gz files with an
+        object per line whose field "text" is one, such as those of allenai/c4.
       paragraphs: corpora whose documents are separated by blank lines.
 
     Returns:
@@ -57,7 +62,7 @@ def text_corpora(
 
 
 def text_files(path: str | os.PathLike) -> list[str]:
-    """The file itself, or every .txt and .txt.gz file directly in a folder, sorted.
+    """The file itself, or every file directly in a folder that ends in one of `SUFFIXES`, sorted.
 
     Raises:
       UserError: no such file or folder, or a folder without text files.
@@ -77,13 +82,20 @@ def read_documents(files: Iterable[str], format: str = "lines") -> Iterator[byte
     """Yield the documents of text files (or .gz), as checked UTF-8 without outer white space.
 
     "lines": each line that is not blank; "paragraphs": each run of such lines, joined by spaces.
+    Of the files that end in one of `JSON_LINES`, whatever the format: the field "text" of the
+    object in each line.
 
     Raises:
-      UserError: what `tables.raw_lines` finds wrong, or a file without text.
+      UserError: what `tables.raw_lines` finds wrong, a line without such a field, or a file without
+        text.
     """
     for file in files:
         empty, paragraph = True, []
-        for number, line in raw_lines(file):
+        if file.endswith(JSON_LINES):
+            for document in _json_texts(file):
+                empty = False
+                yield document
+        for number, line in () if file.endswith(JSON_LINES) else raw_lines(file):
             line = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip()
             empty = empty and not line
             if format == "lines":
@@ -100,60 +112,77 @@ def read_documents(files: Iterable[str], format: str = "lines") -> Iterator[byte
             raise UserError(f"{file} holds no text. Remove it or fill it.")
 
 
-def held_out_hash(documents: Iterable[bytes]) -> int:
-    """The CRC-32 up to which a document belongs to "validation"; -1 if none does.
+def _json_texts(file: str) -> Iterator[bytes]:
+    """Yields the field "text" of each line that is not blank, without outer white space."""
+    for number, line in raw_lines(file):
+        if not line.strip():
+            continue
+        try:
+            text = json.loads(line)["text"].strip().encode()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f'{file}, line {number}: expected a JSON object with a text in its field "text", '
+                f"found {line[:80].decode(errors='replace')!r}."
+            ) from error
+        if text:
+            yield text
 
-    One per cent of the documents, at least one (of two or more) and at most 1000: those with the
-    smallest CRC-32. The choice depends on the texts alone, not on their order, and copies of a
-    document stay on one side.
+
+class Hashes(NamedTuple):
+    """What of some documents decides which of all are held out.
+
+    Attributes:
+      count: of the documents.
+      smallest: their smallest CRC-32, `MOST_HELD_OUT` at most, in order.
     """
-    hashes = np.fromiter(map(zlib.crc32, documents), np.uint32)
-    count = min(max(len(hashes) // 100, 1), 1000, len(hashes) - 1)
-    return int(np.partition(hashes, count - 1)[count - 1]) if count > 0 else -1
+
+    count: int
+    smallest: list[int]
 
 
-def source(documents: Callable[[], Iterable[bytes]], input_files: Sequence[str | os.PathLike] = ()):
-    """A SeqIO source of the feature `text` with splits "train" and "validation".
+def hashes(documents: Iterable[bytes]) -> Hashes:
+    """Returns the hashes of documents; little is held at once, however many there are."""
+    count, smallest = 0, np.zeros(0, np.uint32)
+    crcs = map(zlib.crc32, documents)
+    while len(some := np.fromiter(itertools.islice(crcs, 100 * MOST_HELD_OUT), np.uint32)):
+        count += len(some)
+        smallest = np.sort(np.concatenate((smallest, some)))[:MOST_HELD_OUT]
+    return Hashes(count, smallest.tolist())
 
-    The documents are read once through when a split is asked for, to check them and to find the
-    held-out ones, and then streamed: in order, unshuffled (the loader shuffles all examples).
+
+def held_out_hash(documents: Iterable[bytes]) -> int:
+    """Returns `held_out_of` all documents."""
+    return held_out_of([hashes(documents)])
+
+
+def held_out_of(parts: Iterable[Hashes]) -> int:
+    """Returns the CRC-32 up to which a document belongs to "validation"; -1 if none does.
+
+    One per cent of the documents, at least one (of two or more) and at most `MOST_HELD_OUT`: those
+    with the smallest CRC-32. The choice depends on the texts alone, not on their order, and copies
+    of a document stay on one side.
+
+    Args:
+      parts: the hashes of the documents, in parts.
+    """
+    counts, smallest = zip(*parts, strict=True)
+    total = sum(counts)
+    count = min(max(total // 100, 1), MOST_HELD_OUT, total - 1)
+    return sorted(itertools.chain(*smallest))[count - 1] if count > 0 else -1
+
+
+def source(
+    documents: Callable[[], Iterable[bytes]],
+    input_files: Sequence[str | os.PathLike] = (),
+    of_file: Callable[[str], Iterable[bytes]] | None = None,
+):
+    """Returns a `text_source.TextSource`, which has the documents under the feature `text`.
 
     Args:
       documents: yields the documents from the start at each call, as UTF-8.
       input_files: the attribute `input_files` of the source, for the manifest.
-
-    Returns:
-      a `seqio.FunctionDataSource`. Its `get_dataset` raises UserError for what is wrong in a file,
-      and for "validation" of a single document.
+      of_file: yields those of one of these files; None where documents do not lie in files.
     """
-    import seqio
-    import tensorflow as tf
+    from mto_jax.text2text.text_source import TextSource
 
-    paths = [os.fspath(path) for path in input_files]
-
-    def dataset(split, shuffle_files, seed=None):
-        if split not in SPLITS:
-            raise unknown("split", split, SPLITS)
-        limit = held_out_hash(documents())
-        if split == "validation" and limit < 0:
-            raise UserError(
-                f"{', '.join(paths) or 'The corpus'} holds a single document, so none can be "
-                "held out for the split 'validation'. Give more documents, one per line."
-            )
-
-        def batches():
-            batch = []
-            for document in documents():
-                if (zlib.crc32(document) <= limit) == (split == "validation"):
-                    batch.append(document)
-                if len(batch) == READ_BATCH:
-                    yield {"text": batch}
-                    batch = []
-            yield {"text": batch}
-
-        signature = {"text": tf.TensorSpec([None], tf.string)}
-        return tf.data.Dataset.from_generator(batches, output_signature=signature).unbatch()
-
-    result = seqio.FunctionDataSource(dataset, splits=SPLITS)
-    vars(result)["input_files"] = paths
-    return result
+    return TextSource(documents, [os.fspath(path) for path in input_files], of_file)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mto_jax import errors
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, first_line
 from mto_jax.text2text.readers import RecordFile, Row
 from mto_jax.text2text.records import Record
 
@@ -58,7 +58,7 @@ def _rows(name: str, split: str) -> Iterator[Row]:
             builder.download_and_prepare()
         dataset = builder.as_dataset(split=split)
     except Exception as error:  # TFDS raises errors of many libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"The split '{split}' of '{name}' is not to be had from TensorFlow Datasets "
             f"({reason}). Prepare it where there is a connection with `tfds build {name}`, and set "

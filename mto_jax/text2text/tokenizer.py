@@ -10,9 +10,11 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+import gin
+import numpy as np
 import tokenizers
 
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, first_line
 from mto_jax.files import digest, write_atomically
 from mto_jax.text2text.vocabulary import GLUED_SENTINEL, TOKENIZER_FILE, Vocabulary, listed_tokens
 
@@ -22,33 +24,40 @@ _INNER_SENTINEL = re.compile(r"(?<!^)(?=<extra_id_\d+>)")
 class TokenizerVocabulary(Vocabulary):
     """A tokenizer of Hugging Face; the ids are those of Transformers.
 
-    Sentinels are its tokens `<extra_id_0>`, `<extra_id_1>`, ..., if it has any; tokens that a user
-    added may follow them.
+    Sentinels are its tokens `<extra_id_0>`, `<extra_id_1>`, ..., if it has any, else those that
+    `sentinel_tokens` names (Gemma's `<unused0>`, `<unused1>`, ...), which read `<extra_id_k>` here;
+    tokens that a user added may follow them. A tokenizer may put a BOS in front of a text, as
+    Gemma's does, which has no EOS behind it: then sources begin with it.
 
     Args:
       path: tokenizer.json, or a folder whose tokenizer `transformers.AutoTokenizer` makes.
 
     Raises:
-      UserError: it cannot be read, or does not make of a text its tokens and an EOS.
+      UserError: it cannot be read, or puts other tokens around a text than an EOS or a BOS.
     """
 
     def __init__(self, path: str | os.PathLike):
         place = pathlib.Path(path)
         self._json = place.read_text("utf-8") if place.is_file() else _of_transformers(place)
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(self._json)
+            self._content = _named(self._json, sentinel_tokens())
+            self._tokenizer = tokenizers.Tokenizer.from_str(self._content)
         except Exception as error:  # the library raises bare exceptions
             raise UserError(f"{place} does not read as a tokenizer: {error}.") from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        around = self._tokenizer.encode("")
-        if len(around.ids) != 1 or self._tokenizer.encode("a").ids[-1:] != around.ids:
+        around, example = self._tokenizer.encode(""), self._tokenizer.encode("a").ids
+        eos = self._tokenizer.token_to_id("<eos>")
+        if len(around.ids) == 1 and example[-1:] == around.ids:
+            (self.eos_id,) = around.ids
+        elif len(around.ids) == 1 and example[:1] == around.ids and eos is not None:
+            self.bos, self.eos_id = tuple(around.ids), eos
+        else:
             raise UserError(
                 f"The tokenizer {place} ({described(place)}) puts {around.tokens or 'nothing'} "
                 "around a text; this program has texts that end with an EOS and have nothing in "
-                "front."
+                "front, or begin with a BOS and can be ended with <eos>, as Gemma's."
             )
-        (self.eos_id,) = around.ids
         for token, number in listed_tokens(place).items() if place.is_dir() else ():
             if self._tokenizer.token_to_id(token) != number:
                 raise UserError(
@@ -62,16 +71,21 @@ class TokenizerVocabulary(Vocabulary):
                 f"The tokenizer {place} ({described(place)}) has the text "
                 f"{self._tokenizer.id_to_token(0)!r} as its token 0, which is padding here."
             )
-        super().__init__(path, extra_ids=len(self._sentinels))
+        super().__init__(path, extra_ids=len(self.sentinels))
 
     @functools.cached_property
-    def _sentinels(self) -> list[int]:
-        """The ids of `<extra_id_0>`, `<extra_id_1>`, ...; empty unless they descend by 1."""
+    def sentinels(self) -> np.ndarray:
+        """The ids of `<extra_id_0>`, `<extra_id_1>`, ..., as far as neighbours differ by 1."""
         ids, space = [], "▁" * self._glued
         while (number := self._tokenizer.token_to_id(f"{space}<extra_id_{len(ids)}>")) is not None:
             ids.append(number)
-        descending = itertools.takewhile(lambda pair: pair[1] == ids[0] - pair[0], enumerate(ids))
-        return [number for _, number in descending]
+        step = 1 if ids[1:] and ids[1] > ids[0] else -1
+        run = itertools.takewhile(lambda pair: pair[1] == ids[0] + step * pair[0], enumerate(ids))
+        return np.array([number for _, number in run], np.int64)
+
+    @functools.cached_property
+    def _sentinels(self) -> set[int]:
+        return set(self.sentinels.tolist())
 
     @functools.cached_property
     def _glued(self) -> bool:
@@ -98,25 +112,13 @@ class TokenizerVocabulary(Vocabulary):
     def size(self) -> int:
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
 
-    @property
-    def num_pieces(self) -> int:
-        return self._sentinels[-1] if self._sentinels else self.size
-
     @functools.cached_property
     def digest(self) -> str:
-        return digest(self._json)
+        return digest(self._content)
 
     def save(self, folder: pathlib.Path) -> None:
         """Write the tokenizer into `folder` as tokenizer.json."""
         write_atomically(folder / TOKENIZER_FILE, self._json)
-
-    def sentinel_id(self, i: int) -> int:
-        if not 0 <= i < self.extra_ids:
-            raise UserError(
-                f"There is no sentinel <extra_id_{i}>: the tokenizer {self.path} has "
-                f"{self.extra_ids or 'none'}."
-            )
-        return self._sentinels[i]
 
     def piece(self, i: int) -> str:
         return self._tokenizer.id_to_token(i) or ""
@@ -124,8 +126,7 @@ class TokenizerVocabulary(Vocabulary):
     def frequent_ids(self, count: int) -> list[int]:
         """The first `count` ids of text: tokenizers number their pieces by frequency."""
         control = self._tokenizer.get_added_tokens_decoder()
-        sentinels = set(self._sentinels)
-        ids = (i for i in range(self.size) if i not in control and i not in sentinels)
+        ids = (i for i in range(self.size) if i not in control and i not in self._sentinels)
         return [i for i, _ in zip(ids, range(count), strict=False)]
 
     @functools.cached_property
@@ -134,8 +135,8 @@ class TokenizerVocabulary(Vocabulary):
 
         Text that is split there is spelled out.
         """
-        sentinels, added = set(self._sentinels), self._tokenizer.get_added_tokens_decoder()
-        names = [t.content for i, t in added.items() if t.special and i not in sentinels]
+        added = self._tokenizer.get_added_tokens_decoder()
+        names = [t.content for i, t in added.items() if t.special and i not in self._sentinels]
         places = (f"(?<={re.escape(n[0])})(?={re.escape(n[1:])})" for n in names if len(n) > 1)
         return re.compile("|".join(places) or "(?!)")
 
@@ -157,6 +158,35 @@ class TokenizerVocabulary(Vocabulary):
 
     def _follows_space(self, i: int) -> bool:
         return super()._follows_space(i) or (self._drops_spaces and i in self._sentinels)
+
+
+@gin.configurable
+def sentinel_tokens(pattern: str = "<unused{}>") -> str:
+    """Returns the name of the k-th sentinel of a tokenizer that has no `<extra_id_k>`, {} for k.
+
+    Args:
+      pattern: Gemma's tokenizers have `<unused0>` to `<unused98>`; "" for no sentinels.
+    """
+    return pattern
+
+
+def _named(content: str, pattern: str) -> str:
+    """The content of tokenizer.json with the sentinels of `pattern` named `<extra_id_k>`."""
+    tokenizer = json.loads(content)
+    pieces, added = tokenizer["model"].get("vocab"), tokenizer.get("added_tokens", [])
+    if not isinstance(pieces, dict) or "<extra_id_0>" in content or not pattern:
+        return content
+    numbers = {**pieces, **{token["content"]: token["id"] for token in added}}
+    count = next(k for k in itertools.count() if pattern.format(k) not in numbers)
+    if not count:
+        return content
+    names = {pattern.format(k): f"<extra_id_{k}>" for k in range(count)}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    others = [token for token in added if token["content"] not in names]
+    own = [{"id": numbers[a], "content": b, **plain, "special": False} for a, b in names.items()]
+    tokenizer["model"]["vocab"] = {names.get(piece, piece): n for piece, n in pieces.items()}
+    tokenizer["added_tokens"] = sorted([*others, *own], key=lambda token: token["id"])
+    return json.dumps(tokenizer, ensure_ascii=False)
 
 
 def described(path: pathlib.Path) -> str:
@@ -186,10 +216,9 @@ def _of_transformers(folder: pathlib.Path) -> str:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # Transformers raises errors of many kinds on foreign files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"transformers.AutoTokenizer does not read the tokenizer of {folder} "
-            f"({described(folder)}): {reason}"
+            f"({described(folder)}): {first_line(error)}"
         ) from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

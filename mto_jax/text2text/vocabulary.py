@@ -24,7 +24,8 @@ import sentencepiece
 from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
-from mto_jax.errors import UserError
+from mto_jax import hub
+from mto_jax.errors import UserError, first_line
 from mto_jax.files import digest
 
 MODEL_FILE = "spiece.model"  # its name in a Hugging Face repository, and in a run directory
@@ -76,6 +77,7 @@ class Vocabulary:
     pad_id = 0
     eos_id = 1
     unk_id = 2
+    bos: tuple[int, ...] = ()  # what a source begins with
 
     def __init__(self, path: str | os.PathLike, extra_ids: int = 100):
         self.path = os.fspath(path)
@@ -132,10 +134,22 @@ class Vocabulary:
         """Pieces and sentinels (32 100 for T5)."""
         return self._processor.GetPieceSize()
 
+    @functools.cached_property
+    def sentinels(self) -> np.ndarray:
+        """The ids of `<extra_id_0>`, `<extra_id_1>`, ...: [extra_ids], neighbours differ by 1."""
+        return np.arange(self.size - 1, self.size - 1 - self.extra_ids, -1)
+
     @property
-    def num_pieces(self) -> int:
-        """Ids below this one are pad, EOS, unknown and ordinary text; sentinels start here."""
-        return self.size - self.extra_ids
+    def words(self) -> range:
+        """Ids of ordinary text: those between the unknown piece and the sentinels.
+
+        Where sentinels stand among the first ids, those behind them.
+        """
+        if not len(self.sentinels):
+            return range(self.unk_id + 1, self.size)
+        low, high = int(self.sentinels.min()), int(self.sentinels.max())
+        above = self.size - high > low - self.unk_id
+        return range(high + 1, self.size) if above else range(self.unk_id + 1, low)
 
     @property
     def padded_size(self) -> int:
@@ -154,12 +168,23 @@ class Vocabulary:
         return digest(self._model_file + b"extra_ids=%d" % self.extra_ids)
 
     def sentinel_id(self, i: int) -> int:
-        """Id of `<extra_id_i>`, 0 <= i < extra_ids; the ids descend from `size - 1`."""
+        """Id of `<extra_id_i>`, 0 <= i < extra_ids; in T5 the ids descend from `size - 1`."""
         if not 0 <= i < self.extra_ids:
             raise UserError(
-                f"There is no sentinel <extra_id_{i}>: this vocabulary has {self.extra_ids}."
+                f"There is no sentinel <extra_id_{i}>: the vocabulary {self.path} has "
+                f"{self.extra_ids or 'none'}. (Of a tokenizer, sentinel_tokens.pattern names the "
+                "tokens that serve as sentinels.)"
             )
-        return self.size - 1 - i
+        return int(self.sentinels[i])
+
+    def source(self, ids: Iterable[int], length: int | None = None) -> list[int]:
+        """Returns the ids of a source: BOS if the tokenizer has one, the text, EOS.
+
+        Args:
+          length: most tokens of the result; the text is cut at its end.
+        """
+        room = None if length is None else length - 1 - len(self.bos)
+        return [*self.bos, *itertools.islice(ids, room), self.eos_id]
 
     def soft_id(self, i: int) -> int:
         """Id of row `i` of the soft-prompt table: past the vocabulary, `padded_size + i`."""
@@ -177,7 +202,7 @@ class Vocabulary:
 
     def is_sentinel(self, ids: np.ndarray) -> np.ndarray:
         """Returns a boolean array in the shape of `ids`: which of them are sentinels."""
-        first = self.num_pieces
+        first = min(self.sentinels, default=self.size)
         return (ids >= first) & (ids < first + self.extra_ids)
 
     def piece(self, i: int) -> str:
@@ -285,7 +310,7 @@ def load(path: str, extra_ids: int = 100) -> Vocabulary:
 
 
 def in_folder(folder: pathlib.Path) -> str | None:
-    """What `load` takes for the tokenizer in a folder; None if no file in it is a tokenizer's.
+    """The name of the tokenizer in a folder, for `load`; None if no file in it is a tokenizer's.
 
     It is spiece.model if that is all of it, else tokenizer.json, else the folder itself.
     """
@@ -378,25 +403,34 @@ def _find(name: str) -> str:
 
 
 def _download(repository: str) -> str:
+    """The path in the hub's cache of spiece.model, or of tokenizer.json where there is none."""
     import huggingface_hub
 
     name, _, revision = repository.partition("@")
-    where = {"repo_id": name, "filename": MODEL_FILE, "revision": revision or None}
+    where = {"repo_id": name, "revision": revision or None}
     try:
-        cached = huggingface_hub.try_to_load_from_cache(**where)
+        cached = huggingface_hub.try_to_load_from_cache(filename=MODEL_FILE, **where)
         if isinstance(cached, str):
             return cached
         # Ask once whether the hub is there: the client itself would try for half a minute.
         huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
-        return huggingface_hub.hf_hub_download(**where)
+        try:
+            return huggingface_hub.hf_hub_download(filename=MODEL_FILE, **where)
+        except huggingface_hub.errors.EntryNotFoundError:  # Gemma's has none
+            return huggingface_hub.hf_hub_download(filename=TOKENIZER_FILE, **where)
+    except huggingface_hub.errors.GatedRepoError as error:
+        raise hub.gated(name) from error
     except Exception as error:  # the hub client raises errors of several HTTP libraries
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        cached = huggingface_hub.try_to_load_from_cache(filename=TOKENIZER_FILE, **where)
+        if isinstance(cached, str):
+            return cached
+        reason = first_line(error)
         raise UserError(
-            f"Cannot get {MODEL_FILE} of {repository!r} from the Hugging Face hub ({reason}); it "
-            "is not in the hub's cache on this machine either. Without a connection, set "
-            "MTO_DATA_DIR to a folder with vocab/t5_sentencepiece.model, or vocabulary.name (macro "
-            "VOCABULARY) to the path of a SentencePiece .model file or of a folder with "
-            f"{MODEL_FILE}."
+            f"Cannot get {MODEL_FILE} or {TOKENIZER_FILE} of {repository!r} from the Hugging Face "
+            f"hub ({reason}); it is not in the hub's cache on this machine either. Without a "
+            "connection, set MTO_DATA_DIR to a folder with vocab/t5_sentencepiece.model, or "
+            "vocabulary.name (macro VOCABULARY) to the path of a SentencePiece .model file or of "
+            f"a folder with {MODEL_FILE} or {TOKENIZER_FILE}."
         ) from error
 
 
@@ -409,6 +443,11 @@ def seqio_vocabulary(vocab: Vocabulary):
     import seqio
 
     return seqio.SentencePieceVocabulary(vocab.path, extra_ids=vocab.added_ids)
+
+
+def of_seqio(vocab) -> Vocabulary:
+    """The inverse of `seqio_vocabulary`."""
+    return getattr(vocab, "vocabulary", None) or load(vocab.sentencepiece_model_file)
 
 
 def features(vocab: Vocabulary) -> dict:

@@ -23,8 +23,9 @@ from mto_jax.data.batch import Batch
 from mto_jax.data.loader import assemble
 from mto_jax.data.packing import bucket
 from mto_jax.errors import UserError
-from mto_jax.models.config import T5Config
-from mto_jax.models.t5 import T5
+from mto_jax.models.config import ModelConfig
+from mto_jax.models.encoder_decoder import EncoderDecoder
+from mto_jax.models.families import build
 from mto_jax.training import sharding
 from mto_jax.training import state as states
 from mto_jax.training import step as steps_lib
@@ -35,7 +36,7 @@ Loss = Callable[[], float]
 
 
 def fit(
-    model: T5,
+    model: EncoderDecoder,
     examples: Sequence[Example],
     *,
     steps: int,
@@ -48,7 +49,7 @@ def fit(
     replay_share: float = 0.0,
     seed: int = 0,
     progress: Callable[[int, Loss], None] = lambda count, loss: None,
-) -> T5:
+) -> EncoderDecoder:
     """Returns a copy of `model` trained for `steps` steps on `examples`.
 
     Every epoch takes the examples in a new order, one a row; the last batch of an epoch may be
@@ -88,7 +89,7 @@ def fit(
     shape = _Shape(config, batch_size, S, T, chosen, steps, bool(replay), patterns)
     program = _program(shape)
     graphdef, parameters = nnx.split(model)
-    # The step eats its state, so it gets a copy.
+    # The step donates its state, so it gets a copy.
     copies = map(jax.numpy.copy, jax.tree.leaves(parameters))
     named = dict(zip(program.spec.shapes, copies, strict=True))
     state = states.start(program.target, named, program.transformation, seed)
@@ -131,13 +132,13 @@ class Tuning:
 
     def __call__(
         self,
-        model: T5,
+        model: EncoderDecoder,
         examples: Sequence[Example],
         *,
         replay: Sequence[Example] = (),
         seed: int = 0,
         progress: Callable[[int, Loss], None] = lambda count, loss: None,
-    ) -> T5:
+    ) -> EncoderDecoder:
         return fit(
             model,
             examples,
@@ -251,7 +252,7 @@ def _endless(
 class _Shape:
     """Everything that a compiled step depends on."""
 
-    config: T5Config
+    config: ModelConfig
     batch_size: int
     S: int
     T: int
@@ -287,7 +288,7 @@ class _Program(NamedTuple):
 @functools.lru_cache(maxsize=16)
 def _program(shape: _Shape) -> _Program:
     mesh = sharding.mesh(1, 1, 1, devices=jax.local_devices()[:1], slices=1)
-    spec = states.abstract_model(functools.partial(T5, shape.config))
+    spec = states.abstract_model(functools.partial(build, shape.config))
     names = states.trainable_names(list(spec.shapes), shape.trainable)
     transformation = shape.optimizer.build(shape.steps)
     target = states.abstract_state(spec, names, transformation, mesh)

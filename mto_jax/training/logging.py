@@ -3,6 +3,7 @@
 """Writers of metrics: metrics.jsonl, TensorBoard, the console and, if asked, Weights & Biases."""
 
 import datetime
+import importlib.util
 import json
 import os
 import pathlib
@@ -11,10 +12,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-import rich.console
 import rich.progress
 
-from mto_jax.console import markdown_table
+from mto_jax.console import markdown_table, progress_console
 from mto_jax.errors import UserError
 from mto_jax.files import write_atomically
 
@@ -55,7 +55,7 @@ class MetricsWriter:
             rich.progress.MofNCompleteColumn(),
             rich.progress.TimeElapsedColumn(),
             rich.progress.TimeRemainingColumn(),
-            console=rich.console.Console(highlight=False, soft_wrap=True),
+            console=progress_console(stderr=False, highlight=False, soft_wrap=True),
             disable=not sys.stdout.isatty(),
         )
         self._task = self._progress.add_task("training", total=total_steps, completed=start_step)
@@ -146,14 +146,18 @@ def _reopened(path: pathlib.Path, start_step: int):
     return path.open("a")
 
 
-def _wandb(folder: pathlib.Path, project: str, config: str):
-    try:
-        import wandb  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
+def check_wandb(project: str | None) -> None:
+    """Raises a `UserError` if a project of Weights & Biases is named that cannot be logged to."""
+    if project is not None and importlib.util.find_spec("wandb") is None:
         raise UserError(
             "train.wandb_project is set, but Weights & Biases is not installed: `pip install "
             "wandb`, or leave it unset (metrics.jsonl and TensorBoard files are always written)."
-        ) from error
+        )
+
+
+def _wandb(folder: pathlib.Path, project: str, config: str):
+    import wandb  # pyright: ignore[reportMissingImports]
+
     # One id per run directory: a resumed run continues the same chart.
     return wandb.init(
         project=project,

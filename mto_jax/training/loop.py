@@ -227,6 +227,6 @@ def _check_finite(bad_step: int, step: int) -> None:
         raise Diverged(
             f"The loss or gradient of step {bad_step} is NaN or infinite (seen after step {step}); "
             "nothing was saved from there on. Lower Optimizer.learning_rate, give it a warm-up "
-            "(Optimizer.warmup), or use T5Config.dtype = 'float32'; the same command resumes from "
-            "the last checkpoint."
+            "(Optimizer.warmup), or set the model's dtype to 'float32'; the same command resumes "
+            "from the last checkpoint."
         )

@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from mto_jax.errors import UserError
-from mto_jax.models import t5
+from mto_jax.models.encoder_decoder import remat
 from mto_jax.models.partitioning import use_rules
 from mto_jax.training import performance, sharding
 from mto_jax.training.program import Program, Settings
@@ -127,10 +127,11 @@ def _needs(settings: Settings, mesh: Mesh, limit: int | None) -> int | None:
 def _remat(settings: Settings, mesh: Mesh) -> Iterator[tuple[str, Settings, Mesh]]:
     with use_rules(mesh, {}):
         policies = ["none", "minimal", "full"]
-        stronger = policies[policies.index(t5.remat(settings.model)) + 1 :]
+        stronger = policies[policies.index(remat(settings.model)) + 1 :]
     for policy in stronger:
         model = dataclasses.replace(settings.model, remat=policy)
-        yield f'T5Config.remat = "{policy}"', dataclasses.replace(settings, model=model), mesh
+        words = f'{type(model).__name__}.remat = "{policy}"'
+        yield words, dataclasses.replace(settings, model=model), mesh
 
 
 def _microbatches(settings: Settings, mesh: Mesh) -> Iterator[tuple[str, Settings, Mesh]]:

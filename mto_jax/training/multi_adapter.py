@@ -27,8 +27,9 @@ from mto_jax.errors import UserError
 from mto_jax.files import digest, write_atomically
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters
-from mto_jax.models.config import T5Config
-from mto_jax.models.t5 import T5
+from mto_jax.models.config import ModelConfig
+from mto_jax.models.encoder_decoder import EncoderDecoder
+from mto_jax.models.families import build
 from mto_jax.training import multi_adapter_step
 from mto_jax.training import state as states
 from mto_jax.training.finetune import Example, Loss, epochs, row_lengths
@@ -107,13 +108,13 @@ class MultiAdapterTuning:
     def __post_init__(self) -> None:
         checks.check_fields(self)
 
-    def steps(self, candidate: Candidate) -> int:
-        """Steps of this candidate's training."""
-        return epochs(self.epochs, len(candidate.examples), self.batch_size)
+    def steps(self, examples: int) -> int:
+        """Steps of a candidate's training on so many examples."""
+        return epochs(self.epochs, examples, self.batch_size)
 
 
 def tune_adapters(
-    model: T5,
+    model: EncoderDecoder,
     adapters: Adapters,
     candidates: Sequence[Candidate],
     tuning: MultiAdapterTuning,
@@ -151,7 +152,7 @@ def tune_adapters(
     )
     place = functools.partial(jax.device_put, device=program.cut)
 
-    steps_K = np.array([tuning.steps(candidate) for candidate in candidates])
+    steps_K = np.array([tuning.steps(len(candidate.examples)) for candidate in candidates])
     total = int(steps_K.max())
     period = math.ceil(total / tuning.evaluations)
     train_KxNx, dev_KxNx = (
@@ -204,15 +205,17 @@ def _mean_loss(sums: Mapping[str, jax.Array]) -> float:
     return float(np.sum(sums["loss"]) / np.sum(sums["weight"]))
 
 
-def attach(model: T5, adapters: Adapters, parameters: Mapping[str, Any]) -> T5:
+def attach(
+    model: EncoderDecoder, adapters: Adapters, parameters: Mapping[str, Any]
+) -> EncoderDecoder:
     """Returns `model` with an adapter, its prompt encoder folded into a table."""
     spec = _spec(model.config, adapters.folded)
     return spec.merge({**states.by_name(model), **adapters_lib.fold(parameters, adapters)})
 
 
 @functools.lru_cache(maxsize=8)
-def _spec(config: T5Config, adapters: Adapters) -> states.AbstractModel:
-    return states.abstract_model(functools.partial(T5, config, adapters=adapters))
+def _spec(config: ModelConfig, adapters: Adapters) -> states.AbstractModel:
+    return states.abstract_model(functools.partial(build, config, adapters=adapters))
 
 
 # ---- Before the first step --------------------------------------------------------------------

@@ -18,10 +18,11 @@ from mto_jax import cores
 from mto_jax.errors import UserError
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters
-from mto_jax.models.config import T5Config
+from mto_jax.models.config import ModelConfig
+from mto_jax.models.encoder_decoder import unstacked_prefixes
+from mto_jax.models.families import build
 from mto_jax.models.losses import SLICE_BYTES, cross_entropy
 from mto_jax.models.partitioning import platform
-from mto_jax.models.t5 import T5, unstacked_prefixes
 from mto_jax.training import performance
 from mto_jax.training import state as states
 from mto_jax.training.optimizers import Optimizer
@@ -35,7 +36,7 @@ CORE_TOKENS = 512
 class Shape:
     """Everything that the compiled step depends on, but the optimizer's learning rate."""
 
-    config: T5Config
+    config: ModelConfig
     adapters: Adapters
     K: int
     b: int  # examples of one candidate in a step
@@ -83,7 +84,7 @@ def program(shape: Shape) -> Program:
     Raises:
       UserError: K candidates need more memory than there is; says how many fit.
     """
-    spec = states.abstract_model(functools.partial(T5, shape.config, adapters=shape.adapters))
+    spec = states.abstract_model(functools.partial(build, shape.config, adapters=shape.adapters))
     devices = cores.for_rows(sum(4 * leaf.size for leaf in spec.shapes.values()))
     # Candidates go to devices of their own; what devices are left share the examples of each.
     C = math.gcd(shape.K, len(devices))
@@ -129,6 +130,7 @@ def program(shape: Shape) -> Program:
             model.unembedding,
             batch["decoder_target_tokens"],
             batch["decoder_loss_weights"],
+            softcap=shape.config.logit_softcap,
             num_chunks=num_chunks,
         )
         penalty = adapters_lib.penalty(model)

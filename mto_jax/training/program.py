@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import optax
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from mto_jax.data.batch import Batch
 from mto_jax.models.adapters import NONE, Adapters
-from mto_jax.models.config import T5Config
-from mto_jax.models.t5 import T5
+from mto_jax.models.config import ModelConfig
+from mto_jax.models.families import build
 from mto_jax.training import state as states
 from mto_jax.training import step as steps
 from mto_jax.training.optimizers import Optimizer
@@ -23,7 +23,7 @@ from mto_jax.training.optimizers import Optimizer
 class Settings:
     """All that decides the step of a run, its mesh apart; as `mto_jax.runs.train` names it."""
 
-    model: T5Config
+    model: ModelConfig
     batch_size: int
     lengths: Mapping[str, int]  # {"inputs": S, "targets": T}
     optimizer: Optimizer
@@ -34,6 +34,23 @@ class Settings:
     z_loss: float = 0.0
     label_smoothing: float = 0.0
     num_tasks: int = 0  # of a mixture whose tasks have losses of their own; 0: none have
+
+
+def abstract_state(
+    settings: Settings, mesh: Mesh | AbstractMesh
+) -> tuple[states.AbstractModel, list[str], optax.GradientTransformation, states.TrainState]:
+    """Returns (model, names of what trains, optimizer, state with shardings), all abstract."""
+    model, adapters = settings.model, settings.adapters
+    spec = states.abstract_model(functools.partial(build, model, adapters=adapters))
+    names = states.trainable_names(list(spec.shapes), settings.trainable)
+    transformation = settings.optimizer.build(settings.train_steps)
+    return spec, names, transformation, states.abstract_state(spec, names, transformation, mesh)
+
+
+def check_trainable(model: ModelConfig, adapters: Adapters, trainable: str | Sequence[str]) -> None:
+    """Raises a UserError for a pattern of `trainable` that matches no parameter of the model."""
+    spec = states.abstract_model(functools.partial(build, model, adapters=adapters))
+    states.trainable_names(list(spec.shapes), trainable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +71,7 @@ class Program:
     @classmethod
     def of(cls, settings: Settings, mesh: Mesh) -> Self:
         """Returns the program of `settings`; compiles nothing."""
-        model, adapters = settings.model, settings.adapters
-        spec = states.abstract_model(functools.partial(T5, model, adapters=adapters))
-        names = states.trainable_names(list(spec.shapes), settings.trainable)
-        transformation = settings.optimizer.build(settings.train_steps)
-        target = states.abstract_state(spec, names, transformation, mesh)
+        spec, names, transformation, target = abstract_state(settings, mesh)
         loss = steps.t5_loss(
             spec,
             mesh,
@@ -74,6 +87,10 @@ class Program:
         step = steps.train_step(loss, transformation, rate, microbatches=settings.microbatches)
         return cls(settings, mesh, spec, names, transformation, loss, target, zeros, batch, step)
 
+    def lower(self) -> Any:
+        """Returns the step traced for its arguments; its text is the same for the same program."""
+        return steps.lower_step(self.step, self.target, self.zeros, self.batch, self.mesh)
+
     def compile(self) -> Any:
         """Returns the compiled step; see `memory` for what does not fit."""
-        return steps.compile_step(self.step, self.target, self.zeros, self.batch, self.mesh)
+        return self.lower().compile()

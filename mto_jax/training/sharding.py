@@ -17,7 +17,7 @@ import gin
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from mto_jax import cores
 from mto_jax.errors import UserError
@@ -62,17 +62,8 @@ def mesh(
         the slices, or there are other slices than `slices`.
     """
     devices = cores.for_one_training() if devices is None else list(devices)
-    sizes = [data, fsdp, tensor]
     asked = f"A mesh of data={data}, fsdp={fsdp}, tensor={tensor}"
-    known = int(np.prod([size for size in sizes if size != -1]))
-    if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:
-        sizes[sizes.index(-1)] = len(devices) // known
-    if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
-        raise UserError(
-            f"{asked} does not fit {len(devices)} device(s): the sizes must multiply to "
-            f"{len(devices)}. Set mesh.data, mesh.fsdp and mesh.tensor (one of them may be -1: "
-            "whatever is left)."
-        )
+    sizes = mesh_sizes(data, fsdp, tensor, len(devices))
     present = slice_count(devices)
     if slices not in (None, present):
         raise UserError(
@@ -103,6 +94,25 @@ def mesh(
     return Mesh(placed, MESH_AXES, axis_types=types)
 
 
+def mesh_sizes(data: int, fsdp: int, tensor: int, count: int) -> tuple[int, int, int]:
+    """Returns the sizes of a mesh of `count` devices, where at most one of those given is -1.
+
+    Raises:
+      UserError: they do not multiply to the number of devices.
+    """
+    sizes = [data, fsdp, tensor]
+    known = int(np.prod([size for size in sizes if size != -1]))
+    if sizes.count(-1) == 1 and known > 0 and count % known == 0:
+        sizes[sizes.index(-1)] = count // known
+    if min(sizes) < 1 or int(np.prod(sizes)) != count:
+        raise UserError(
+            f"A mesh of data={data}, fsdp={fsdp}, tensor={tensor} does not fit {count} device(s): "
+            f"the sizes must multiply to {count}. Set mesh.data, mesh.fsdp and mesh.tensor (one of "
+            "them may be -1: whatever is left)."
+        )
+    return sizes[0], sizes[1], sizes[2]
+
+
 def slice_count(devices: Sequence[jax.Device]) -> int:
     """Returns the number of TPU slices that devices belong to; 1 for devices of another kind."""
     if devices[0].platform != "tpu":  # a GPU's `slice_index` counts hosts
@@ -111,7 +121,7 @@ def slice_count(devices: Sequence[jax.Device]) -> int:
 
 
 def parameter_sharding(
-    axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh
+    axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh | AbstractMesh
 ) -> NamedSharding:
     """Returns the sharding of a parameter with these logical axes, by `RULES`.
 
@@ -121,7 +131,7 @@ def parameter_sharding(
     return NamedSharding(mesh, partition_spec(tuple(axes), tuple(shape), mesh, RULES))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -131,7 +141,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
 
 
-def check_batch(batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
+def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, microbatches: int = 1) -> None:
     """Raise a `UserError` unless rows divide over the mesh's batch axes and the microbatches."""
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     unit = shards * microbatches

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 
 from mto_jax.errors import UserError
 from mto_jax.models import adapters
@@ -57,7 +57,7 @@ class AbstractModel:
         """Returns the values of a model, by name."""
         return dict(zip(self.shapes, jax.tree.leaves(nnx.state(model)), strict=True))
 
-    def shardings(self, mesh: Mesh) -> dict[str, NamedSharding]:
+    def shardings(self, mesh: Mesh | AbstractMesh) -> dict[str, NamedSharding]:
         """Returns where each parameter lives on `mesh`, by the rules of `sharding.RULES`."""
         return {
             name: sharding.parameter_sharding(self.axes[name], value.shape, mesh)
@@ -157,7 +157,10 @@ def trainable_names(names: Sequence[str], trainable: str | Sequence[str]) -> lis
 
 
 def abstract_state(
-    spec: AbstractModel, names: Sequence[str], optimizer: optax.GradientTransformation, mesh: Mesh
+    spec: AbstractModel,
+    names: Sequence[str],
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh | AbstractMesh,
 ) -> TrainState:
     """Returns shapes, types and shardings of the whole state: what compiling and restoring need.
 

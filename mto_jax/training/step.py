@@ -50,6 +50,7 @@ def t5_loss(
                 batch["decoder_loss_weights"],
                 z_loss=z_loss,
                 label_smoothing=label_smoothing,
+                softcap=model.config.logit_softcap,
                 task_ids_BxT=batch.get("decoder_task_ids"),
                 num_tasks=num_tasks,
             )
@@ -183,11 +184,10 @@ def abstract_batch(
     return Batch(**arrays)
 
 
-def compile_step(step: Callable, target: TrainState, totals: Any, batch: Batch, mesh: Mesh) -> Any:
-    """Returns the step compiled ahead of time, the state donated.
+def lower_step(step: Callable, target: TrainState, totals: Any, batch: Batch, mesh: Mesh) -> Any:
+    """Returns the step traced for these arguments, which may be abstract, the state donated.
 
-    Arguments may be abstract, and the devices of `mesh` need not be here (a TPU topology will do).
-    The result takes exactly these shapes and shardings; others raise instead of compiling again.
+    The devices of `mesh` need not be here (a TPU topology will do).
     """
     everywhere = sharding.replicated(mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
@@ -195,7 +195,15 @@ def compile_step(step: Callable, target: TrainState, totals: Any, batch: Batch, 
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), totals
     )
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, everywhere))
-    return jitted.lower(target, totals, batch).compile()
+    return jitted.lower(target, totals, batch)
+
+
+def compile_step(step: Callable, target: TrainState, totals: Any, batch: Batch, mesh: Mesh) -> Any:
+    """Returns the step compiled ahead of time, see `lower_step`.
+
+    The result takes exactly these shapes and shardings; others raise instead of compiling again.
+    """
+    return lower_step(step, target, totals, batch, mesh).compile()
 
 
 def evaluation_step(

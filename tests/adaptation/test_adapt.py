@@ -108,6 +108,12 @@ def test_from_sentences_to_a_model(adapt, tmp_path, base, capsys):
         adapt(**{**settings, "OBJECTIVE": "lm"})
 
 
+def test_an_unknown_task_to_replay_is_told_before_the_pairs_are_made(adapt, tmp_path):
+    with pytest.raises(UserError, match="'demo_span_corruptoin'.*'demo_span_corruption'"):
+        adapt(REPLAY="demo_span_corruptoin")
+    assert not (tmp_path / "run").exists()
+
+
 def test_from_a_foreign_checkpoint_with_its_vocabulary(adapt, tmp_path, base):
     gin.clear_config()
     convert(source=str(base), to="hf", output=str(tmp_path / "hf"))

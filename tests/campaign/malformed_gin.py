@@ -117,6 +117,10 @@ LINES = {
     (*COMMANDS["match"], "--gin.match.scores=['prob']"): ("'prob'", "'probe'"),
     (*COMMANDS["match"], "--gin.OBJECTIVES=['nne']"): ("'nne'",),
     (*COMMANDS["match"], "--gin.match.metric=rogueL"): ("rogueL",),
+    (*COMMANDS["advise"], "--gin.STRATEGIES=['fall']"): ("'fall'", "'full'"),
+    (*COMMANDS["advise"], "--gin.DEVICE=v5"): ("'v5'", "'v5e'"),
+    (*COMMANDS["advise"], "--gin.MEMORY_GB=1e-6"): ("No strategy fits", "frozen"),
+    (*COMMANDS["advise"], "--gin.TEMPLATE=PrePT"): ("PrePT", "soft prompt"),
     (*COMMANDS["tables"], "--gin.Grid.template=['Maping']"): ("'Maping'", "'Mapping'"),
     (*COMMANDS["tables"], "--gin.Grid.task=['use']"): ("'use'", "'uses'"),
     (*COMMANDS["tables"], "--gin.Grid.metric=rogueL"): ("rogueL",),
@@ -124,6 +128,9 @@ LINES = {
     (*COMMANDS["tables"], "--gin.Grid.model=['tinny']"): ("'tinny'", "'tiny'"),
     (*COMMANDS["tables"], "--gin.Grid.seed=[]"): ("seed",),
     (*COMMANDS["tables"], "--gin.main/Table.rows=tmplate"): ("'tmplate'", "'template'"),
+    ("plan", "--topology=v5e:2x3"): ("'v5e:2x3'", "'v5e:2x2'"),
+    ("plan", "--topology=h100:8"): ("runs/pretrain.gin",),
+    (*COMMANDS["train"], "--gin.environment.variables={'PATH': 'x'}"): ("'PATH'", "XLA_"),
 }
 
 

@@ -51,7 +51,7 @@ def import_all() -> None:
     from mto_jax import cli, config
 
     for verb in set(cli.VERBS) - {"try"}:
-        importlib.import_module(f"mto_jax.commands.{verb}")
+        cli._load(verb)
     for name in [*config.configurable_modules(), "mto_jax.data.prepare"]:
         importlib.import_module(name)
 

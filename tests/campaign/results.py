@@ -13,6 +13,7 @@ from tests.campaign.world import Verb
 
 # Measured by the clock, or a digest of something that was, or a place on the disk.
 _VOLATILE = {"seconds", "host", "finished", "created", "digest", "report", "input_files"}
+_VOLATILE |= {"seconds_of_a_cell"}
 _SUFFIXES = (".json", ".jsonl", ".md", ".csv", ".tex", ".gin", ".safetensors", ".model", ".npy")
 _SUFFIXES += (".array_record",)
 # For people, or with a date in it; of checkpoints the newest is read by `mto convert`.
@@ -24,6 +25,7 @@ _SKIPPED = (
     "config.gin",
     "operative_config",
     "README",
+    "seconds.",  # the table of what cells took
 )
 
 

@@ -151,6 +151,20 @@ VERBS = (
         ("tabled/cells/*.json",),
     ),
     Verb(
+        "advise",
+        (
+            *("--gin_file=runs/advise.gin", _TINY, _DEMO, _MODULE, _LENGTHS),
+            *("--gin.TASK=uses", "--gin.TEMPLATE=Prompting", "--gin.OUTPUT_DIR=advised"),
+            *("--gin.INITIAL_CHECKPOINT_PATH=model", "--gin.DEVICE=h100", "--gin.SEEDS=[0]"),
+            *("--gin.STRATEGIES=['frozen', 'lora', 'full']", "--gin.PROBE_SHOTS=10"),
+            *("--gin.Tuning.epochs=1", "--gin.MultiAdapterTuning.epochs=1"),
+            *("--gin.advise.test_heads=4", "--gin.advise.dev_heads=2"),
+        ),
+        "advised",
+        (),
+        ("advised/cells/*.json",),
+    ),
+    Verb(
         "evaluate",
         (
             *("--gin_file=runs/evaluate.gin", _TINY, *_DATA, _PREPARED),

@@ -111,7 +111,7 @@ def test_infer_with_a_foreign_checkpoint(folder, kind, tmp_path, monkeypatch):
 def test_evaluate_with_a_foreign_checkpoint(folder, tmp_path, monkeypatch):
     texts = [{"inputs": "a cup is used for", "targets": "drinking", "references": ["drinking"]}]
     data = tiny.prepared(tmp_path, texts, vocabulary=DEMO)
-    monkeypatch.setattr(loader, "ensure", lambda config: data)
+    monkeypatch.setattr(loader, "ensure_all", lambda configs: [data])
     monkeypatch.setattr(evaluate, "use_compilation_cache", lambda: None)
     monkeypatch.chdir(tmp_path)
     dataset = DatasetConfig("tiny", {"inputs": 16, "targets": 8}, "test")

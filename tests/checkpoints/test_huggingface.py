@@ -321,7 +321,7 @@ def test_another_model_is_told_field_by_field(v1_1):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"model_type": "t5gemma"}, "t5gemma"),
+        ({"model_type": "t5gemma2"}, "normalises queries and keys"),
         ({"feed_forward_proj": "gated-gelo"}, "gated-gelu"),
     ],
 )

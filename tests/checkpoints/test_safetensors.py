@@ -17,6 +17,14 @@ from mto_jax.checkpoints import safetensors as ours
 from mto_jax.errors import UserError
 
 
+def test_a_full_disk_is_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.symlink_to("/dev/full")
+    tensors = {"a": lazy.in_memory(np.zeros((100, 100), np.float32))}
+    with pytest.raises(OSError, match=r"No space left on device: '.*/model\.safetensors'"):
+        ours.write(path, tensors, np.float32)
+
+
 @pytest.fixture
 def file(tmp_path):
     rng = np.random.default_rng(0)

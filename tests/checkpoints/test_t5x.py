@@ -73,7 +73,7 @@ def test_real_checkpoint_through_a_run_folder_and_out_to_transformers(data_dir, 
 @pytest.mark.parametrize("name", ["t5x_tiny_t5/checkpoint_1", "t5x_tiny_orbax/1"])
 def test_real_checkpoints_without_a_model(name, data_dir):
     path = data_dir / "t5x_fixtures" / name
-    text = checkpoints.open(path).describe()
+    text = " ".join(checkpoints.open(path).describe().split())
     assert "not a T5" in text
     assert "param_states/kernel" in text
     with pytest.raises(UserError, match="no parameters at all"):
@@ -167,9 +167,9 @@ def test_layouts(kind, scan, heads_apart, tmp_path):
     tree = t5x_tree(config, parameters, scan=scan, heads_apart=heads_apart)
     path = write_msgpack(tmp_path / "checkpoint_7", tree)
     check(path, config, parameters)
-    text = checkpoints.open(path).describe()
+    text = " ".join(checkpoints.open(path).describe().split())
     assert ("scanned" in text) == bool(scan)
-    assert "step           7" in text
+    assert "step 7" in text
 
 
 @pytest.mark.parametrize("scan", [None, "layers"])

@@ -7,6 +7,7 @@ import dataclasses
 import json
 
 import gin
+import huggingface_hub
 import jax
 import numpy as np
 import peft as hf_peft
@@ -23,6 +24,7 @@ from mto_jax.models.adapters import IA3, NONE, Adapters, LoRA, PrefixTuning, Pro
 from mto_jax.models.t5 import T5
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.training import multi_adapter, state
+from tests import small_hub
 from tests.checkpoints import models
 from tests.tiny_run import MODEL, run
 
@@ -124,7 +126,7 @@ def test_a_prompt_lies_beside_the_model(folder, tmp_path, capsys):
     assert not (tmp_path / "prefix").exists()
 
 
-def test_a_bare_prompt_becomes_a_folder_of_peft(folder, tmp_path):
+def test_a_bare_prompt_becomes_a_folder_of_peft(folder, tmp_path, capsys):
     source = str(folder / "prompt" / "prompt.npy")
     with pytest.raises(UserError, match=r"does not say what model .* base_checkpoint\.path"):
         convert(source=source, to="peft", output=str(tmp_path / "prompt"))
@@ -132,9 +134,21 @@ def test_a_bare_prompt_becomes_a_folder_of_peft(folder, tmp_path):
     convert(source=source, to="peft", output=str(tmp_path / "prompt"))
     settings = json.loads((tmp_path / "prompt" / "adapter_config.json").read_text())
     assert settings["num_virtual_tokens"] == 3
+    assert f"PEFT cannot load the base model {folder / 'base'}" in capsys.readouterr().out
+    # The base in Hugging Face's form, once: then AutoPeftModel finds it.
+    convert(source=str(folder / "base"), to="hf", output=str(tmp_path / "hf"))
+    with gin.unlock_config():
+        gin.bind_parameter("base_checkpoint.path", str(tmp_path / "hf"))
+    convert(source=source, to="peft", output=str(tmp_path / "loads"))
+    model = hf_peft.AutoPeftModelForSeq2SeqLM.from_pretrained(tmp_path / "loads").eval()
+    found = models.torch_logits(model, *models.tokens(DEMO.size))
+    expected = our_logits(tuned(folder / "prompt"), soft=3)
+    np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+    with gin.unlock_config():
+        gin.bind_parameter("base_checkpoint.path", str(folder / "base"))
     told = peft.load_adapter(tmp_path / "prompt")[2]
     expected = peft.load_adapter(folder / "prompt")[2]["base"]
-    assert told["base"] == expected
+    assert told["base"] == expected | {"family": "t5"}
 
 
 def test_a_run_with_adapters(folder, tmp_path, capsys):
@@ -184,3 +198,77 @@ def test_another_model_is_refused(folder, tmp_path):
         convert(source=str(folder / "base"), to="peft", output=str(tmp_path / "hf"))
     assert not (tmp_path / "hf").exists()
     assert peft.load_adapter(folder / "lora")[0] != NONE
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", small_hub.SmallHub.token)
+    with small_hub.running(tmp_path / "hub", monkeypatch) as hub:
+        yield hub
+
+
+def test_a_model_with_its_prompt_is_pushed(folder, hub, tmp_path, capsys):
+    output = str(tmp_path / "mine")
+    convert(
+        source=str(folder / "prompt"),
+        to="hf",
+        output=output,
+        push="org/mine",
+        private=True,
+        license="mit",
+        language="en,de",
+    )
+    assert f"pushed {output} to http" in capsys.readouterr().out
+    asked = hub.made["org/mine"]
+    assert asked.get("visibility") == "private" or asked.get("private")  # by the client's version
+    pushed = {p.relative_to(hub.folder / "org/mine") for p in (hub.folder / "org").rglob("*.*")}
+    assert {str(path) for path in pushed} >= {"model.safetensors", "prompt/prompt.npy"}
+    for path in pushed:
+        assert (hub.folder / "org/mine" / path).read_bytes() == (
+            tmp_path / "mine" / path
+        ).read_bytes()
+    data = huggingface_hub.ModelCard.load(hub.folder / "org/mine/README.md").data
+    assert (data.license, data.language) == ("mit", ["en", "de"])
+    config = json.loads((hub.folder / "org/mine/prompt/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "org/mine"
+    card = (hub.folder / "org/mine/README.md").read_text()
+    assert 'AutoModelForSeq2SeqLM.from_pretrained("org/mine")' in card
+    # And back, as hf://org/mine.
+    _, again = models.load("hf://org/mine")
+    np.testing.assert_array_equal(again["embedding"], base_parameters()["embedding"])
+
+
+def test_an_adapter_is_pushed(folder, hub, tmp_path):
+    convert(source=str(folder / "base"), to="hf", output=str(tmp_path / "base"), push="org/base")
+    gin.bind_parameter("base_checkpoint.path", "hf://org/base")
+    source = str(folder / "prompt")
+    convert(source=source, to="peft", output=str(tmp_path / "prompt"), push="org/prompt")
+    config = json.loads((hub.folder / "org/prompt/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "org/base"
+    data = huggingface_hub.ModelCard.load(hub.folder / "org/prompt/README.md").data
+    assert (data.base_model, data.library_name) == ("org/base", "peft")
+    _, parameters, description = peft.load_adapter(hub.folder / "org/prompt")
+    assert description["base"]["path"] == "hf://org/base"
+    expected = peft.load_adapter(folder / "prompt")[1]
+    np.testing.assert_array_equal(parameters["prompt.table"], expected["prompt.table"])
+    opened = checkpoints.open("hf://org/prompt")
+    assert opened.adapters.prompt_rows == len(expected["prompt.table"])
+    np.testing.assert_array_equal(opened.parameters()["prompt.table"], expected["prompt.table"])
+
+
+def test_a_push_that_cannot_be_is_refused_before_anything_is_written(folder, tmp_path, monkeypatch):
+    options = {"source": str(folder / "prompt"), "output": str(tmp_path / "out")}
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with small_hub.running(tmp_path / "hub", monkeypatch):
+        with pytest.raises(UserError, match=r"does not take org/mine .*token may write"):
+            convert(**options, to="hf", push="org/mine")
+        with pytest.raises(UserError, match="--push=mine does not name a repository"):
+            convert(**options, to="hf", push="mine")
+        monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+        with pytest.raises(UserError, match="needs a token"):
+            convert(**options, to="peft", push="org/mine")
+    with pytest.raises(UserError, match="folders that others load"):
+        convert(**options, to="native", push="org/mine")
+    with pytest.raises(UserError, match="add --push"):
+        convert(**options, to="hf", private=True)
+    assert not (tmp_path / "out").exists()

@@ -35,7 +35,7 @@ def run_dir(trained, tmp_path, monkeypatch):
         {"inputs": f"{i} {i + 1}", "targets": "2", "references": ["2", "3 4"]} for i in range(5, 12)
     ]
     data = tiny.prepared(tmp_path, texts, [f"mto_jax.metrics.text:{m}" for m in ("rouge", "bleu")])
-    monkeypatch.setattr(loader, "ensure", lambda config: data)
+    monkeypatch.setattr(loader, "ensure_all", lambda configs: [data])
     monkeypatch.setattr(vocabulary, "vocabulary", lambda name=None: tiny.Numbers())
     monkeypatch.setattr(verb, "use_compilation_cache", lambda: None)
     shutil.copytree(trained, tmp_path / "run")
@@ -135,7 +135,7 @@ def test_another_decoding_is_evaluated_and_other_tasks_stay(
     run(run_dir)
     texts = [{"inputs": f"{i} 6", "targets": "2", "references": ["2"]} for i in range(5, 9)]
     other = tiny.prepared(tmp_path, texts, name="other")
-    monkeypatch.setattr(loader, "ensure", lambda config: other)
+    monkeypatch.setattr(loader, "ensure_all", lambda configs: [other])
     run(run_dir)
     summary = json.loads((run_dir / "evaluation" / "2" / "metrics.json").read_text())
     assert [entry["task"] for entry in summary["results"]] == ["tiny", "other"]
@@ -214,7 +214,7 @@ def test_model_of_another_vocabulary(run_dir, tmp_path, monkeypatch):
 
     texts = [{"inputs": "5", "targets": "6", "references": ["6"]}]
     data = tiny.prepared(tmp_path, texts, vocabulary=Other(), name="other")
-    monkeypatch.setattr(loader, "ensure", lambda config: data)
+    monkeypatch.setattr(loader, "ensure_all", lambda configs: [data])
     with pytest.raises(UserError, match="prepared with the vocabulary 'numbers'"):
         run(run_dir)
 

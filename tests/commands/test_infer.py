@@ -16,7 +16,7 @@ from mto_jax import checkpoints, files
 from mto_jax.commands import infer as verb
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.errors import UserError
-from mto_jax.text2text import vocabulary
+from mto_jax.text2text import registration, vocabulary
 from tests.decoding import tiny
 
 HOW = Decoding(max_length=5)
@@ -159,7 +159,7 @@ def test_a_byte_order_mark_is_no_text(run_dir, tmp_path):
 
 
 def test_standard_input_and_output(run_dir, monkeypatch):
-    given, taken = io.BytesIO(b"5 6\n\n7\n"), io.BytesIO()
+    given, taken = io.BufferedReader(io.BytesIO(b"5 6\n\n7\n")), io.BytesIO()
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=given))
     monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(buffer=taken))
     run(run_dir, "-", "-")
@@ -188,13 +188,15 @@ def test_long_inputs_are_cut_and_counted(run_dir, tmp_path, capsys):
     "name, content, message",
     [
         ("in.txt", b"", "is empty"),
-        ("in.txt", b"5 6\n7 \xff\n", r"in.txt, line 2 is not valid UTF-8 \(byte 3"),
-        ("in.txt", "5 6\n".encode("utf-16-le"), "in.txt, line 1 holds the character NUL.*UTF-16"),
-        ("in.jsonl", b'{"input": "5"}\n{"input": \n', "in.jsonl, line 2 is not JSON"),
+        ("in.txt", b"5 6\n7 \xff\n", r"in.txt, line 2: byte 3 of the line \(0xff\) is not valid"),
+        ("in.txt", "5 6\n".encode("utf-16-le"), "in.txt, line 1: a zero byte.*UTF-16"),
+        ("in.jsonl", b'{"input": "5"}\n{"input": \n', "in.jsonl, line 2: not JSON"),
         ("in.jsonl", b'{"input": "5"}\n{"text": "6"}\n', 'line 2: expected .* "input"'),
         ("in.jsonl", b'{"input": 5}\n', "line 1: expected"),
-        ("in.jsonl", b'{"input": "\\ud800"}\n', "line 1 holds half of a surrogate pair"),
-        ("in.jsonl", b'{"input": "5", "a": ' + b"[" * 100_000 + b"}\n", "line 1 is not JSON"),
+        ("in.jsonl", b'{"input": "\\ud800"}\n', "line 1: half of a surrogate pair"),
+        ("in.jsonl", b'{"input": "5", "a": ' + b"[" * 100_000 + b"}\n", "line 1: not JSON"),
+        ("in.jsonl", b'{"input": "5", "prediction": ""}\n', "'prediction' is one of the output"),
+        ("in.csv", b"5\n6\n", 'in.csv, line 2: expected a text in the column "input"'),
     ],
 )
 def test_bad_files_are_found_before_work_begins(tmp_path, name, content, message, run_dir):
@@ -213,6 +215,7 @@ def test_bad_files_are_found_before_work_begins(tmp_path, name, content, message
         ("pipe", "is a device or a pipe"),
         ("/dev/full", "is a device or a pipe"),
         ("nowhere/out.jsonl", "There is no folder"),
+        ("out.csv", "call the output file out.jsonl"),
     ],
 )
 def test_the_output_destroys_nothing(run_dir, source, tmp_path, name, message):
@@ -260,6 +263,122 @@ def test_missing_file_and_model(run_dir, source, tmp_path):
         run(tmp_path / "none", source, tmp_path / "out.jsonl")
     with pytest.raises(UserError, match="must be one"):
         run(run_dir, source, tmp_path / "out.jsonl", checkpoint="all")
+
+
+def test_several_outputs_of_a_table_keep_its_columns(run_dir, tmp_path):
+    (tmp_path / "in.tsv").write_text("id\tinput\na\t5 6\nb\t9\n")
+    run(run_dir, tmp_path / "in.tsv", tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    assert [(row["id"], row["input"]) for row in rows] == [("a", "5 6"), ("b", "9")]
+
+
+@pytest.fixture(scope="module")
+def words_run(tmp_path_factory):
+    """A run of the demo's vocabulary, trained on the task `serves` of a module beside it."""
+    folder = tmp_path_factory.mktemp("uses")
+    demo = vocabulary.load(vocabulary._find("demo"))
+    tiny.checkpoint(folder / "run", {1: None}, vocabulary=demo, vocab_size=demo.padded_size)
+    (folder / "facts.tsv").write_text("thing\tuse\ncup\ttea\nbed\tsleep\npen\tnotes\n")
+    (folder / "uses_of_things.py").write_text(
+        "from mto_jax.text2text.registration import register_file\n"
+        f"register_file('serves', {str(folder / 'facts.tsv')!r}, phrase='is used for',"
+        " fields={'head': 'thing', 'tail': 'use'})\n"
+    )
+    (folder / "run" / "config.gin").write_text(
+        "DatasetConfig.mixture_or_task_name = 'serves_masked_prompting'\n"
+        "DatasetConfig.module = 'uses_of_things'\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def _words(words_run, monkeypatch):
+    """The world of `words_run`: its vocabulary, and its folder to import from."""
+    monkeypatch.undo()  # the vocabulary of numbers
+    gin.bind_parameter("vocabulary.name", "demo")
+    monkeypatch.setattr(verb, "use_compilation_cache", lambda: None)
+    monkeypatch.syspath_prepend(words_run)
+    monkeypatch.setattr(registration, "DATA_SETS", {})
+    monkeypatch.delitem(sys.modules, "uses_of_things", raising=False)
+
+
+@pytest.mark.usefixtures("_words")
+@pytest.mark.parametrize(
+    "name, content, rows",
+    [
+        ("in.txt", "old cup\n", [{"input": "old cup"}]),
+        ("in.csv", 'id,thing\n1,"old, cup"\n', [{"id": "1", "thing": "old, cup"}]),
+        ("in.tsv", "use\tthing\n\tcup\nx\tpen\n", [{"thing": "cup"}, {"thing": "pen"}]),
+        ("in.jsonl", '{"thing": "cup", "n": [1]}\n', [{"thing": "cup", "n": [1]}]),
+    ],
+)
+def test_heads_are_put_into_the_template_of_training(words_run, tmp_path, name, content, rows):
+    (tmp_path / name).write_text(content)
+    target = tmp_path / "out.jsonl"
+    run(words_run / "run", tmp_path / name, target, task="serves")
+    written = [json.loads(line) for line in target.open()]
+    for row, expected in zip(written, rows, strict=True):
+        head = expected.get("thing", expected.get("input"))
+        assert row["model_input"] == f"serves: {head} is used for <extra_id_0>"
+        assert {key: row[key] for key in expected} == expected
+    # As when the whole sources are given.
+    sources = tmp_path / "sources.jsonl"
+    texts = [json.dumps({"input": row["model_input"]}) for row in written]
+    sources.write_text("".join(f"{text}\n" for text in texts))
+    run(words_run / "run", sources, tmp_path / "again.jsonl")
+    again = [json.loads(line) for line in (tmp_path / "again.jsonl").open()]
+    assert [row["raw_prediction"] for row in again] == [row["raw_prediction"] for row in written]
+
+
+@pytest.mark.usefixtures("_words")
+def test_another_template_other_columns_and_what_is_wrong(words_run, tmp_path):
+    (tmp_path / "in.csv").write_text("tool\ncup\n")
+    source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    with pytest.raises(UserError, match=r"in.csv, line 2: .*no column 'thing'.*infer.fields"):
+        run(words_run / "run", source, target, task="serves")
+    fields = {"head": "tool"}
+    run(words_run / "run", source, target, task="serves", template="Mapping", fields=fields)
+    assert json.loads(target.read_text())["model_input"] == "serves: cup"
+    with pytest.raises(UserError, match=r"template of serves called 'Maping'.*'Mapping'"):
+        run(words_run / "run", source, target, task="serves", template="Maping")
+    with pytest.raises(UserError, match="those of a task"):
+        run(words_run / "run", source, target, task="none", template="Mapping")
+    with pytest.raises(UserError, match=r"There is no task .*'servs'.*'serves'"):
+        run(words_run / "run", source, target, task="servs")
+    with pytest.raises(UserError, match="wants 10 rows of a soft prompt, but the model has 0"):
+        run(words_run / "run", source, target, task="serves", template="PrePT", fields=fields)
+
+
+@pytest.mark.usefixtures("_words")
+@pytest.mark.parametrize(
+    "name, content, rendered",
+    [
+        ("in.txt", "cup\n", True),
+        ("in.csv", "thing\ncup\n", True),
+        ("in.csv", "thing,input\ncup,5\n", True),
+        ("in.txt", "serves: cup is used for\n", False),
+        ("in.txt", "other: cup <extra_id_0>\n", False),
+        ("in.csv", "input\ncup\n", False),
+    ],
+)
+def test_the_task_of_training_is_taken_unless_rows_are_sources(
+    words_run, tmp_path, capsys, name, content, rendered
+):
+    (tmp_path / name).write_text(content)
+    run(words_run / "run", tmp_path / name, tmp_path / "out.jsonl")
+    (row,) = map(json.loads, (tmp_path / "out.jsonl").open())
+    assert row.get("model_input") == ("serves: cup is used for <extra_id_0>" if rendered else None)
+    said = capsys.readouterr().err
+    assert ("each row is read as serves under MaskedPrompting" in said) == rendered
+
+
+@pytest.mark.usefixtures("_words")
+def test_a_run_whose_task_is_not_to_be_had_says_so(words_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "uses_of_things", types.ModuleType("uses_of_things"))
+    (tmp_path / "in.txt").write_text("cup\n")
+    run(words_run / "run", tmp_path / "in.txt", tmp_path / "out.jsonl")
+    assert "warning: inputs are taken as they are, not as serves_mask" in capsys.readouterr().err
+    assert "model_input" not in json.loads((tmp_path / "out.jsonl").read_text())
 
 
 def test_whole_command_without_tensorflow(tmp_path):

@@ -16,7 +16,7 @@ from mto_jax.decoding import generation, scoring, search
 from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import answer
-from mto_jax.text2text import records, templates
+from mto_jax.text2text import queries, records, templates
 from mto_jax.text2text.templates import TEMPLATES, Wording
 from mto_jax.text2text.vocabulary import vocabulary as load_vocabulary
 from tests.decoding import tiny
@@ -98,51 +98,25 @@ def test_one_program_for_lines_of_one_bucket(model, demo):
     subject = SUBJECTS["triple"]
 
     def ask(line):
-        trial.answer_all(model, trial.parse(line, subject), subject.wording, HOW, demo)
+        trial.answer_all(
+            model, queries.of_line(line, subject.model_record), subject.wording, HOW, demo
+        )
 
+    search.program.clear_cache()  # of other tests
     ask("a cup")
     before = search.program._cache_size()
     ask("a pot")
-    ask("two old cups")
+    ask("old cups")
     assert search.program._cache_size() == before
 
 
 @pytest.mark.parametrize(
-    "rows, soft", [(0, {"none"}), (10, {"none", "before", "after"}), (20, set(templates.SOFT))]
+    "rows, soft",
+    [(0, {"none"}), (10, {"none", "first", "before", "after"}), (20, set(templates.SOFT))],
 )
 def test_templates_with_a_soft_prompt_need_a_model_with_rows_for_it(rows, soft):
     fitting = trial.applicable("triple", Wording("is for"), rows)
     assert {template.soft for template in fitting} == soft
-
-
-@pytest.mark.parametrize(
-    "kind, line, fields",
-    [
-        ("triple", "a | b", {"head": "a | b"}),
-        ("generation", "a, b", {"source": "a, b"}),
-        ("as_registered", "who <extra_id_0>?", {"source": "who <extra_id_0>?"}),
-        ("labelled_text", "so good", {"text": "so good", "text2": ""}),
-        ("labelled_text", "so | then", {"text": "so", "text2": "then"}),
-        (
-            "multiple_choice",
-            "who? | me| you | they",
-            {"question": "who?", "choices": ("me", "you", "they"), "context": "", "fact": ""},
-        ),
-    ],
-)
-def test_what_is_typed_becomes_a_record(kind, line, fields):
-    record = trial.parse(line, SUBJECTS[kind])
-    assert {name: getattr(record, name) for name in fields} == fields
-    assert record.task == SUBJECTS[kind].model_record.task
-
-
-@pytest.mark.parametrize(
-    "kind, line",
-    [("labelled_text", "a | b | c"), ("multiple_choice", "who? | me"), ("labelled_text", " | b")],
-)
-def test_a_line_with_other_fields_is_refused(kind, line):
-    with pytest.raises(UserError, match=r"choice \||second text|empty"):
-        trial.parse(line, SUBJECTS[kind])
 
 
 def test_records_are_shown_as_they_would_be_typed():
@@ -155,7 +129,7 @@ def test_records_are_shown_as_they_would_be_typed():
         "as_registered": "ask: a dog <extra_id_0>",
     }
     for kind, line in lines.items():
-        again = trial.parse(line, SUBJECTS[kind])
+        again = queries.of_line(line, SUBJECTS[kind].model_record)
         template = TEMPLATES["AsRegistered" if kind == "as_registered" else "Mapping"]
         source = templates.render(template, SUBJECTS[kind].model_record).source_text
         assert templates.render(template, again).source_text == source

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mto_jax import errors
-from mto_jax.data import loader, shards
+from mto_jax.data import loader, packing, shards
 
 
 @pytest.fixture
@@ -239,6 +239,9 @@ def test_a_sample_is_drawn_from_every_task_by_its_rate(pair):
     assert drawn(0) == drawn(0) != drawn(1)
 
 
+WIDE = {"inputs": 50, "targets": 40}
+
+
 def test_evaluation_keeps_order_and_texts_and_fills_the_last_batch(prepared):
     data = prepared("toy_two", split="validation")
     batches = list(loader.eval_batches(data, batch_size=16))
@@ -246,8 +249,8 @@ def test_evaluation_keeps_order_and_texts_and_fills_the_last_batch(prepared):
     expected = examples_of(data)
     found = []
     for batch, examples in batches:
-        assert batch["encoder_input_tokens"].shape == (16, 48)
-        assert batch["decoder_target_tokens"].shape == (16, 24)
+        assert batch["encoder_input_tokens"].shape == (16, data.row_lengths["inputs"])
+        assert batch["decoder_target_tokens"].shape == (16, data.row_lengths["targets"])
         assert segments(batch) == [
             (tuple(e["inputs"].tolist()), tuple(e["targets"].tolist())) for e in examples
         ]
@@ -256,6 +259,28 @@ def test_evaluation_keeps_order_and_texts_and_fills_the_last_batch(prepared):
     assert [(tuple(e["inputs"]), tuple(e["targets"])) for e in found] == expected
     assert [e["number"] for e in found] == list(range(50))
     assert found[7]["references"] == ["one 7", "zwei é"]
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_rows_of_single_examples_are_no_longer_than_the_data_need(prepared, pack):
+    data = prepared("toy_two", split="validation")
+    longest = np.max([list(map(len, example)) for example in examples_of(data)], axis=0)
+    needed = {
+        name: min(limit, packing.bucket(int(length)))
+        for (name, limit), length in zip(data.task_feature_lengths.items(), longest, strict=True)
+    }
+    assert data.row_lengths == needed
+    expected = data.task_feature_lengths if pack else needed
+    assert loader.row_lengths(data, pack) == expected
+    iterator = loader.train_iterator(data, batch_size=4, seed=0, pack=pack)
+    batch = next(iterator)
+    assert batch["encoder_input_tokens"].shape == (4, expected["inputs"])
+    assert batch["decoder_target_tokens"].shape == (4, expected["targets"])
+    iterator.close()
+    ((batch, _), *_) = loader.eval_batches(
+        data, batch_size=4, lengths={"inputs": 50, "targets": 40}
+    )
+    assert batch["encoder_input_tokens"].shape == (4, 50)
 
 
 def test_evaluation_of_a_mixture_goes_task_by_task(prepared):
@@ -313,3 +338,12 @@ def test_without_seqio_the_way_out_is_told(config, tmp_path, monkeypatch):
     monkeypatch.setattr(loader.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(errors.UserError, match=r"(?s)must be prepared first.*mto prepare.*copy"):
         loader.ensure(config("toy_one", prepared_dir=str(tmp_path)))
+
+
+def test_nothing_is_prepared_where_a_later_data_set_is_not_there(config, tmp_path):
+    first = config("toy_one", prepared_dir=str(tmp_path))
+    last = config("toy_one", prepared_dir=str(tmp_path), split="tran")
+    with pytest.raises(errors.UserError, match="tran"):
+        loader.ensure_all([first], later=[last])
+    assert not list(tmp_path.iterdir())
+    assert loader.ensure_all([first]) == [loader.ensure(first)]

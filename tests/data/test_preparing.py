@@ -108,7 +108,8 @@ def test_the_preview_shows_texts_ids_and_pieces_and_writes_nothing(config, tmp_p
     example = shards.decode(records(prepare.prepare(config("toy_two")))[1])
     assert " ".join(map(str, example["inputs"])) in text
     assert example["inputs_pretokenized"] in text
-    assert "|".join(vocab.decode([i]) or f"<{i}>" for i in example["targets"].tolist()) in text
+    *pieces, _ = [vocab.decode([i]) or f"<{i}>" for i in example["targets"].tolist()]
+    assert "|".join([*pieces, "(end)"]) in text
     assert "toy_one, train, example 1" in text
     assert not list(tmp_path.iterdir())
 
@@ -138,6 +139,7 @@ def test_mistakes_are_told_in_one_paragraph_and_leave_nothing(
     [
         (b"good\nb\xe4d\n", r"lines\.txt, line 2: byte 2 \(0xe4\) is not UTF-8"),
         (b"", r"lines\.txt is empty"),
+        (None, r"toy_lines failed .* were made: \S*lines\.txt; No such file or directory$"),
     ],
 )
 def test_a_bad_text_file_is_told_with_its_line(config, toy_folder, tmp_path, content, message):
@@ -146,7 +148,10 @@ def test_a_bad_text_file_is_told_with_its_line(config, toy_folder, tmp_path, con
     path = toy_folder / "lines.txt"
     good = path.read_bytes()
     try:
-        path.write_bytes(content)
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
         with pytest.raises(errors.UserError, match=message):
             prepare.prepare(wanted)
     finally:

@@ -18,6 +18,7 @@ from mto_jax.data import manifest, shards
 from mto_jax.models.adapters import Adapters, PromptTuning
 from mto_jax.models.config import T5Config
 from mto_jax.models.t5 import T5
+from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training import state
 from mto_jax.training.multi_adapter import attach
 from tests import tiny
@@ -29,9 +30,11 @@ class Numbers:
     """A vocabulary without text: token `i` reads "i"; the ids 40 to 47 are sentinels."""
 
     pad_id, eos_id, unk_id = 0, 1, 39
+    bos = ()
     size = padded_size = CONFIG.vocab_size
     extra_ids = 8
     digest = path = "numbers"
+    source = Vocabulary.source
 
     def sentinel_id(self, i):
         return self.size - 1 - i
@@ -107,17 +110,21 @@ def prepared(
     vocabulary = vocabulary or Numbers()
     folder = folder / name
     folder.mkdir()
-    records = []
+    records, lengths = [], []
     for text in texts:
         ids = {
             key: np.array([*vocabulary.encode(text[key]), vocabulary.eos_id], np.int32)
             for key in ("inputs", "targets")
         }
+        lengths.append([len(ids[key]) for key in ids])
         pretokenized = {f"{key}_pretokenized": text[key] for key in ids}
         records.append(shards.encode({**text, **pretokenized, **ids}))
+    table = np.array(lengths, np.int32)
+    np.save(folder / manifest.LENGTHS, table)
     content = {
         "task": name,
         "split": "test",
+        "lengths_digest": manifest.digest(table.tobytes()),
         "task_feature_lengths": {"inputs": 16, "targets": 8},
         "num_examples": len(records),
         "shards": shards.write(folder, records),

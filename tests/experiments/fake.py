@@ -40,7 +40,7 @@ class FakeRunner:
     partners: int = 1
     rate: float = 0.1
     bad: tuple = ()
-    missing_models = ()
+    missing_models: tuple = ()
 
     def make_models(self):
         pass
@@ -52,6 +52,9 @@ class FakeRunner:
             "method": ("fine_tune",),
             "metric": ("rougeL", "bleu"),
         }
+
+    def work(self, cells):
+        return [f"{len(cells)} trainings"]
 
     def check(self, cells):
         for cell in cells:

@@ -9,9 +9,10 @@ import pytest
 
 from mto_jax.errors import UserError
 from mto_jax.experiments.correlation import GainFigure
-from mto_jax.experiments.figures import IMAGE_FORMATS, Figure, encode
+from mto_jax.experiments.figures import Figure
 from mto_jax.experiments.html import page
 from mto_jax.experiments.results import Results
+from mto_jax.pictures import IMAGE_FORMATS, encode
 from tests.experiments import fake
 
 GRID = fake.grid(model=["a", "b"], shots=[3, 30, None], seed=[0, 1], labels={"none": "---"})

@@ -5,12 +5,14 @@
 import dataclasses
 import itertools
 import json
+import re
 import subprocess
 import sys
 
 import gin
 import pytest
 
+from mto_jax import config
 from mto_jax.errors import UserError
 from mto_jax.experiments.grid import Cell, Grid, matches
 from tests.experiments import fake
@@ -120,3 +122,15 @@ def test_gin_binds_a_grid():
     assert json.loads(cells[0].settings) == {}
     assert cells[-1].values["prompt_length"] == 20
     assert matches(cells[-1].values, {"shots": None, "template": ["Prompting"]})
+
+
+def test_the_grid_of_t5gemma_asks_every_model_all_it_names():
+    with config.temporary(["tables/t5gemma.gin"], {"OUTPUT_DIR": "unused"}):
+        cells = gin.get_configurable(Grid)().cells()
+    text = (config.gin_directory() / "tables" / "t5gemma.gin").read_text()
+    stated = re.search(r"Cells and cost: (\d+) cells", text)
+    assert stated is not None
+    assert len(cells) == int(stated[1])
+    for model in ("s-ul2", "s-prefixlm", "b-ul2", "b-prefixlm"):
+        asked = {(cell.task, cell.template, cell.shots) for cell in cells if cell.model == model}
+        assert len(asked) == 8 * 4 * 4

@@ -11,12 +11,12 @@ import pytest
 
 from mto_jax import config
 from mto_jax.adaptation import classifier
+from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import evaluate_records
 from mto_jax.evaluation.in_context import InContext
-from mto_jax.experiments import data
-from mto_jax.experiments import runner as runner_lib
+from mto_jax.experiments import costs, data, scoring
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.runner import FewShot
 from mto_jax.experiments.store import check_result
@@ -133,8 +133,8 @@ def test_replay_is_an_axis_and_draws_from_the_data_that_is_named(runner, monkeyp
     with pytest.raises(UserError, match="bind FewShot.replay"):
         results(runner, [place])
     replayed = [([9, 8, 1], [7, 1]), ([6, 1], [5, 1])]
-    monkeypatch.setattr(runner_lib.loader, "ensure", lambda config: config)
-    monkeypatch.setattr(runner_lib.loader, "sample", lambda prepared, count, seed: replayed)
+    monkeypatch.setattr(loader, "ensure", lambda config: config)
+    monkeypatch.setattr(loader, "sample", lambda prepared, count, seed: replayed)
     runner = dataclasses.replace(runner, replay=DatasetConfig("corpus", LENGTHS))
     found = results(runner, [place])[place]
     shots = few_shot.few_shot(USES.train, {}, shots=2, tails_per_head=3, seed=0)
@@ -172,8 +172,8 @@ def test_recall_is_whether_every_word_is_the_first_choice_among_words(runner):
     template = TEMPLATES["MaskedPrompting"]
     learnt = tokenise(template, [record], USES, VOCABULARY, LENGTHS, as_sentence=True)
     knows = Tuning(epochs=60, batch_size=1, optimizer=RATE, dropout_rate=0.0)(model(), learnt)
-    untrained = runner._recall(model(), asked)
-    trained = runner._recall(knows, asked)
+    untrained = scoring.recall(model(), runner.of(asked))
+    trained = scoring.recall(knows, runner.of(asked))
     share = 1 / len(USES.held_out[0].references)
     assert untrained["values"]["recall"] == np.mean(untrained["scores"]["recall"])
     assert trained["scores"]["recall"][0] >= share > untrained["scores"]["recall"][0]
@@ -182,7 +182,7 @@ def test_recall_is_whether_every_word_is_the_first_choice_among_words(runner):
 def test_a_rate_on_the_axis_is_that_of_the_optimizer_and_dev_heads_score_it(runner, monkeypatch):
     dev = tuple(USES.held_out[:2])
     runner = dataclasses.replace(runner, dev_heads=2)
-    runner._data["uses"] = data.Data(USES, dev)
+    runner.tasks._read["uses"] = data.Data(USES, dev)
     at = [dataclasses.replace(cell("Prompting"), extra=(("learning_rate", r),)) for r in (0.01, 0)]
     assert runner.settings(at[0])["tuning"] == runner.settings(at[1])["tuning"]
     plain, (same, frozen) = cell("Prompting"), at
@@ -233,7 +233,7 @@ def test_gin_files_that_others_include_decide_about_adaptations(runner, tmp_path
     digests = set()
     for text in ("A = 1\n", "A = 2\n", "A = 2\n"):
         inner.write_text(text)
-        digests.add(dataclasses.replace(runner, adaptation=[str(outer)])._adaptation_digest())
+        digests.add(dataclasses.replace(runner, adaptation=[str(outer)]).bases.adaptation_digest())
     assert len(digests) == 2
 
 
@@ -277,8 +277,8 @@ def test_plans_name_every_method_and_the_adaptation(runner):
             "trainable.*'decodr'. Did you mean 'decoder'",
         ),
         (
-            dataclasses.replace(cell("Mapping", "frozen", shots=0), extra=(("asked", "uses"),)),
-            "'frozen' has no asked",
+            dataclasses.replace(cell("Mapping", "frozen", shots=0), extra=(("replay", 0.5),)),
+            "'frozen' has no replay",
         ),
         (
             dataclasses.replace(
@@ -304,13 +304,13 @@ def test_a_failed_adaptation_says_why(runner):
 
 def test_a_frozen_model_is_shown_as_many_heads_as_the_axis_shots_says(runner, monkeypatch):
     shown = []
-    plain = runner_lib.asking
+    plain = data.asking
 
     def asking(template, examples, *args, **options):
         shown.append(([record.head for record in examples], options["late"]))
         return plain(template, examples, *args, **options)
 
-    monkeypatch.setattr(runner_lib, "asking", asking)
+    monkeypatch.setattr(data, "asking", asking)
     cells = [cell("Prompting", method, shots=2) for method in ("in_context", "in_context_late")]
     found = results(runner, cells)
     drawn = few_shot.few_shot(USES.train, {}, shots=2, tails_per_head=1, seed=0)
@@ -346,7 +346,7 @@ def test_matched_is_the_objective_of_the_mapping(runner):
 def test_metrics_are_those_of_the_task(runner):
     judged = cell("Prompting", "frozen", task="sentences", shots=0)
     runner.check([judged])
-    assert runner.metrics(judged) == ["accuracy", "matthews"]
+    assert runner.metrics(judged) == ["accuracy", "matthews", *costs.METRICS]
     (result,) = results(runner, [judged]).values()
     check_result(result)
     references = [[record.label] for record in SENTENCES.held_out]
@@ -406,3 +406,65 @@ def test_the_grids_that_come_along_fit_together(name):
         one.check(grid, known)
     # The header says how many cells there are.
     assert f"{len(grid.cells())} cells" in text
+
+
+def test_recall_and_the_loss_of_an_objective_are_asked_of_any_model(runner, monkeypatch):
+    sampled = [([9, 8, 1], [7, 1]), ([6, 1], [5, 4, 1])]
+    monkeypatch.setattr(loader, "ensure", lambda config: config)
+    monkeypatch.setattr(loader, "sample", lambda prepared, count, seed: sampled)
+    asked = ("recall:uses", "loss:corpus", None)
+    cells = [
+        dataclasses.replace(cell("Prompting", "frozen", shots=0), extra=(("asked", what),))
+        for what in asked
+    ]
+    runner.check(cells)
+    found = results(runner, cells)
+    recall, loss, plain = (found[one] for one in cells)
+    expected = scoring.recall(model(), runner.of(cell("Prompting", "recall")))
+    assert recall["values"] == expected["values"]
+    rows = [loss_of(sample) for sample in sampled]
+    np.testing.assert_allclose(loss["scores"]["loss"], rows, rtol=1e-4)
+    assert "rougeL" in plain["values"]
+    for one in cells:
+        assert set(runner.metrics(one)) == set(found[one]["values"])
+    assert len({one.with_settings(runner.settings(one)).key for one in cells}) == 3
+    wrong = dataclasses.replace(cells[0], extra=(("asked", "recal:uses"),))
+    with pytest.raises(UserError, match="recall:TASK"):
+        runner.check([wrong])
+
+
+def loss_of(example) -> float:
+    """The mean cross-entropy of one example, from the plain logits of the random model."""
+    row = {name: np.array(ids, np.int32) for name, ids in zip(LENGTHS, example, strict=True)}
+    batch = loader.assemble([row], np.arange(1), 1, [len(ids) for ids in example])
+    logits_TxV = np.asarray(model()(batch), np.float64)[0]
+    log_z_T = np.log(np.exp(logits_TxV).sum(axis=-1))
+    return float(np.mean(log_z_T - logits_TxV[np.arange(len(example[1])), example[1]]))
+
+
+def test_a_strategy_is_the_tuning_that_it_names(runner):
+    norms = cell("Prompting", "biases_and_norms")
+    lora, same = cell("Prompting", "lora"), cell("Prompting", "adapter_tune")
+    same = dataclasses.replace(same, extra=(("adapter", "lora8"),))
+    runner = dataclasses.replace(runner, adapters={"lora8": LoRA(8)})
+    runner.check([norms, lora, same])
+    found = results(runner, [norms, lora, same])
+    assert found[lora]["scores"] == found[same]["scores"]
+    tuning = dataclasses.replace(runner.tuning, trainable=("*norm.scale", "*relative_bias"))
+    shots = few_shot.few_shot(USES.train, {}, shots=2, tails_per_head=3, seed=0)
+    examples = tokenise(TEMPLATES["Prompting"], shots, USES, VOCABULARY, LENGTHS)
+    tuned = tuning(model(), examples, seed=0)
+    answers = evaluate_records(tuned, USES, TEMPLATES["Prompting"], VOCABULARY, LENGTHS)
+    assert found[norms]["info"]["predictions"] == answers.predictions
+    assert found[norms]["values"]["trained_parameters"] < 1000
+    assert set(runner.metrics(norms)) == set(found[norms]["values"])
+    replayed = runner.settings(cell("Prompting", "full_replay"))
+    assert replayed["replay share"] == 0.25
+    assert "replay" not in runner.settings(cell("Prompting", "full"))
+
+
+def test_a_strategy_fits_its_template(runner):
+    runner.check([cell("MaskedPrePT", "prompt")])
+    for method, template in (("prompt", "Prompting"), ("lora", "MaskedPrePT")):
+        with pytest.raises(UserError, match="soft tokens"):
+            runner.check([cell(template, method)])

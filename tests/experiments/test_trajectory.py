@@ -126,6 +126,37 @@ def test_figures_and_tables_can_be_made_of_every_course(course):
     assert len(axis.containers) == 2
 
 
+def test_measures_are_asked_of_every_model_as_it_is_and_tuned():
+    course = Course(
+        MODELS, ["known", "hidden"], ["known", "hidden", "asked"], ["Prompting"], [4, 30],
+        [None, 0.25], ["recall:asked", "loss:corpus"],
+    )  # fmt: skip
+    grid = course.grid([0], "rougeL")
+    measured = [cell for cell in grid.cells() if cell.measure]
+    frozen = [c for c in measured if c.method == "frozen"]
+    assert {(c.task, c.values["asked"]) for c in frozen} == {
+        ("asked", "recall:asked"), ("known", "loss:corpus"),
+    }  # fmt: skip
+    tuned = [c for c in measured if c.method == "fine_tune"]
+    assert all(c.shots == 30 for c in tuned)
+    # Two tasks and two measures at three checkpoints; with replay at the last alone.
+    assert len(tuned) == 2 * 2 * 3 + 2 * 2
+    values = {"frozen": 2.0, "fine_tune": 2.5}
+    results = {
+        cell: {
+            "scores": {cell.measure: [values[cell.method]] * 5},
+            "values": {cell.measure: values[cell.method]},
+            "info": {"examples": cell.values["asked"]},
+        }
+        for cell in measured
+    }
+    measures = course.summary(Results(grid.cells(), results), "rougeL")["measures"]
+    assert len(measures) == 2 * 2 * 2
+    assert {m["difference"] for m in measures.values()} == {0.5}
+    for table in course.tables():
+        table.check(grid, {})
+
+
 @pytest.fixture
 def checkpoints(tmp_path, monkeypatch):
     known = {task.name: task for task in (USES, SENTENCES)}
@@ -151,11 +182,12 @@ def test_the_whole_verb_writes_its_summary_and_computes_nothing_twice(
     tuned = []
     tune = runner.FewShot._tune
     monkeypatch.setattr(
-        runner.FewShot, "_tune", lambda *given: tuned.append(given[2]) or tune(*given)
+        runner.FewShot, "_tune", lambda *given: tuned.append(given[2].cell) or tune(*given)
     )
     options = {
         "tasks": ["uses"],
         "asked": ["sentences"],
+        "recall": True,
         "templates": ["Prompting"],
         "checkpoints": checkpoints,
         "output_dir": str(tmp_path / "out"),
@@ -165,7 +197,9 @@ def test_the_whole_verb_writes_its_summary_and_computes_nothing_twice(
         "tuning": Tuning(epochs=1, batch_size=4, optimizer=Optimizer("adamw", 1e-2)),
     }
     summary = trajectory.trajectory(**options)
-    assert len(tuned) == 2 * 2  # each tuned model is asked about both tasks
+    assert len(tuned) == 2 * 2  # each tuned model is asked about both tasks, and their facts
+    assert {m.partition(",")[0] for m in summary["measures"]} == {"recall:uses", "recall:sentences"}
+    assert (tmp_path / "out" / "tables" / "recall.md").exists()
     assert summary == json.loads((tmp_path / "out" / "trajectory.json").read_text())
     assert set(summary["tasks"]) == {"uses"}
     assert (tmp_path / "out" / "figures" / "course.png").exists()

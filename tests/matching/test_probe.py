@@ -10,7 +10,7 @@ import pytest
 
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import evaluate_records
-from mto_jax.matching import decide, probe
+from mto_jax.matching import decide, outputs, probe
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
 from mto_jax.metrics import labels, statistics
 from mto_jax.text2text.mapping import Choice
@@ -161,11 +161,30 @@ def test_intervals_cover_seeds():
     assert wide.low < 0.2 < 0.8 < wide.high
 
 
-def test_scores_below_the_best_constant_answer_are_said_in_words():
+def test_a_probe_of_zeros_and_equal_answers_is_said_in_words():
     answers = {pair: [predicted("no", "no", "no")] for pair in pairs()}
+    zero, same = probe.probed(USES, answers).warnings("uses")
+    assert "every template has rougeL 0" in zero
+    assert "all 3 predictions are the same" in same
+
+
+def test_scores_not_above_the_best_constant_answer_are_said_in_words():
+    answers = {pair: [predicted("fishing", "fishing", "fishing")] for pair in pairs()}
     below, same = probe.probed(USES, answers).warnings("uses")
     assert "not above the" in below
     assert "all 3 predictions are the same" in same
+
+
+def test_a_probe_of_zeros_is_said_in_one_sentence():
+    answers = {pair: [predicted("zzz", "zz", "z")] for pair in pairs()}
+    (text,) = probe.probed(USES, answers).warnings("uses")
+    assert text.startswith("uses: every template has rougeL 0 under every objective, so the probe")
+
+
+def test_the_head_of_a_score_says_what_its_values_are_compared_with():
+    index = dataclasses.replace(verdict("MI(5)", 0.4, MASK_FILLING), threshold=0.25)
+    rows = outputs.verdict_rows([index, verdict("expert", None, MAP_PHRASAL)], {})
+    assert rows == [["task", "MI(5) (against 0.25)", "expert", "objective, template", "decided by"]]
 
 
 def verdict(score, value, decision, templates=()):
@@ -200,7 +219,9 @@ def test_the_first_clear_score_decides_and_the_probe_names_the_template():
 def test_ties_lean_nowhere():
     tie, index = verdict("probe", 0.0, NO_WINNER), verdict("MI(5)", 0.1, NO_WINNER)
     assert decide.decide(USES, [tie, index], ORDER).choice.template == "MaskedPrompting"
-    assert decide.decide(USES, [tie], ORDER).choice.template == "Prompting"
+    alone = decide.decide(USES, [tie], ORDER)
+    assert alone.choice.template == "Prompting"
+    assert "no verdict (a tie of probe), the plain one by default" in alone.decided_by
 
 
 def test_the_probe_of_objectives_decides_what_the_model_is_adapted_under():

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mto_jax.matching import agreement, depth_rank, length_rule, likelihood, unlabelled, verdict
+from mto_jax.matching import (
+    agreement,
+    depth_rank,
+    length_rule,
+    likelihood,
+    outputs,
+    unlabelled,
+    verdict,
+)
 from mto_jax.matching.teacher_forcing import ScoredSentence, TailScores
 from mto_jax.matching.verdict import MAP_PHRASAL, MASK_FILLING, NO_WINNER, Verdict
 from tests import tiny
@@ -173,7 +181,11 @@ def test_agreement_with_the_probe():
     (found,) = agreement.agreements(verdicts)
     assert found == agreement.Agreement("MI", 4, clear=3, same=2, same_leaning=3, correlation=0.8)
     ties = [judged("a", "MI", 0.0, NO_WINNER), judged("a", "probe", 0.0, NO_WINNER)]
-    assert agreement.agreements(ties)[0].same_leaning == 0
+    (tied,) = agreement.agreements(ties)
+    assert tied.same_leaning == 0
+    assert outputs.agreement_rows([tied])[1] == ["MI", "none is clear", "0 of 1", ""]
+    apart = [judged("a", "MI", 0.1, MASK_FILLING), judged("b", "probe", 0.1, MASK_FILLING)]
+    assert agreement.agreements(apart) == []
 
 
 def test_the_classifiers_vote_counts_pairs():

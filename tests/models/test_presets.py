@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mto_jax.models.config import T5GemmaConfig, model_config
+from mto_jax.models.families import build
 from mto_jax.models.flops import forward_flops, num_parameters
-from mto_jax.models.t5 import T5, T5Config
+from mto_jax.models.t5 import T5Config
 
 PRESETS = pathlib.Path(__file__).parents[2] / "gin" / "models"
 
@@ -35,6 +37,9 @@ PUBLISHED = {
     "mt5_large": 1229.6,
     "mt5_xl": 3742.6,
     "mt5_xxl": 12921.1,
+    # T5Gemma: KerasHub's list of the published models.
+    "t5gemma_s_s": 312.5,
+    "t5gemma_b_b": 591.5,
 }
 
 
@@ -45,7 +50,7 @@ PUBLISHED = {
 )
 def test_preset(path):
     gin.parse_config_file(str(path))
-    parameters = num_parameters(T5Config())
+    parameters = num_parameters(gin.get_configurable(model_config)())
     stated = re.search(r"([\d,]+) parameters", path.read_text()).group(1)
     assert int(stated.replace(",", "")) == parameters
     if path.stem in PUBLISHED:
@@ -72,8 +77,18 @@ def test_forward_flops_are_those_of_the_compiled_model():
         for side, length in (("encoder", S), ("decoder", T))
         for name in (f"{side}_input_tokens", f"{side}_segment_ids")
     }
-    for family in (config, dataclasses.replace(config, mlp="relu", tie_embeddings=True)):
-        graphdef, shapes = nnx.split(nnx.eval_shape(lambda f=family: T5(f, nnx.Rngs(0))))
+    t5gemma = T5GemmaConfig(
+        vocab_size=640,
+        d_model=256,
+        d_ff=640,
+        num_kv_heads=4,
+        num_decoder_layers=2,
+        encoder_d_model=320,
+        num_encoder_layers=3,
+    )
+    v1_0 = dataclasses.replace(config, mlp="relu", tie_embeddings=True)
+    for family in (config, v1_0, t5gemma):
+        graphdef, shapes = nnx.split(nnx.eval_shape(lambda f=family: build(f, nnx.Rngs(0))))
         forward = jax.jit(lambda p, b, g=graphdef: nnx.merge(g, p)(b))
         counted = forward.lower(shapes, batch).compile().cost_analysis()["flops"]
         np.testing.assert_allclose(counted, B * forward_flops(family, S, T), rtol=0.05)

@@ -14,9 +14,9 @@ import pytest
 from flax import nnx
 
 from mto_jax.errors import UserError
-from mto_jax.models import partitioning, t5
+from mto_jax.models import encoder_decoder, partitioning
 from mto_jax.models.adapters import NONE
-from mto_jax.models.attention import Attention
+from mto_jax.models.attention import Attention, Positions
 from mto_jax.models.layers import Dropout
 from mto_jax.models.losses import cross_entropy
 from mto_jax.models.t5 import T5, T5Config
@@ -283,7 +283,7 @@ def test_activations_are_computed_again_off_the_cpu_only():
     def chosen(platform, **changes):
         mesh = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform=platform)]))
         with partitioning.use_rules(mesh, {}):
-            return t5.remat(dataclasses.replace(TINY, **changes))
+            return encoder_decoder.remat(dataclasses.replace(TINY, **changes))
 
     assert chosen("cpu") == chosen("tpu", remat="none") == "none"
     assert chosen("gpu") == chosen("tpu") == "minimal"
@@ -357,7 +357,7 @@ class TestDropout:
         layer.value[...] = layer.out[...] = jnp.eye(32)
         x = jnp.ones((3, 40, 32))
         mask = jnp.ones((3, 1, 40, 40), bool)
-        answer = layer(x, x, None, mask, Dropout(0.5, jax.random.key(0)))
+        answer = layer(x, x, Positions(), mask, Dropout(0.5, jax.random.key(0)))
         kept = np.asarray(answer)[:, 0, 0] * 40 / 2
         np.testing.assert_allclose(kept, kept.round(), atol=1e-3)
         assert (np.abs(kept - 20) < 12).all()

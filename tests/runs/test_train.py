@@ -22,7 +22,7 @@ from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.evaluation import during_training
 from mto_jax.files import only_writer
-from mto_jax.text2text import vocabulary as vocabularies
+from mto_jax.runs import train as train_lib
 from mto_jax.training.optimizers import Optimizer
 from tests.tiny_run import LENGTHS, MODEL, run
 
@@ -153,6 +153,13 @@ def test_a_best_metric_that_no_dev_set_has_is_told_before_any_work(data, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("dev_sets", [[], [DatasetConfig("never_prepared", LENGTHS)]])
+def test_what_is_no_name_of_a_dev_metric_is_told_before_data_are_prepared(dev_sets):
+    with pytest.raises(UserError, match="There is no dev metric .train.best_metric. 'rougeL'"):
+        compatibility.check_best_metric("rougeL", dev_sets)
+    compatibility.check_best_metric(None, dev_sets)
+
+
 def test_the_dev_loss_is_that_of_the_plain_logits(finished, data):
     from mto_jax.data import loader, manifest
 
@@ -198,6 +205,7 @@ def test_parameters_of_another_run_start_a_new_one(finished, data, tmp_path, cap
     started = run(
         data,
         model_dir=str(tmp_path / "new"),
+        model=None,  # that of the checkpoint
         initial_checkpoint_path=str(folder),
         train_steps=1,
         trainable=["decoder.*"],
@@ -226,6 +234,23 @@ def test_what_cannot_be_trained_is_told(data, tmp_path):
         run(data, model_dir=str(tmp_path), model=dataclasses.replace(MODEL, vocab_size=64))
     with pytest.raises(UserError, match="matches no parameter"):
         run(data, model_dir=str(tmp_path), trainable=["prompt"])
+    (tmp_path / "model.json").write_text(json.dumps({"model": {"pad_ie": 0}}))
+    with pytest.raises(UserError, match=r"model\.json: There is no field .*'pad_ie'.*'pad_id'"):
+        run(data, model_dir=str(tmp_path))
+
+
+def test_what_trains_is_checked_before_the_data_are_prepared(tmp_path, monkeypatch):
+    gin.bind_parameter("vocabulary.name", "demo")
+    monkeypatch.setattr(train_lib.loader, "ensure_all", lambda *_, **__: pytest.fail("prepared"))
+    with pytest.raises(UserError, match="'prompt' .*matches no parameter"):
+        train_lib.train(
+            model_dir=str(tmp_path),
+            model=MODEL,
+            train_dataset=DatasetConfig("reverse", LENGTHS),
+            batch_size=8,
+            train_steps=6,
+            trainable=["prompt"],
+        )
 
 
 def start(data, model_dir, train_steps=60):
@@ -313,6 +338,5 @@ def test_a_second_run_in_the_same_folder_is_refused(data, tmp_path):
 
 
 def test_a_missing_initial_checkpoint_is_told_before_any_work():
-    demo = vocabularies.vocabulary("demo")
     with pytest.raises(UserError, match="INITIAL_CHECKPOINT_PATH runs/nowhere is not there"):
-        compatibility.open_initial("runs/nowhere", MODEL, demo)
+        compatibility.open_initial("runs/nowhere")

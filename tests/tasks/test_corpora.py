@@ -67,6 +67,20 @@ def test_folder(tmp_path):
     assert read(tmp_path) == ["a1", "b1", "b2"]
 
 
+def test_json_lines_as_c4_is_published(tmp_path):
+    rows = '{"text": " A fox.\\nA den. ", "url": "x"}\n\n{"text": "\\u00e9"}\n{"text": " "}\n'
+    write(tmp_path / "c4-train.00001-of-00002.json.gz", rows)
+    write(tmp_path / "c4-train.00000-of-00002.json.gz", '{"text": "First."}')
+    write(tmp_path / "settings.json", "no corpus")
+    assert read(tmp_path) == ["First.", "A fox.\nA den.", "é"]
+    for bad in ("[1]", '{"texts": "a"}', '{"text": 1}', "{"):
+        path = write(tmp_path / "bad.jsonl", f'{{"text": "a"}}\n{bad}')
+        with pytest.raises(UserError, match="bad.jsonl, line 2: expected a JSON object with a te"):
+            read(path)
+    with pytest.raises(UserError, match="holds no text"):
+        read(write(tmp_path / "empty.json.gz", '{"text": ""}'))
+
+
 def test_unreadable_text(tmp_path):
     latin = write(tmp_path / "latin.txt", b"fine\n\nca\xe9\n")
     with pytest.raises(UserError, match=r"latin.txt, line 3: byte 3 of the line \(0xe9\)"):
@@ -131,10 +145,10 @@ def test_span_corruption_end_to_end(tmp_path):
     splits = [examples("long_span_corruption", split) for split in text_files.SPLITS]
     for example in max(splits, key=len):
         assert example["inputs"][-1] == example["targets"][-1] == vocab.eos_id
-        by_sentinel = itertools.groupby(example["targets"][:-1], lambda i: i >= vocab.num_pieces)
+        by_sentinel = itertools.groupby(example["targets"][:-1], lambda i: i >= vocab.words.stop)
         spans = [list(group) for is_sentinel, group in by_sentinel if not is_sentinel]
         for token in example["inputs"][:-1]:
-            restored += [token] if token < vocab.num_pieces else spans[vocab.size - 1 - token]
+            restored += [token] if token < vocab.words.stop else spans[vocab.size - 1 - token]
     assert restored == vocab.encode(text)
 
 

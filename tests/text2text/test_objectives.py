@@ -42,18 +42,18 @@ def rng(seed: int = 0) -> np.random.Generator:
 def text(length: int, seed: int = 0) -> np.ndarray:
     """Ordinary tokens, all different for as long as there are enough, so that places can be told
     apart."""
-    return rng(seed).permutation(np.resize(np.arange(3, VOCAB.num_pieces, dtype=np.int32), length))
+    return rng(seed).permutation(np.resize(np.arange(3, VOCAB.words.stop, dtype=np.int32), length))
 
 
 def is_sentinel(tokens: np.ndarray) -> np.ndarray:
-    return tokens >= VOCAB.num_pieces
+    return tokens >= VOCAB.words.stop
 
 
 def gaps(targets: np.ndarray) -> dict[int, list[int]]:
     """Sentinel -> the tokens that follow it."""
     result: dict[int, list[int]] = {}
     for token in targets.tolist():
-        if token >= VOCAB.num_pieces:
+        if token >= VOCAB.words.stop:
             assert token not in result, "a sentinel twice"
             result[token] = []
         else:
@@ -210,7 +210,7 @@ def test_iid_denoising():
     assert masked.mean() == pytest.approx(0.15 * 0.8, abs=0.003)
     assert random.mean() == pytest.approx(0.15 * 0.1, abs=0.001)
     assert inputs[random].min() == 3, "pad, EOS and unknown are no noise"
-    assert inputs[random].max() == VOCAB.num_pieces - 1
+    assert inputs[random].max() == VOCAB.words.stop - 1
     everything = objectives.iid_denoising(
         tokens, rng(), VOCAB, LENGTHS, noise_density=0.5, masked=0.0, randomised=0.0
     )[0]
@@ -474,13 +474,13 @@ def test_passes_draw_new_noise():
 
 def test_sentinels_spelled_in_raw_text_are_text():
     ids = [*VOCAB.encode(literal("a <extra_id_0> b")), VOCAB.eos_id]
-    assert max(ids) < VOCAB.num_pieces
+    assert max(ids) < VOCAB.words.stop
     [example] = run("full_lm", {"text": ["a <extra_id_0> b"]})
     assert example["targets"] == ids
     # Of a pair's body the first <extra_id_0> is the gap, and nothing else is a sentinel.
     fields = {"body": ["<extra_id_1> or <extra_id_0> <extra_id_0>"], "tail": ["a <extra_id_2>"]}
     [example] = run("in_place_denoising", fields, {"inputs": 99, "targets": 99})
-    sentinels = [i for side in example.values() for i in side if i >= VOCAB.num_pieces]
+    sentinels = [i for side in example.values() for i in side if i >= VOCAB.words.stop]
     assert sentinels == [VOCAB.sentinel_id(0)] * 2
     assert VOCAB.decode(example["inputs"]).count("extra_id_") == 3
 

@@ -42,6 +42,12 @@ TRIPLES = [
         "xIntent: PersonX works because they intended <extra_id_0>",
         "<extra_id_0> to earn money",
     ),
+    ("FirstPT", "<prompt> xIntent: PersonX works because they intended", "to earn money"),
+    (
+        "MaskedFirstPT",
+        "<prompt> xIntent: PersonX works because they intended <extra_id_0>",
+        "<extra_id_0> to earn money",
+    ),
     ("PrePT", "xIntent: <prompt> PersonX works because they intended", "to earn money"),
     (
         "MaskedPrePT",
@@ -77,6 +83,14 @@ QUESTIONS = [
     ("ChoicePrompting", f"csqa: {ASKED}", "choice2 office"),
     ("MaskedAnswerPrompting", f"csqa: {ASKED} <extra_id_0>", "<extra_id_0> office"),
     ("AnswerPrompting", f"csqa: {ASKED}", "office"),
+    ("FirstMaskedChoicePrompting", f"<prompt> csqa: {ASKED} {GAPS}", BOTH),
+    ("FirstChoicePrompting", f"<prompt> csqa: {ASKED}", "choice2 office"),
+    (
+        "FirstMaskedAnswerPrompting",
+        f"<prompt> csqa: {ASKED} <extra_id_0>",
+        "<extra_id_0> office",
+    ),
+    ("FirstAnswerPrompting", f"<prompt> csqa: {ASKED}", "office"),
     ("PreMaskedChoicePrompting", f"csqa: <prompt> {ASKED} {GAPS}", BOTH),
     ("PreChoicePrompting", f"csqa: <prompt> {ASKED}", "choice2 office"),
     (
@@ -309,6 +323,17 @@ def test_soft_tokens_are_rows_of_the_prompt_table(vocab):
     assert SoftPrompt().length == 3
 
 
+def test_a_prompt_in_front_of_all_leaves_the_rest_as_it_is(vocab):
+    """What PEFT does: rows, then the ids of the source without a prompt."""
+    for record, wording, names in (
+        (FACT, BECAUSE, ("MaskedFirstPT", "MaskedPrompting")),
+        (QUESTION, Wording(), ("FirstAnswerPrompting", "AnswerPrompting")),
+    ):
+        first, plain = (tokenise(render(TEMPLATES[n], record, wording), vocab) for n in names)
+        assert first.inputs == [*(vocab.soft_id(i) for i in range(10)), *plain.inputs]
+        assert first.targets == plain.targets
+
+
 def test_soft_tokens_of_the_decoder_stand_before_the_target(vocab):
     soft = SoftPrompt(length=2, decoder_length=3)
     rows = [vocab.soft_id(i) for i in (2, 3, 4)]
@@ -368,7 +393,7 @@ def test_truncation_cuts_only_free_fields(case, text, other, inputs, targets):
         return len(tokenise(templates.Rendered(shortest, shortest), vocab).inputs)
 
     if least(rendered.source) > inputs or least(rendered.target) > targets:
-        with pytest.raises(UserError, match=r"'task: .* never cut, need"):
+        with pytest.raises(UserError, match=r"'(<prompt> )?task: .* never cut, need"):
             tokenise(rendered, vocab, lengths)
         return
     cut = tokenise(rendered, vocab, lengths)
@@ -465,7 +490,7 @@ def test_no_text_of_a_record_becomes_a_control_id(kind):
         for record in (hostile, plain):
             tokens = tokenise(render(template, record, wording), vocab)
             both = [*tokens.inputs, *tokens.targets]
-            controls.append([i for i in both if i < 2 or i >= vocab.num_pieces])
+            controls.append([i for i in both if i < 2 or i >= vocab.words.stop])
         assert controls[0] == controls[1], template.name
         # The text form is read back as the same ids, so choices are ranked and answers read right.
         rendered = render(template, hostile, wording)
@@ -475,14 +500,14 @@ def test_no_text_of_a_record_becomes_a_control_id(kind):
         assert said == templates.reference_texts(template, hostile, wording)[0]
         for candidate in templates.candidate_texts(template, hostile, wording):
             ids = vocab.encode(candidate)
-            assert sum(i >= vocab.num_pieces for i in ids) == template.masked * template.slots
+            assert sum(i >= vocab.words.stop for i in ids) == template.masked * template.slots
 
 
 def test_a_pair_for_adaptation_has_one_gap():
     hostile, _, wording = HOSTILE["triple"]
     [(body, tail)] = templates.pairs([hostile], wording)
     vocab = vocabulary("demo")
-    assert max(vocab.encode(body) + vocab.encode(tail)) < vocab.num_pieces
+    assert max(vocab.encode(body) + vocab.encode(tail)) < vocab.words.stop
     with pytest.raises(UserError, match="Mark the gap by the word T"):
         templates.check_phrase("is in <extra_id_0> .")
 

@@ -81,7 +81,7 @@ def test_the_text_of_ids_is_the_same_whichever_file_is_read(plain, demo, tmp_pat
     rng = np.random.default_rng(0)
     space = demo.pieces.index("▁")
     for _ in range(300):
-        words = rng.integers(3, demo.num_pieces, 4)
+        words = rng.integers(3, demo.words.stop, 4)
         sentinels = [demo.sentinel_id(i) for i in rng.integers(0, 9, 3)]
         ids = rng.permutation([space, space, *words, *sentinels])[: rng.integers(1, 9)].tolist()
         for other in others:
@@ -96,12 +96,12 @@ def test_sizes_and_sentinels_with_added_tokens(added, demo):
     ours = vocabulary(str(added[0]))
     assert ours.size == len(added[1]) == demo.size + 3
     assert (ours.eos_id, ours.unk_id, ours.extra_ids) == (1, 2, 100)
-    assert [ours.sentinel_id(i) for i in (0, 99)] == [demo.size - 1, demo.num_pieces]
-    ids = np.array([0, 5, ours.num_pieces, demo.size - 1, demo.size, ours.size - 1])
+    assert [ours.sentinel_id(i) for i in (0, 99)] == [demo.size - 1, demo.words.stop]
+    ids = np.array([0, 5, ours.words.stop, demo.size - 1, demo.size, ours.size - 1])
     assert ours.is_sentinel(ids).tolist() == [False, False, True, True, False, False]
     with pytest.raises(UserError, match="no sentinel <extra_id_100>"):
         ours.sentinel_id(100)
-    assert set(ours.frequent_ids(10**6)) == set(range(3, demo.num_pieces))
+    assert set(ours.frequent_ids(10**6)) == set(range(3, demo.words.stop))
 
 
 @pytest.mark.parametrize("text", ["a </s> b<pad>", "</s>", "<unk>"])

@@ -4,6 +4,7 @@
 are."""
 
 import html
+import importlib.util
 import re
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.text import text_plugin
 
+from mto_jax.errors import UserError
+from mto_jax.training import logging
 from mto_jax.training.logging import MetricsWriter
 
 TEXTS = [
@@ -62,3 +65,10 @@ def test_a_run_that_starts_again_has_no_line_twice(tmp_path):
         writer.write(0, {"dev/loss": 2.0})
         writer.close()
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 0, "dev/loss": 2.0}\n'
+
+
+def test_wandb_that_is_not_installed_is_told_before_work(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install wandb"):
+        logging.check_wandb("project")
+    logging.check_wandb(None)

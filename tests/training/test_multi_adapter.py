@@ -73,7 +73,7 @@ def test_each_trains_as_if_it_were_alone(model, adapters, optimizer):
     together = tune_adapters(model, adapters, chosen, tuning, lengths=LENGTHS)
     for candidate, found in zip(chosen, together, strict=True):
         (alone,) = tune_adapters(model, adapters, [candidate], tuning, lengths=LENGTHS)
-        assert found.step == alone.step == tuning.steps(candidate)
+        assert found.step == alone.step == tuning.steps(len(candidate.examples))
         for name, value in alone.parameters.items():
             np.testing.assert_allclose(found.parameters[name], value, atol=1e-5, err_msg=name)
 
@@ -251,7 +251,7 @@ def test_the_last_steps_of_a_short_training_count(model):
         epochs=5, batch_size=3, optimizer=Optimizer("sgd", 0.1), evaluations=1
     )
     found = tune_adapters(model, PROMPT, candidates(dev=True), tuning)
-    steps = [tuning.steps(candidate) for candidate in candidates()]
+    steps = [tuning.steps(len(candidate.examples)) for candidate in candidates()]
     assert len(set(steps)) > 1
     assert [one.step for one in found] == steps
     # The third has no dev examples.

@@ -62,7 +62,7 @@ def test_the_vocabulary_is_sampled_among_the_most_frequent():
     assert set(first) | set(other) <= set(range(3, 43))
     assert max(rows_of(table(init, 60))) <= 42  # more rows than pieces: some come twice
     every = VOCABULARY.frequent_ids(10**6)
-    assert every == list(range(3, VOCABULARY.num_pieces))
+    assert every == list(range(3, VOCABULARY.words.stop))
 
 
 def test_labels_come_first_as_the_mean_of_their_pieces():
