@@ -88,7 +88,7 @@ def many_prompts(
     program = multi_adapter_step.program(
         multi_adapter_step.Shape(shape, Adapters.of(PromptTuning(SOFT)), K, b, S, T, how)
     )
-    frozen = program.unstack(jax.device_put(state.by_name(model), program.whole))
+    frozen = program.unstack(jax.device_put(state.by_name(model), program.frozen))
     rows = {"prompt.table": np.stack([first_rows(config, seed) for seed in range(K)])}
     now = [program.start(jax.device_put(rows, program.cut))]
     data = [examples(config, b, seed) for seed in range(K)]

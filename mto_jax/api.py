@@ -51,7 +51,11 @@ from mto_jax.training.optimizers import Optimizer
 
 
 def load(path: str | os.PathLike, checkpoint: str | int = "best") -> Model:
-    """Returns the model of a checkpoint, on the first local device, with its own vocabulary.
+    """Returns the model of a checkpoint with its own vocabulary.
+
+    It stands whole on the first local device, and is copied to the others when they predict. A
+    model of more than half of a device's memory is cut over all local devices; so is any where gin
+    binds `mesh.fsdp` or `mesh.tensor`.
 
     Args:
       path: "hf://org/name[@revision]", a run directory or a step of one, a folder of Hugging Face
@@ -59,7 +63,8 @@ def load(path: str | os.PathLike, checkpoint: str | int = "best") -> Model:
       checkpoint: of a run directory: "best", "newest" or the number of a step.
 
     Raises:
-      UserError: nothing there, damaged, not a T5, or its vocabulary is not known.
+      UserError: nothing there, damaged, not a T5, its vocabulary is not known, or it is to be cut
+        over devices that are not there.
     """
     model = Model.open(path, checkpoint)
     _ = model.network  # errors come here, not at the first use

@@ -11,27 +11,33 @@ import abc
 import dataclasses
 import functools
 import json
+import math
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import gin
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 
 from mto_jax import hub, remote
 from mto_jax.checkpoints import huggingface, peft, runs, t5x, tensorstore
 from mto_jax.checkpoints.contents import Contents, File, Options, describe_file
-from mto_jax.checkpoints.lazy import Tensor, in_memory, place_all
+from mto_jax.checkpoints.lazy import Tensor, in_memory, place
 from mto_jax.errors import UserError, unknown
 from mto_jax.files import DIGEST, digest
 from mto_jax.models.adapters import NONE, Adapters, fold, is_adapter
 from mto_jax.models.config import RUNTIME_FIELDS, ModelConfig, from_record
 from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.models.families import build
+from mto_jax.models.flops import num_parameters
 from mto_jax.text2text import vocabulary as vocabularies
 from mto_jax.text2text.vocabulary import Vocabulary
+from mto_jax.training import sharding
 from mto_jax.training.state import Parameters, abstract_model, fingerprints
 
 _SEVERAL = ("all", "new")
@@ -226,6 +232,7 @@ class Checkpoint(abc.ABC):
         shardings: Shardings | None = None,
         config: ModelConfig | None = None,
         adapters: Adapters | None = None,
+        rounded: Collection[str] = (),
     ) -> Parameters:
         """The parameters in float32 by name, each read straight to its devices.
 
@@ -237,6 +244,7 @@ class Checkpoint(abc.ABC):
             not read. None means all, whole, on the first local device.
           config, adapters: the model that they must fit; None means the checkpoint's own. Adapters
             that the checkpoint lacks, and what a rule leaves out, are not in the result.
+          rounded: names of those that become bfloat16, one after another.
 
         Raises:
           UserError: not a T5, or it does not fit: every missing, extra or misshapen tensor is
@@ -246,9 +254,14 @@ class Checkpoint(abc.ABC):
         self._print(report)
         if shardings is not None:
             tensors = {name: tensor for name, tensor in tensors.items() if name in shardings}
-        arrays = place_all(tensors, shardings)
-        if base := {name: value for name, value in arrays.items() if self._from_base(name)}:
-            self._check_base(fingerprints(base))
+        arrays, from_base = {}, {}
+        for name, tensor in tensors.items():
+            value = place(tensor, shardings[name] if shardings else None, np.float32)
+            if self._from_base(name):
+                from_base |= fingerprints({name: value})
+            arrays[name] = value.astype(jnp.bfloat16) if name in rounded else value
+        if from_base:
+            self._check_base(from_base)
         return arrays
 
     def tensors(self) -> dict[str, Tensor]:
@@ -263,23 +276,53 @@ class Checkpoint(abc.ABC):
             self._check_base(tensor_fingerprints(base))
         return tensors
 
-    def model(self, vocabulary: Vocabulary) -> EncoderDecoder:
-        """The model, whole, on the first local device, the encoder of its prompt folded away.
+    @functools.cached_property
+    def mesh(self) -> Mesh | None:
+        """The mesh over which `model` is cut; None: it stands whole on the first local device.
 
         Raises:
-          UserError: see `parameters`; or it is only a part of a model, or was trained with another
-            vocabulary.
+          UserError: see `sharding.inference_mesh`; or its matrices are to be kept in bfloat16, but
+            not computed with.
         """
-        config = self.config
+        config, kept = self.config, self.options.dtype
+        if kept == "bfloat16" and config.dtype != kept:
+            name = type(config).__name__
+            raise UserError(
+                f'load_checkpoint.dtype is "bfloat16", but {name}.dtype is "{config.dtype}". Set '
+                f'{name}.dtype to "bfloat16" as well, or leave load_checkpoint.dtype out.'
+            )
+        heads = math.gcd(config.num_kv_heads, config.of_encoder.num_kv_heads)
+        return sharding.inference_mesh(jnp.dtype(kept).itemsize * num_parameters(config), heads)
+
+    def model(self, vocabulary: Vocabulary) -> EncoderDecoder:
+        """The model on the local devices, see `mesh`, the encoder of its prompt folded away.
+
+        Its matrices are kept in `Options.dtype`. Where it is cut or rounded, a line on standard
+        error says so.
+
+        Raises:
+          UserError: see `parameters` and `mesh`; or it is only a part of a model, or was trained
+            with another vocabulary.
+        """
+        config, mesh = self.config, self.mesh
         self.check_vocabulary(vocabulary)
-        spec = abstract_model(functools.partial(build, config, adapters=self.adapters.folded))
-        parameters = fold(self.parameters(config=config), self.adapters)
+        spec, unfolded = (
+            abstract_model(functools.partial(build, config, adapters=adapters))
+            for adapters in (self.adapters.folded, self.adapters)
+        )
+        shardings = mesh and {**spec.shardings(mesh), **unfolded.shardings(mesh)}
+        # What else there is, norms and biases of distance, is small, and computed with in float32.
+        matrices = [n for n, axes in spec.axes.items() if "embed" in axes and not is_adapter(n)]
+        rounded = matrices if self.options.dtype == "bfloat16" else []
+        parameters = fold(self.parameters(shardings, config, rounded=rounded), self.adapters)
         missing = [name for name in spec.shapes if name not in parameters]
         if missing:
             raise UserError(
                 f"load_checkpoint.assignment_map leaves out {', '.join(missing)}: a part of a "
                 "model can be trained on, but not used as it is."
             )
+        if mesh or rounded:
+            self._print([_placed(parameters, self.options.dtype, mesh)])
         return spec.merge(parameters)
 
     @abc.abstractmethod
@@ -414,11 +457,27 @@ def check_start(model: ModelConfig, vocabulary: Vocabulary) -> None:
         )
 
 
+def _placed(parameters: Parameters, dtype: str, mesh: Mesh | None) -> str:
+    """Returns in words where parameters lie."""
+    counts, sizes, own = zip(
+        *(
+            (v.size, v.nbytes, v.dtype.itemsize * math.prod(v.sharding.shard_shape(v.shape)))
+            for v in parameters.values()
+        ),
+        strict=True,
+    )
+    text = f"{sum(counts) / 1e6:,.1f} million parameters in {dtype}, {sum(sizes) / 1e9:.3g} GB"
+    if mesh is None:
+        return f"{text}, on one device"
+    axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
+    return f"{text}, cut over {mesh.size} devices ({axes}): {sum(own) / 1e9:.3g} GB on each"
+
+
 def tensor_fingerprints(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """`state.fingerprints` of tensors on disk, of which one at a time is in memory."""
     numbers = {}
     for name, tensor in tensors.items():
-        numbers |= fingerprints(place_all({name: tensor}))
+        numbers |= fingerprints({name: place(tensor, None, np.float32)})
     return numbers
 
 

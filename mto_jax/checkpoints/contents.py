@@ -13,7 +13,7 @@ import numpy as np
 
 from mto_jax.checkpoints import parameter_names
 from mto_jax.checkpoints.lazy import Tensor
-from mto_jax.errors import UserError
+from mto_jax.errors import UserError, unknown
 from mto_jax.models.adapters import NONE, Adapters, is_adapter
 from mto_jax.models.config import RUNTIME_FIELDS, ModelConfig, T5GemmaConfig
 
@@ -33,10 +33,18 @@ class Options:
       assignment_map: rules for a partial restore, see `Contents.assign`.
       allow_pickle: read `pytorch_model.bin` (by PyTorch, which must be installed, and nothing but
         tensors of it) where there are no safetensors.
+      dtype: what a model that is used, or frozen beneath adapters, keeps its matrices in:
+        "float32", or "bfloat16", half as large, with T5Config.dtype = "bfloat16", which computes
+        with them in bfloat16 anyway.
     """
 
     assignment_map: Rules = ()
     allow_pickle: bool = False
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16"):
+            raise unknown("load_checkpoint.dtype", str(self.dtype), ("float32", "bfloat16"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ Bytes are read only when an array is built on the devices, and only the slices t
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -146,16 +146,6 @@ def place(tensor: Tensor, sharding: jax.sharding.Sharding | None, dtype: Any) ->
         return slices[bounds]
 
     return jax.make_array_from_callback(tensor.shape, sharding, read)
-
-
-def place_all(
-    tensors: Mapping[str, Tensor], shardings: Mapping[str, jax.sharding.Sharding] | None = None
-) -> dict[str, jax.Array]:
-    """The tensors as float32 arrays, one after another, each read straight to its devices."""
-    return {
-        name: place(tensor, shardings[name] if shardings else None, np.float32)
-        for name, tensor in tensors.items()
-    }
 
 
 def _all(shape: Sequence[int]) -> Index:

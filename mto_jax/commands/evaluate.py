@@ -97,6 +97,7 @@ def evaluate(
             "evaluate.datasets = [@DatasetConfig()]."
         )
     chosen = open_all(model_dir, checkpoints)
+    _ = chosen[-1].mesh  # what is wrong with it is said before data are prepared
     adopt(chosen[-1])
     if datasets is None:
         datasets = [gin.get_configurable(DatasetConfig)()]

@@ -129,7 +129,7 @@ def infer(
     input_file, output_file = (str(remote.local(file)) for file in (input_file, output_file))
     check_output(output_file, input_file)
     opened = checkpoints.open(model_dir, checkpoint)
-    known = adopt(opened)
+    known, model = adopt(opened), Model.of(opened)
     rows = read(input_file)
     if task is None and (template or fields):
         task = known.data_set
@@ -149,7 +149,6 @@ def infer(
     if input_file != "-":
         total = sum(1 for _ in inputs_of(rows, rendering))
         rows = read(input_file)
-    model = Model.of(opened)
     vocabulary, prompt_rows = model.vocabulary, model.network.adapters.prompt_rows
     if rendering is not None:
         rendering.check_rows(prompt_rows)

@@ -29,7 +29,7 @@ from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text.answers import answer
 from mto_jax.text2text.templates import SoftPrompt, encode
 from mto_jax.text2text.vocabulary import Vocabulary
-from mto_jax.training.state import by_name, fingerprints
+from mto_jax.training.state import by_name, check_float32, fingerprints
 
 
 class Prediction(NamedTuple):
@@ -103,7 +103,8 @@ class Model:
           prefer: of a run directory, "best", "newest" or the number of a step.
 
         Raises:
-          UserError: nothing there, damaged, not a T5, or its vocabulary is not known.
+          UserError: nothing there, damaged, not a T5, its vocabulary is not known, or it is to be
+            cut over devices that are not there.
         """
         return cls.of(checkpoints.open(path, prefer))
 
@@ -111,6 +112,7 @@ class Model:
     def of(cls, checkpoint: checkpoints.Checkpoint) -> "Model":
         """The model of a checkpoint that is open; see `open`."""
         _, vocabulary = checkpoint.find_vocabulary()
+        _ = checkpoint.mesh  # what is wrong with it is said before work
         return cls(
             checkpoint.config,
             vocabulary,
@@ -121,7 +123,7 @@ class Model:
 
     @functools.cached_property
     def network(self) -> EncoderDecoder:
-        """The T5, whole, on the first local device.
+        """The T5, on the local devices as `Checkpoint.model` puts it.
 
         Raises:
           UserError: the checkpoint cannot be read, see `Checkpoint.parameters`.
@@ -273,15 +275,17 @@ class Model:
         """Write a folder that Transformers loads, and `Model.open` too.
 
         Raises:
-          UserError: the folder is not empty, or the model has adapters (`mto convert` writes
-            those).
+          UserError: the folder is not empty, the model has adapters (`mto convert` writes
+            those), or its parameters were rounded to bfloat16 as they were read.
         """
         if self.network.adapters != NONE:
             raise UserError(
                 f"{self.title} has adapters: mto convert --from=PATH writes them, or merges them."
             )
+        parameters = by_name(self.network)
+        check_float32(parameters, "saved")
         export.save_huggingface(
-            by_name(self.network),
+            parameters,
             self.config,
             folder,
             vocabulary=self.vocabulary,

@@ -1,11 +1,13 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Data-parallel inference: the model replicated over local devices, rows sharded over them.
+"""Inference over local devices: rows sharded over copies of the model, or one model cut over them.
 
     replicated, mesh = replicas.replicate(model, num_rows)            # outside of jit
     outputs = replicas.shard_rows(mesh, function)(replicated, rows)  # inside
 
-No device waits for another. They are GPUs, TPU cores, or the cores of a CPU (see `cores`).
+Of devices with copies none waits for another. They are GPUs, TPU cores, or the cores of a CPU (see
+`cores`). A model whose parameters are cut over devices (`sharding.inference_mesh`) stays where it
+is, and the compiler lays out the work by `sharding.INFERENCE_RULES`.
 """
 
 import dataclasses
@@ -22,6 +24,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mto_jax import cores
 from mto_jax.models.encoder_decoder import EncoderDecoder, unstacked_prefixes
+from mto_jax.models.partitioning import use_rules
+from mto_jax.training import sharding
 
 _AXIS = "rows"
 
@@ -56,20 +60,17 @@ def replicate(
 ) -> tuple[Replicated, Mesh | None]:
     """Returns the model on every device that gets rows, and the mesh of these devices.
 
-    The mesh is None if there is a single device or row, or if the parameters are themselves sharded
-    over devices (FSDP, tensor parallelism) or hosts: then they stay where they are, and the
-    compiler lays out the work. On a CPU a model that was replicated before is not copied again.
+    The mesh is None if there is a single device or row. If the parameters are themselves cut over
+    devices, they stay where they are, and it is theirs. On a CPU a model that was replicated before
+    is not copied again.
 
     Args:
       incremental: whether the decoder computes a token at a time, from a cache.
     """
     graphdef, state = nnx.split(model)
     leaves, treedef = jax.tree.flatten(state)
-    for leaf in leaves:
-        if isinstance(leaf, jax.Array) and not (
-            leaf.is_fully_replicated and leaf.is_fully_addressable
-        ):
-            return Replicated(graphdef, treedef, tuple(leaves)), None
+    if (mesh := sharding.mesh_of(leaves)) is not None:
+        return Replicated(graphdef, treedef, tuple(leaves)), mesh
     devices = cores.for_rows(sum(leaf.nbytes for leaf in leaves))[: max(num_rows, 1)]
     mesh = Mesh(np.array(devices), (_AXIS,)) if len(devices) > 1 else None
     if devices[0].platform != "cpu":
@@ -93,12 +94,14 @@ def replicate(
 
 
 def num_devices(mesh: Mesh | None) -> int:
-    """Returns the number of devices that rows are sharded over; theirs must be a multiple of it."""
-    return 1 if mesh is None else mesh.size
+    """Returns the number of devices with copies of the model; rows must be a multiple of it."""
+    return 1 if mesh is None else mesh.shape.get(_AXIS, 1)
 
 
 def shard_rows(mesh: Mesh | None, function: Callable) -> Callable:
     """Returns `function(shared, rows)` with rows sharded over the mesh: row i on device i % size.
+
+    On the mesh of a model that is cut, the compiler shards what happens within the function.
 
     Args:
       function: from a pytree that is replicated and a pytree of arrays [M / devices, ...] to a
@@ -106,6 +109,13 @@ def shard_rows(mesh: Mesh | None, function: Callable) -> Callable:
     """
     if mesh is None:
         return function
+    if _AXIS not in mesh.axis_names:
+
+        def under_rules(shared, rows):
+            with use_rules(mesh, sharding.INFERENCE_RULES):
+                return function(shared, rows)
+
+        return under_rules
     rows = PartitionSpec(_AXIS)
     on_each = jax.shard_map(
         function, mesh=mesh, in_specs=(PartitionSpec(), rows), out_specs=rows, check_vma=False

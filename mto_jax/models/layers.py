@@ -43,7 +43,7 @@ def _linear_backward(residuals, dy_BxTxE):
     x_BxTxD, weight_DxE = residuals
     dx_BxTxD = jnp.einsum("BTE,DE->BTD", dy_BxTxE, weight_DxE.astype(x_BxTxD.dtype))
     dw_DxE = jnp.einsum("BTD,BTE->DE", x_BxTxD, dy_BxTxE, preferred_element_type=jnp.float32)
-    return dx_BxTxD, dw_DxE
+    return dx_BxTxD, dw_DxE.astype(weight_DxE.dtype)
 
 
 linear.defvjp(_linear_forward, _linear_backward)

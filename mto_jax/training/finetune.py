@@ -53,10 +53,10 @@ def fit(
     """Returns a copy of `model` trained for `steps` steps on `examples`.
 
     Every epoch takes the examples in a new order, one a row; the last batch of an epoch may be
-    filled up with empty rows. Runs on one device.
+    filled up with empty rows. Runs on one device, or on those that the model is cut over.
 
     Args:
-      model: on the first local device, as `load_model` puts it.
+      model: as `Checkpoint.model` gives it.
       examples: their token ids.
       steps: 0 returns a model with the same parameters; `epochs(...)` counts steps in epochs.
       batch_size: rows of a batch.
@@ -72,8 +72,9 @@ def fit(
         for which the device must be waited for.
 
     Raises:
-      UserError: no examples, one longer than `lengths`, a pattern that fits no parameter, or a loss
-        that is NaN or infinite.
+      UserError: no examples, one longer than `lengths`, a pattern that fits no parameter,
+        parameters that were rounded to bfloat16, a batch that does not divide over the devices, or
+        a loss that is NaN or infinite.
     """
     replay = replay if replay_share else ()
     if replay_share and not replay:
@@ -86,11 +87,15 @@ def fit(
         config = dataclasses.replace(config, dropout_rate=dropout_rate)
     patterns = trainable if isinstance(trainable, str) else tuple(trainable)
     chosen = optimizer or Optimizer()
-    shape = _Shape(config, batch_size, S, T, chosen, steps, bool(replay), patterns)
-    program = _program(shape)
+    states.check_float32(states.by_name(model), "trained")
     graphdef, parameters = nnx.split(model)
+    leaves = jax.tree.leaves(parameters)
+    if (mesh := sharding.mesh_of(leaves)) is not None:
+        sharding.check_batch(batch_size, mesh, name="batch_size")
+    shape = _Shape(config, batch_size, S, T, chosen, steps, bool(replay), patterns, mesh)
+    program = _program(shape)
     # The step donates its state, so it gets a copy.
-    copies = map(jax.numpy.copy, jax.tree.leaves(parameters))
+    copies = map(jax.numpy.copy, leaves)
     named = dict(zip(program.spec.shapes, copies, strict=True))
     state = states.start(program.target, named, program.transformation, seed)
     totals = jax.device_put(program.zeros, sharding.replicated(program.mesh))
@@ -260,6 +265,7 @@ class _Shape:
     steps: int
     replays: bool = False
     trainable: str | tuple[str, ...] = "all"
+    mesh: jax.sharding.Mesh | None = None  # that the model is cut over
 
     def _key(self) -> str:
         optimizer = self.optimizer
@@ -287,7 +293,8 @@ class _Program(NamedTuple):
 
 @functools.lru_cache(maxsize=16)
 def _program(shape: _Shape) -> _Program:
-    mesh = sharding.mesh(1, 1, 1, devices=jax.local_devices()[:1], slices=1)
+    one = jax.local_devices()[:1]
+    mesh = shape.mesh or sharding.mesh(1, 1, 1, devices=one, slices=1)
     spec = states.abstract_model(functools.partial(build, shape.config))
     names = states.trainable_names(list(spec.shapes), shape.trainable)
     transformation = shape.optimizer.build(shape.steps)

@@ -20,6 +20,7 @@ from typing import Any
 
 import gin
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mto_jax import checks
@@ -30,7 +31,7 @@ from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import ModelConfig
 from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.models.families import build
-from mto_jax.training import multi_adapter_step
+from mto_jax.training import multi_adapter_step, sharding
 from mto_jax.training import state as states
 from mto_jax.training.finetune import Example, Loss, epochs, row_lengths
 from mto_jax.training.optimizers import Optimizer
@@ -126,7 +127,8 @@ def tune_adapters(
     """Trains the adapters of all candidates on the frozen `model`; returns them in their order.
 
     The results are those of training each alone. The candidates are sharded over as many local
-    devices as divide K, the examples of each over those that remain.
+    devices as divide K, the examples of each over those that remain. The devices that a model is
+    cut over share the work on each candidate.
 
     Args:
       lengths: {"inputs": S, "targets": T} of all rows; None takes the least multiples of 8 that
@@ -147,8 +149,11 @@ def tune_adapters(
     if tuning.dropout_rate is not None:
         config = dataclasses.replace(config, dropout_rate=tuning.dropout_rate)
     K, b = len(candidates), tuning.batch_size
+    parameters = states.by_name(model)
+    mesh = sharding.mesh_of(parameters.values())
+    rounded = tuple(name for name, value in parameters.items() if value.dtype == jnp.bfloat16)
     program = multi_adapter_step.program(
-        multi_adapter_step.Shape(config, adapters, K, b, S, T, optimizer)
+        multi_adapter_step.Shape(config, adapters, K, b, S, T, optimizer, mesh, rounded)
     )
     place = functools.partial(jax.device_put, device=program.cut)
 
@@ -162,8 +167,7 @@ def tune_adapters(
     rows_NxKxb = _orders(candidates, steps_K, b)
     rates_NxK = _rates(optimizer, candidates, steps_K)
     keys_Kx2 = np.stack([jax.random.key_data(jax.random.key(c.seed)) for c in candidates])
-    parameters = states.by_name(model)
-    frozen = program.unstack(jax.device_put(parameters, program.whole))
+    frozen = program.unstack(jax.device_put(parameters, program.frozen))
     trained, fixed = _initial(program, adapters, candidates)
     fixed, carry = place(fixed), program.start(place(trained))
     tracker = _Tracker.start(trained)

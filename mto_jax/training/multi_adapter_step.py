@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled step of K adapters over one frozen model, and what it needs of memory."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -22,8 +23,8 @@ from mto_jax.models.config import ModelConfig
 from mto_jax.models.encoder_decoder import unstacked_prefixes
 from mto_jax.models.families import build
 from mto_jax.models.losses import SLICE_BYTES, cross_entropy
-from mto_jax.models.partitioning import platform
-from mto_jax.training import performance
+from mto_jax.models.partitioning import platform, use_rules
+from mto_jax.training import performance, sharding
 from mto_jax.training import state as states
 from mto_jax.training.optimizers import Optimizer
 
@@ -43,6 +44,8 @@ class Shape:
     S: int
     T: int
     optimizer: Optimizer
+    mesh: Mesh | None = None  # that the model is cut over
+    rounded: tuple[str, ...] = ()  # parameters that are kept in bfloat16
 
     def _key(self) -> str:
         rate = {"learning_rate": 0.0, "schedule": "constant", "warmup": 0, "final": 0.0}
@@ -74,7 +77,7 @@ class Program(NamedTuple):
     start: Any
     tokens: NamedSharding  # of batches, [K, b, ...]
     cut: NamedSharding  # of every other array with a leading K
-    whole: NamedSharding  # of the frozen parameters
+    frozen: dict[str, NamedSharding]  # of the model's parameters
 
 
 @functools.lru_cache(maxsize=16)
@@ -85,14 +88,28 @@ def program(shape: Shape) -> Program:
       UserError: K candidates need more memory than there is; says how many fit.
     """
     spec = states.abstract_model(functools.partial(build, shape.config, adapters=shape.adapters))
-    devices = cores.for_rows(sum(4 * leaf.size for leaf in spec.shapes.values()))
-    # Candidates go to devices of their own; what devices are left share the examples of each.
-    C = math.gcd(shape.K, len(devices))
-    R = math.gcd(shape.b, len(devices) // C)
-    mesh = Mesh(np.array(devices[: C * R]).reshape(C, R), ("candidates", "examples"))
-    rows, cut, whole = (
-        NamedSharding(mesh, PartitionSpec(*mesh.axis_names[:count])) for count in (2, 1, 0)
-    )
+    adapter = {name: v for name, v in spec.shapes.items() if adapters_lib.is_adapter(name)}
+    stacks = {
+        name: jax.ShapeDtypeStruct(v.shape, jnp.bfloat16) if name in shape.rounded else v
+        for name, v in spec.shapes.items()
+        if name not in adapter
+    }
+    if shape.mesh is not None:  # the devices share each candidate
+        mesh, C, R, unstacked = shape.mesh, 1, 1, ()
+        rows = cut = sharding.replicated(mesh)
+        where = {name: v for name, v in spec.shardings(mesh).items() if name in stacks}
+        rules = functools.partial(use_rules, mesh, sharding.INFERENCE_RULES)
+    else:
+        devices = cores.for_rows(sum(4 * leaf.size for leaf in spec.shapes.values()))
+        # Candidates go to devices of their own; what devices are left share the examples of each.
+        C = math.gcd(shape.K, len(devices))
+        R = math.gcd(shape.b, len(devices) // C)
+        mesh = Mesh(np.array(devices[: C * R]).reshape(C, R), ("candidates", "examples"))
+        rows, cut, whole = (
+            NamedSharding(mesh, PartitionSpec(*mesh.axis_names[:count])) for count in (2, 1, 0)
+        )
+        where = dict.fromkeys(stacks, whole)
+        unstacked, rules = unstacked_prefixes(shape.config), contextlib.nullcontext
     group_size = _group_size(shape, C, R)
     # Logits of all candidates of a group are alive at once.
     logits_bytes = 4 * group_size * shape.b * shape.T * shape.config.vocab_size
@@ -117,22 +134,21 @@ def program(shape: Shape) -> Program:
 
         return grouped
 
-    unstacked = unstacked_prefixes(shape.config)
-
     def unstack(frozen):
         return {n: jnp.unstack(v) if n.startswith(unstacked) else v for n, v in frozen.items()}
 
     def loss_of(frozen, fixed, parameters, batch, key):
         stacked = {n: jnp.stack(v) if isinstance(v, tuple) else v for n, v in frozen.items()}
         model = spec.merge({**stacked, **fixed, **parameters})
-        loss, sums = cross_entropy(
-            model.hidden(batch, dropout_key=key),
-            model.unembedding,
-            batch["decoder_target_tokens"],
-            batch["decoder_loss_weights"],
-            softcap=shape.config.logit_softcap,
-            num_chunks=num_chunks,
-        )
+        with rules():
+            loss, sums = cross_entropy(
+                model.hidden(batch, dropout_key=key),
+                model.unembedding,
+                batch["decoder_target_tokens"],
+                batch["decoder_loss_weights"],
+                softcap=shape.config.logit_softcap,
+                num_chunks=num_chunks,
+            )
         penalty = adapters_lib.penalty(model)
         return loss / jnp.maximum(sums["weight"], 1.0) + penalty, sums
 
@@ -175,9 +191,7 @@ def program(shape: Shape) -> Program:
     def stacked(tree):
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((shape.K, *x.shape), x.dtype), tree)
 
-    adapter = {name: v for name, v in spec.shapes.items() if adapters_lib.is_adapter(name)}
-    whole_stacks = {name: v for name, v in spec.shapes.items() if name not in adapter}
-    frozen = jax.eval_shape(unstack, whole_stacks)
+    frozen = jax.eval_shape(unstack, stacks)
     trained = stacked({name: v for name, v in adapter.items() if adapters_lib.trains(name)})
     fixed = stacked({name: v for name, v in adapter.items() if not adapters_lib.trains(name)})
     carry = jax.eval_shape(start, trained)
@@ -192,7 +206,8 @@ def program(shape: Shape) -> Program:
         "key": jax.ShapeDtypeStruct((shape.K, 2), jnp.uint32),
         "step": int32((shape.K,)),
     }
-    frozen, tokens = abstract(frozen, whole), abstract(tokens, rows)
+    frozen = {name: abstract(value, where[name]) for name, value in frozen.items()}
+    tokens = abstract(tokens, rows)
     fixed, carry, control = abstract((fixed, carry, control), cut)
     compiled = (
         jax.jit(step, donate_argnums=2, out_shardings=cut)
@@ -202,8 +217,8 @@ def program(shape: Shape) -> Program:
     evaluator = jax.jit(evaluate, out_shardings=cut)  # compiled where there are dev examples
     _check_memory(compiled, shape.K, group_size, mesh, frozen)
     starter = jax.jit(start, out_shardings=cut)
-    unstacker = jax.jit(unstack, out_shardings=whole)
-    return Program(unstacker, compiled, evaluator, jax.jit(fresh), starter, rows, cut, whole)
+    unstacker = jax.jit(unstack, out_shardings=where)
+    return Program(unstacker, compiled, evaluator, jax.jit(fresh), starter, rows, cut, where)
 
 
 def _group_size(shape: Shape, C: int, R: int) -> int:
@@ -232,13 +247,16 @@ def _batch(inputs_BxS: jax.Array, targets_BxT: jax.Array) -> dict[str, jax.Array
 def _check_memory(
     compiled: Any, K: int, group_size: int, mesh: Mesh, frozen: Mapping[str, Any]
 ) -> None:
-    first, C = mesh.devices.flat[0], mesh.shape["candidates"]
+    first, C = mesh.devices.flat[0], mesh.shape.get("candidates", 1)
     memory, available = compiled.memory_analysis(), performance.available_memory(first)
     if memory is None or available is None:
         return
     if platform() == "cpu":
         available /= mesh.size  # which have it in common
-    base = sum(value.size * value.dtype.itemsize for value in jax.tree.leaves(frozen))
+    base = sum(
+        math.prod(value.sharding.shard_shape(value.shape)) * value.dtype.itemsize
+        for value in jax.tree.leaves(frozen)
+    )
     need = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     kept = (memory.argument_size_in_bytes - base) * C / K
     each = max(kept + memory.temp_size_in_bytes / group_size, 1)

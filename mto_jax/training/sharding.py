@@ -10,7 +10,8 @@ Every array names its axes (parameters in their metadata, activations in `models
   tensor  heads, feed-forward and vocabulary cut over devices (Megatron)
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import gin
@@ -22,6 +23,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from mto_jax import cores
 from mto_jax.errors import UserError
 from mto_jax.models.partitioning import partition_spec
+from mto_jax.training import performance
 
 MESH_AXES = ("data", "fsdp", "tensor")
 
@@ -35,6 +37,9 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "joined_kv": ("tensor",),
     "mlp": ("tensor",),
 }
+# Without gradients no weight moves: activations, which are small beside them, are cut along `embed`
+# as the weights are (Pope et al., "Efficiently Scaling Transformer Inference", 2022, section 3.2).
+INFERENCE_RULES: Mapping[str, tuple[str, ...]] = {**RULES, "batch": ("data",)}
 
 
 @gin.configurable
@@ -113,6 +118,52 @@ def mesh_sizes(data: int, fsdp: int, tensor: int, count: int) -> tuple[int, int,
     return sizes[0], sizes[1], sizes[2]
 
 
+def inference_mesh(model_bytes: int, num_heads: int) -> Mesh | None:
+    """Returns the mesh over which this process cuts a model that it uses; None: it is not cut.
+
+    It is cut where gin asks for it, by `mesh.fsdp` or `mesh.tensor`, as far as the local devices
+    go; and where its parameters would take more than half of the memory of a device: then over all
+    of them, heads first.
+
+    Args:
+      model_bytes: of its parameters.
+      num_heads: of keys and values, which the axis `tensor` divides among devices.
+
+    Raises:
+      UserError: gin's mesh does not fit the devices, or the local ones together are too small.
+    """
+    everything = cores.for_one_training()
+    local = [device for device in everything if device.process_index == jax.process_index()]
+    asked = {"data": -1, "fsdp": 1, "tensor": 1} | gin.get_bindings("mesh")
+    fsdp, tensor = len(local), num_heads
+    if asked["fsdp"] != 1 or asked["tensor"] != 1:
+        _, fsdp, tensor = mesh_sizes(*(asked[axis] for axis in MESH_AXES), len(everything))
+    else:
+        limit = performance.memory_limit(local[0])
+        if limit is None or 2 * model_bytes <= limit:
+            return None
+        if model_bytes > limit * len(local):
+            raise UserError(
+                f"The parameters of the model take {model_bytes / 1e9:.3g} GB, but the "
+                f"{len(local)} local device(s) have {limit / 1e9:.3g} GB each. Keep them in "
+                'bfloat16 (load_checkpoint.dtype = "bfloat16"), or use a host with more devices.'
+            )
+    tensor = math.gcd(tensor, len(local))
+    fsdp = math.gcd(fsdp, len(local) // tensor)
+    return mesh(-1, fsdp, tensor, local, None) if fsdp * tensor > 1 else None
+
+
+def mesh_of(arrays: Iterable[Any]) -> Mesh | None:
+    """Returns the mesh over which any of these arrays is cut; None if each is whole everywhere."""
+    for array in arrays:
+        if isinstance(array, jax.Array) and not (
+            array.is_fully_replicated and array.is_fully_addressable
+        ):
+            assert isinstance(array.sharding, NamedSharding)  # as `parameter_sharding` makes it
+            return array.sharding.mesh
+    return None
+
+
 def slice_count(devices: Sequence[jax.Device]) -> int:
     """Returns the number of TPU slices that devices belong to; 1 for devices of another kind."""
     if devices[0].platform != "tpu":  # a GPU's `slice_index` counts hosts
@@ -141,16 +192,18 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
 
 
-def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, microbatches: int = 1) -> None:
+def check_batch(
+    batch_size: int, mesh: Mesh | AbstractMesh, microbatches: int = 1, name: str = "BATCH_SIZE"
+) -> None:
     """Raise a `UserError` unless rows divide over the mesh's batch axes and the microbatches."""
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     unit = shards * microbatches
     if microbatches < 1 or batch_size < 1 or batch_size % unit:
         near = max(unit, round(batch_size / unit) * unit) if unit > 0 else shards
         raise UserError(
-            f"BATCH_SIZE = {batch_size} does not divide over the mesh: data={mesh.shape['data']} x "
+            f"{name} = {batch_size} does not divide over the mesh: data={mesh.shape['data']} x "
             f"fsdp={mesh.shape['fsdp']} x {microbatches} microbatch(es) = {unit} equal parts are "
-            f"needed. Take BATCH_SIZE = {near}, or change mesh.data, mesh.fsdp or "
+            f"needed. Take {name} = {near}, or change mesh.data, mesh.fsdp or "
             "train.microbatches."
         )
 

@@ -98,6 +98,16 @@ def by_name(model: nnx.Module) -> Parameters:
     }
 
 
+def check_float32(parameters: Mapping[str, jax.Array], what: str) -> None:
+    """Raises a `UserError` if a parameter that is to be `what` ("trained") was rounded."""
+    rounded = [name for name, value in parameters.items() if value.dtype != jnp.float32]
+    if rounded:
+        raise UserError(
+            f"Parameters in bfloat16, such as {rounded[0]}, are not {what}: leave "
+            "load_checkpoint.dtype out, or train adapters alone."
+        )
+
+
 def fingerprints(parameters: Mapping[str, jax.Array]) -> dict[str, str]:
     """Returns a number in 16 hexadecimal digits for the content of each parameter, by name.
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Rows sharded over devices: evenly, returned in order, and left to the compiler where the model is
-sharded."""
+"""Rows sharded over devices, evenly and returned in order; a model that is cut answers as a whole
+one."""
 
 import dataclasses
 import functools
@@ -15,11 +15,12 @@ import pytest
 from flax import nnx
 
 from mto_jax import cores
-from mto_jax.decoding import replicas
+from mto_jax.decoding import replicas, search
 from mto_jax.decoding.generation import Decoding, decode
 from mto_jax.decoding.scoring import log_likelihood
 from mto_jax.models.t5 import T5
 from mto_jax.training import sharding, state
+from mto_jax.training.performance import Memory
 
 from . import tiny
 
@@ -77,16 +78,64 @@ def test_rows_are_interleaved_and_come_back_in_order():
     np.testing.assert_array_equal(result["device"], [0, 1, 2, 3] * 3)
 
 
+def cut(model: T5, mesh) -> T5:
+    """The model with its parameters cut over a mesh."""
+    spec = state.abstract_model(functools.partial(T5, model.config))
+    return spec.merge(jax.device_put(spec.split(model), spec.shardings(mesh)))
+
+
 def test_a_sharded_model_stays_where_it_is():
     mesh = sharding.mesh(fsdp=8)
-    spec = state.abstract_model(functools.partial(T5, tiny.CONFIG))
-    model = spec.merge(spec.initialise(jax.random.key(0), mesh))
-    replicated, rows = replicas.replicate(model, 8)
-    assert rows is None
+    model = cut(tiny.models(1)[0], mesh)
+    replicated, found = replicas.replicate(model, 8)
+    assert found == mesh
+    assert replicas.num_devices(found) == 1
     shardings = [
         [leaf.sharding for leaf in jax.tree.leaves(tree)] for tree in (replicated, nnx.state(model))
     ]
     assert shardings[0] == shardings[1]
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam"])
+def test_a_cut_model_answers_as_a_whole_one(method):
+    model, _ = tiny.models(1)
+    rng = np.random.default_rng(0)
+    inputs = [[*rng.integers(3, 40, n).tolist(), 1] for n in rng.integers(1, 20, 13)]
+    whole, found = (
+        decode(m, inputs, Decoding(method=method, max_length=8), tiny.Numbers(), batch_size=6)
+        for m in (model, cut(model, sharding.mesh(2, 2, 2)))
+    )
+    for one, other in zip(whole, found, strict=True):
+        assert one[0].tokens == other[0].tokens
+        np.testing.assert_allclose(other[0][1:], one[0][1:], atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 1), (1, 1, 4)], ids=["fsdp", "tensor"])
+def test_no_weight_travels_to_another_device(sizes):
+    """What a device holds and makes while it decodes is less than the model."""
+    config = dataclasses.replace(tiny.CONFIG, vocab_size=512, d_model=128, d_ff=512)
+    spec = state.abstract_model(functools.partial(T5, config))
+    mesh = sharding.mesh(*sizes, devices=jax.devices()[:4])
+    leaves = [
+        jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=where)
+        for value, where in zip(spec.shapes.values(), spec.shardings(mesh).values(), strict=True)
+    ]
+    int32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
+    program = search.program.lower(
+        replicas.Replicated(spec.graphdef, spec.treedef, tuple(leaves)),
+        int32((2, 8)),
+        int32((2,)),
+        jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2)),
+        int32((1,)),
+        512,
+        decoding=Decoding(max_length=4),
+        prefix=(),
+        start_id=0,
+        slots=2,
+        mesh=mesh,
+    ).compile()
+    whole = sum(4 * value.size for value in spec.shapes.values())
+    assert Memory.of(program).total < 0.6 * whole
 
 
 @pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
@@ -119,6 +168,8 @@ def test_scores_do_not_depend_on_the_number_of_devices(monkeypatch):
         "decoder_loss_weights": np.ones((5, 4), np.float32),
     }
     many = log_likelihood(model, batch)
+    by_parts = log_likelihood(cut(model, sharding.mesh(2, 2, 2)), batch)
     monkeypatch.setattr(cores, "for_rows", lambda size: jax.local_devices()[:1])
-    for one, other in zip(many, log_likelihood(model, batch), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5)
+    for one, two, three in zip(log_likelihood(model, batch), many, by_parts, strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-5)
+        np.testing.assert_allclose(three, one, atol=1e-4)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small trainings in memory: by plain gradients, and without touching the model they start from."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from flax import nnx
 from mto_jax.errors import UserError
 from mto_jax.models.t5 import T5
 from mto_jax.training import finetune as fits
+from mto_jax.training import sharding
 from mto_jax.training import state as state_lib
 from mto_jax.training.optimizers import Optimizer
 
@@ -44,6 +47,23 @@ def mean_loss(graphdef, parameters, examples):
         loss = optax.softmax_cross_entropy_with_integer_labels
         losses.append(loss(logits_1xTxV, jnp.array([targets]))[0])
     return jnp.mean(jnp.concatenate(losses))
+
+
+def test_a_model_that_is_cut_trains_alike_and_stays_cut(model):
+    mesh = sharding.mesh(1, 2, 2, devices=jax.devices()[:4])
+    spec = state_lib.abstract_model(functools.partial(T5, TINY))
+    cut = spec.merge(jax.device_put(spec.split(model), spec.shardings(mesh)))
+    whole, parts = (
+        fits.fit(m, EXAMPLES, steps=2, batch_size=4, optimizer=SGD) for m in (model, cut)
+    )
+    for name, value in state_lib.by_name(parts).items():
+        np.testing.assert_allclose(value, state_lib.by_name(whole)[name], atol=1e-5)
+        assert value.sharding == spec.shardings(mesh)[name]
+    with pytest.raises(UserError, match="batch_size = 3 does not divide.*fsdp=2"):
+        fits.fit(cut, EXAMPLES, steps=1, batch_size=3, optimizer=SGD)
+    rounded = spec.merge({n: v.astype("bfloat16") for n, v in spec.split(model).items()})
+    with pytest.raises(UserError, match="not trained: leave load_checkpoint.dtype out"):
+        fits.fit(rounded, EXAMPLES, steps=1, optimizer=SGD)
 
 
 def test_one_step_is_the_plain_gradient(model):

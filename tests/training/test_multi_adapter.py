@@ -3,6 +3,7 @@
 """Many adapters at once: each as if alone, each as plain gradients say, and resumable."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from mto_jax import cores
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import IA3, Adapters, LoRA, PrefixTuning, PromptTuning
 from mto_jax.models.t5 import T5
-from mto_jax.training import multi_adapter, state
+from mto_jax.training import multi_adapter, sharding, state
 from mto_jax.training.multi_adapter import Candidate, MultiAdapterTuning, tune_adapters
 from mto_jax.training.optimizers import Optimizer
 
@@ -111,6 +112,30 @@ def test_devices_that_are_left_over_share_the_examples(model, monkeypatch):
     np.testing.assert_allclose(found[0].dev_losses, found[1].dev_losses, rtol=1e-5)
     tables = [tuned.parameters["prompt.table"] for tuned in found]
     np.testing.assert_allclose(*tables, atol=1e-5)
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_adapters_train_on_a_model_that_is_cut(model, rounded):
+    """Alike in float32; on matrices in bfloat16 as on their values in float32."""
+    spec = state.abstract_model(functools.partial(T5, TINY))
+    values = spec.split(model)
+    if rounded:
+        matrices = [name for name, axes in spec.axes.items() if "embed" in axes]
+        values |= {name: values[name].astype(jnp.bfloat16) for name in matrices}
+    shardings = spec.shardings(sharding.mesh(2, 2, 2))
+    tuning = MultiAdapterTuning(epochs=2, batch_size=4, optimizer=Optimizer("adafactor", 0.01))
+    chosen = candidates(dev=True)[:2]
+    whole, parts = (
+        tune_adapters(spec.merge(parameters), PROMPT, chosen, tuning, lengths=LENGTHS)
+        for parameters in (
+            {name: value.astype(jnp.float32) for name, value in values.items()},
+            jax.device_put(values, shardings),
+        )
+    )
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(other.dev_losses, one.dev_losses, rtol=1e-4)
+        tables = [tuned.parameters["prompt.table"] for tuned in (one, other)]
+        np.testing.assert_allclose(*tables, atol=1e-4)
 
 
 def test_two_steps_are_those_of_plain_gradients(model):

@@ -2,13 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mesh and the rules."""
 
+import functools
+import math
+import types
+
+import gin
 import jax
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from mto_jax import cores
 from mto_jax.errors import UserError
-from mto_jax.training import sharding
+from mto_jax.models.config import T5Config
+from mto_jax.models.t5 import T5
+from mto_jax.training import performance, sharding, state
 
 
 def test_one_axis_takes_what_is_left():
@@ -26,6 +34,46 @@ def test_slices_that_are_not_there_are_missed():
     assert sharding.mesh(slices=1).size == 8
     with pytest.raises(UserError, match=r"mesh\.slices = 2, but .* 1 slice"):
         sharding.mesh(slices=2)
+
+
+def sizes(mesh) -> tuple | None:
+    return mesh and tuple(mesh.shape.values())
+
+
+def test_a_model_is_cut_where_gin_asks_for_it_or_a_device_is_too_small(monkeypatch):
+    other_host = [types.SimpleNamespace(process_index=1)] * 8
+    assert sharding.inference_mesh(1 << 40, 64) is None  # a CPU tells no limit
+    gin.bind_parameter("mesh.data", 16)  # copies alone cut nothing
+    assert sharding.inference_mesh(1 << 40, 64) is None
+    gin.parse_config(["mesh.data = 2", "mesh.fsdp = -1", "mesh.slices = 3"])
+    assert sizes(sharding.inference_mesh(1, 64)) == (2, 4, 1)
+    with monkeypatch.context() as hosts:  # of two, each has half of the devices
+        hosts.setattr(cores, "for_one_training", lambda: [*jax.devices(), *other_host])
+        assert sizes(sharding.inference_mesh(1, 64)) == (1, 8, 1)
+    gin.bind_parameter("mesh.fsdp", 3)
+    with pytest.raises(UserError, match=r"fsdp=3, tensor=1 does not fit 8 device\(s\)"):
+        sharding.inference_mesh(1, 64)
+    gin.clear_config()
+    monkeypatch.setattr(performance, "memory_limit", lambda device: 100)
+    assert sharding.inference_mesh(50, 64) is None
+    assert sizes(sharding.inference_mesh(51, 64)) == (1, 1, 8)
+    assert sizes(sharding.inference_mesh(800, 12)) == (1, 2, 4)
+    with pytest.raises(UserError, match="take 8.01e-07 GB, but the 8 local device"):
+        sharding.inference_mesh(801, 64)
+
+
+def test_a_device_holds_an_eighth_of_xxl():
+    """The line of docs/scaling.md."""
+    sizes = {"d_model": 4096, "num_heads": 64, "d_ff": 10240}
+    config = T5Config(**sizes, num_encoder_layers=24, num_decoder_layers=24)
+    spec = state.abstract_model(functools.partial(T5, config))
+    shardings = spec.shardings(sharding.mesh(1, 1, 8))
+    whole = own = 0
+    for name, value in spec.shapes.items():
+        size = 2 if "embed" in spec.axes[name] else 4
+        whole += size * value.size
+        own += size * math.prod(shardings[name].shard_shape(value.shape))
+    assert (round(whole / 1e9, 1), round(own / 1e9, 2)) == (22.3, 2.79)
 
 
 def test_parameters_are_cut_by_the_rules():
