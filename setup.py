@@ -85,8 +85,8 @@ setup(
         # Paths in buckets, mto_jax/remote.py.
         "cloud": ["s3fs>=2025.3,<2027", "gcsfs>=2025.3,<2027"],
         # `mto prepare --runner=...`, mto_jax/data/beam.py.
-        # Beam takes no protobuf 7, for which sentencepiece 0.2.2 and later are generated; 0.2.1 splits
-        # words of equal score otherwise than the lock's, so this extra is not in the lock.
+        # Beam takes no protobuf 7, for which sentencepiece 0.2.2 and later are generated; 0.2.1
+        # splits words of equal score otherwise than the lock's, so this extra is not in the lock.
         "beam": ["apache-beam>=2.70,<3", "sentencepiece<0.2.2"],
         # Metrics of meaning, mto_jax/metrics/semantic.py.
         "embedding": ["sentence-transformers>=6,<7", "torch>=2.6,<2.14"],
