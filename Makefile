@@ -6,7 +6,7 @@ TORCH ?= torch
 # The tested versions of everything; empty (as in `make test-latest`): the newest that setup.py allows.
 LOCK ?= requirements/lock.txt
 # All extras but `beam`, which takes no protobuf 7 and so another sentencepiece.
-LOCKED := board cloud completion cuda dev docs embedding mutants notebooks test tpu wandb
+LOCKED := board cloud completion cuda dev docs embedding mutants notebooks ray test tpu wandb
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(LOCK))
 

@@ -88,6 +88,8 @@ setup(
         # Beam takes no protobuf 7, for which sentencepiece 0.2.2 and later are generated; 0.2.1
         # splits words of equal score otherwise than the lock's, so this extra is not in the lock.
         "beam": ["apache-beam>=2.70,<3", "sentencepiece<0.2.2"],
+        # `mto tables --engine=ray`, mto_jax/experiments/ray_engine.py.
+        "ray": ["ray[client]>=2.50,<3"],
         # Metrics of meaning, mto_jax/metrics/semantic.py.
         "embedding": ["sentence-transformers>=6,<7", "torch>=2.6,<2.14"],
         "completion": ["shtab>=1.7,<2"],
@@ -102,6 +104,7 @@ setup(
             "torch>=2.6,<2.14",
             "peft>=0.21,<0.22",
             "panel>=1.8,<2",
+            "ray[client]>=2.50,<3",
             "s3fs>=2025.3,<2027",
             "moto[s3]>=5.1,<6",  # serves S3 on loopback, with the two that follow
             "flask>=3,<4",

@@ -8,6 +8,7 @@ a reader of files (`_FILE_READERS`): its private names are used here and nowhere
 
 import ast
 import contextlib
+import copy
 import graphlib
 import importlib
 import inspect
@@ -73,6 +74,15 @@ def values() -> Iterator[tuple[str, Any]]:
         for parameter, value in parameters.items():
             macro = selector == "gin.macro"
             yield (scope if macro else f"{selector.rpartition('.')[2]}.{parameter}"), value
+
+
+def value(name: str) -> Any:
+    """Returns the value that a parameter is bound to, references called as gin calls them.
+
+    Raises:
+      ValueError: it is not bound.
+    """
+    return copy.deepcopy(gin.query_parameter(name))
 
 
 def load(

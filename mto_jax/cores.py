@@ -19,8 +19,8 @@ MOST = 8
 _are_devices = False
 
 
-def as_devices() -> None:
-    """Gives JAX a CPU device for each core, `MOST` at most, if JAX has computed nothing yet.
+def as_devices(most: int = MOST) -> None:
+    """Gives JAX a CPU device for each core, `most` at most, if JAX has computed nothing yet.
 
     Changes nothing where JAX runs already, or where JAX_NUM_CPU_DEVICES, jax_num_cpu_devices or
     XLA_FLAGS=--xla_force_host_platform_device_count say how many devices there are.
@@ -31,7 +31,7 @@ def as_devices() -> None:
     if flag or getattr(jax.config, option) > 0:
         return
     try:
-        jax.config.update(option, min(count(), MOST))
+        jax.config.update(option, min(count(), most))
     except RuntimeError:  # JAX has its devices already
         return
     _are_devices = True

@@ -55,7 +55,9 @@ def check_local(value: Any, name: str) -> None:
     text = os.fspath(value)
     if remote.is_address(text) and re.split(r"[.-]", name.lower())[-1] in _REMOTE:
         remote.local(text)
-    elif (scheme := _SCHEME.fullmatch(text)) and scheme[1] != "hf":
+    elif (scheme := _SCHEME.fullmatch(text)) and not (
+        scheme[1] == "hf" or (scheme[1] == "ray" and name.endswith("engine"))
+    ):
         raise UserError(
             f"{name} is {text}: paths of the kind {scheme[1]}:// are neither read nor written. "
             "Give a folder or file of this machine, which may be a mounted bucket (Cloud Storage "

@@ -6,7 +6,7 @@
 
 OUTPUT_DIR keeps a file for every cell, so the same command resumes where it was interrupted, and
 computes only what is new after the grid has grown. Several processes, on several hosts, may run it
-on one folder.
+on one folder; --engine=ray lets workers of Ray compute the cells.
 """
 
 from mto_jax.commands import retrying
@@ -21,5 +21,11 @@ def add_flags(parser) -> None:
         action="store_true",
         default=None,
         help="print the cells and what they will cost, and compute nothing",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="ray[://HEAD:PORT]",
+        help="compute on workers of Ray, of this machine or of a cluster, each with "
+        "--gin.RayWorkers.cpus=1 and --gin.RayWorkers.gpus=0",
     )
     retrying.add_flags(parser)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from mto_jax.errors import message
 from mto_jax.experiments.grid import Cell
-from mto_jax.experiments.progress import Progress
+from mto_jax.experiments.progress import Progress, Report
 from mto_jax.experiments.store import CellStore, Result
 from mto_jax.files import Leases
 from mto_jax.training.finetune import Loss
@@ -104,20 +104,41 @@ def compute(
       poll: seconds between looks at other processes when nothing is left for this one.
     """
     with Progress(cells, store, leases) as progress:
-        while todo := _open(store, cells):
+
+        def work(groups: Sequence[Sequence[Cell]]) -> bool:
             advanced = False
-            for group in runner.groups(todo):
+            for group in groups:
                 with _leased(leases, store, group) as cells_here:
                     if cells_here:
                         advanced = True
                         progress.running(cells_here)
-                        _run(runner, cells_here, store, progress)
-            if not advanced:
-                progress.running([])
-                for cell in todo:
-                    leases.say_waiting(cell.key)
-                time.sleep(poll)
-        progress.running([])
+                        settle(runner, cells_here, store, progress)
+            return advanced
+
+        until_settled(work, runner, cells, store, leases, progress, poll=poll)
+
+
+def until_settled(
+    work: Callable[[Sequence[Sequence[Cell]]], bool],
+    runner: Runner,
+    cells: Sequence[Cell],
+    store: CellStore,
+    leases: Leases,
+    progress: Progress,
+    *,
+    poll: float = 2.0,
+) -> None:
+    """Calls `work` on the groups of open cells until every cell is done or has failed.
+
+    Where it returns False, it has computed nothing, as others hold all leases: they are waited for.
+    """
+    while todo := _open(store, cells):
+        if not work(runner.groups(todo)):
+            progress.running([])
+            for cell in todo:
+                leases.say_waiting(cell.key)
+            time.sleep(poll)
+    progress.running([])
 
 
 def _open(store: CellStore, cells: Sequence[Cell]) -> list[Cell]:
@@ -139,15 +160,15 @@ def _leased(leases: Leases, store: CellStore, group: Sequence[Cell]) -> Iterator
             leases.release(cell.key)
 
 
-def _run(runner: Runner, group: Sequence[Cell], store: CellStore, progress: Progress) -> None:
-    """Compute cells and keep what they give: results, or the error."""
+def settle(runner: Runner, group: Sequence[Cell], store: CellStore, report: Report) -> None:
+    """Computes a group and keeps what its cells give: results, or the error of each that failed."""
     left = list(group)
     start = time.monotonic()
     try:
-        for cell, result in runner.run(group, progress):
+        for cell, result in runner.run(group, report):
             store.write(cell, result, time.monotonic() - start)
             left.remove(cell)
-            progress.finished(cell, f"{time.monotonic() - start:.1f} s")
+            report.finished(cell, f"{time.monotonic() - start:.1f} s")
             start = time.monotonic()
         if left:
             raise RuntimeError(f"The runner gave no result for {left[0]}.")
@@ -157,7 +178,7 @@ def _run(runner: Runner, group: Sequence[Cell], store: CellStore, progress: Prog
         if len(group) == 1:
             text = f"{type(error).__name__}: {message(error)}"
             store.write_error(group[0], text, traceback.format_exc())
-            progress.finished(group[0], f"failed: {text}")
+            report.finished(group[0], f"failed: {text}")
         else:
             for cell in left:
-                _run(runner, [cell], store, progress)
+                settle(runner, [cell], store, report)

@@ -5,6 +5,7 @@
 import math
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 import rich.progress
 
@@ -15,6 +16,18 @@ from mto_jax.files import Leases
 from mto_jax.training.finetune import Loss
 
 _SHOW_EVERY = 0.2  # seconds
+
+
+class Report(Protocol):
+    """Hears of the cells that a process computes."""
+
+    def __call__(self, cell: Cell, step: int, steps: int, loss: Loss) -> None:
+        """`cell`, and whatever is computed with it, has done `step` of `steps` training steps."""
+        ...
+
+    def finished(self, cell: Cell, outcome: str) -> None:
+        """`cell` is done or has failed."""
+        ...
 
 
 class Progress:
@@ -70,7 +83,7 @@ class Progress:
             text = f"{self._label(cell)}{more}: step {step}/{steps}{self._loss}"
             self._bar.update(self._task, description=text)
             if not live:
-                self._say(text)
+                self.say(text)
 
     def running(self, cells: Sequence[Cell]) -> None:
         """`cells` are being computed by this process."""
@@ -88,12 +101,12 @@ class Progress:
         task = self._bar.tasks[0]
         seconds = task.time_remaining
         left = "" if seconds is None else f", {seconds / 60:.0f} min left"
-        self._say(
+        self.say(
             f"{task.completed:.0f}/{task.total:.0f}{task.fields['counts']}{left}: "
             f"{self._label(cell)}: {outcome}{self._loss}"
         )
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """Prints a line of a log."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A grid from its axes to tables, figures and an HTML report."""
 
+import contextlib
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import gin
 import matplotlib.figure
@@ -12,7 +13,7 @@ import matplotlib.figure
 from mto_jax import checks, remote
 from mto_jax.console import folding_table, wide
 from mto_jax.errors import UserError, unknown
-from mto_jax.experiments import formats, plan
+from mto_jax.experiments import formats, plan, ray_engine
 from mto_jax.experiments.engine import Runner, compute
 from mto_jax.experiments.figures import Drawing, Figure
 from mto_jax.experiments.grid import Cell, Grid
@@ -38,6 +39,7 @@ def run_grid(
     dry_run: bool = False,
     retry_failed: bool = False,
     lease_duration: checks.Positive = 300.0,
+    engine: str | None = None,
 ) -> Results:
     """Compute what is missing, then write tables, figures and a page; returns the results.
 
@@ -51,6 +53,8 @@ def run_grid(
         do nothing.
       retry_failed: compute failed cells again.
       lease_duration: seconds after which a silent process on another host counts as dead.
+      engine: "ray" or "ray://HEAD:PORT" for workers of Ray (`RayWorkers`), which compute what gin
+        has bound to `tables.runner`; None for this process.
 
     Raises:
       UserError: something asked for does not exist, the folder is another grid's or damaged (all
@@ -69,17 +73,15 @@ def run_grid(
     if dry_run:
         plan.show(grid, runner, plain, CellStore(output_dir))
         return Results(plain, {})
-    runner.make_models()
-    runner.check(plain)
-    for spec in (*shown, *drawn):
-        for cell in Results(plain, {}).where(spec.where):
-            metric, metrics = spec.metric or grid.metric, [*runner.metrics(cell), SECONDS]
-            if metric not in metrics:
-                raise unknown(f"metric of the task {cell.task!r} called", metric, metrics)
-    cells = [cell.with_settings(runner.settings(cell)) for cell in plain]
-    store = CellStore(remote.local(output_dir))
-    store.check(grid, cells)
-    results = computed(grid, runner, cells, store, retry_failed, lease_duration)
+    with ray_engine.connected(engine) if engine else contextlib.nullcontext() as pool:
+        pool.make_models(runner) if pool else runner.make_models()
+        runner.check(plain)
+        _check_metrics(grid, runner, plain, (*shown, *drawn))
+        cells = [cell.with_settings(runner.settings(cell)) for cell in plain]
+        store = CellStore(remote.local(output_dir))
+        store.check(grid, cells)
+        how = pool.compute if pool else compute
+        results = computed(grid, runner, cells, store, retry_failed, lease_duration, how)
     if grid.choose and results.results:
         results = results.choose(**grid.choose)
         _show_choice(grid, results)
@@ -112,6 +114,7 @@ def computed(
     store: CellStore,
     retry_failed: bool = False,
     lease_duration: float = 300.0,
+    compute: Callable[[Runner, Sequence[Cell], CellStore, Leases], None] = compute,
 ) -> Results:
     """Compute those of the cells, which have settings, that are not in the store; returns all.
 
@@ -158,6 +161,16 @@ def _write(
                 vectors[name] = content
     write_atomically(folder / "cells.csv", formats.all_cells(results))
     write_atomically(folder / "index.html", page(grid, results, filled, vectors, errors))
+
+
+def _check_metrics(
+    grid: Grid, runner: Runner, cells: Sequence[Cell], specs: Sequence[Table | Drawing]
+) -> None:
+    for spec in specs:
+        for cell in Results(cells, {}).where(spec.where):
+            metric, metrics = spec.metric or grid.metric, [*runner.metrics(cell), SECONDS]
+            if metric not in metrics:
+                raise unknown(f"metric of the task {cell.task!r} called", metric, metrics)
 
 
 def _varied(grid: Grid, *but: str) -> list[str]:
