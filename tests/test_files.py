@@ -49,6 +49,9 @@ def test_a_digest_is_that_of_canonical_json(tmp_path):
 @pytest.mark.parametrize("value", ["az://bucket/a", {"a": ["b", "http://host/a"]}])
 def test_an_address_is_refused_as_a_path(value):
     check_local([None, 3, "a b://c d", "runs/a", "hf://org/name"], "MODELS")
+    check_local("ray://host:10001", "--engine")
+    with pytest.raises(UserError, match="OUTPUT_DIR is ray://host"):
+        check_local("ray://host:10001", "OUTPUT_DIR")
     with pytest.raises(UserError, match="MODELS is (az://bucket|http://host)/a"):
         check_local(value, "MODELS")
 

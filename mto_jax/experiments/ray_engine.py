@@ -133,11 +133,16 @@ def _connect(engine: str) -> None:
         if engine != "ray":  # Ray itself tries for minutes
             host, _, port = engine.removeprefix("ray://").rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address, logging_level=logging.WARNING, **(local if address == "local" else {}))
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        # What workers print stays in Ray's logs: with it would come all that libtpu logs.
+        quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+        ray.init(address, **quiet, **(local if address == "local" else {}))
+    except Exception as error:  # Ray raises this kind itself
+        if address == "local":
+            raise UserError(f"Ray does not start on this machine: {first_line(error)}") from error
         raise UserError(
             f"--engine={engine}: no Ray can be reached at {address} ({first_line(error)}). Is its "
-            "head node up (`ray start --head`), and the port that of its client server (10001)?"
+            "head node up (`ray start --head`), and the port that of its client server (10001)? A "
+            "cluster with token authentication wants RAY_AUTH_MODE=token here too."
         ) from error
 
 
@@ -165,10 +170,13 @@ class Pool:
         """
         import ray
 
-        if runner.missing_models:
+        if missing := runner.missing_models:
+            print(f"on a worker of Ray, as far as to be trained: {', '.join(missing)}", flush=True)
             options = {**self._wanted.options, "max_retries": self._wanted.retries}
             try:
-                _get(ray.remote(make_models).options(**options).remote(self._order))
+                # Its process is not taken for a worker afterwards.
+                task = ray.remote(max_calls=1, **options)(make_models)
+                _get(task.remote(self._order))
             except ray.exceptions.RayError as error:
                 raise UserError(f"The models of the grid were not made: {_words(error)}") from error
 

@@ -18,6 +18,10 @@ class RayFake(fake.FakeRunner):
         super().__init__(**options)
         self.deadly = deadly
 
+    def make_models(self):
+        with open(self.log, "a") as file:
+            file.write(f"made models {os.getpid()}\n")
+
     def run(self, group, progress):
         for cell in group:
             if cell.task == "xNeed" and cell.seed == self.deadly:

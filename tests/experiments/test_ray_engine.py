@@ -58,7 +58,7 @@ def ends(log):
 def test_an_interrupted_grid_goes_on_and_has_the_bytes_of_one_process(
     ray, tmp_path, monkeypatch, capsys
 ):
-    run(tmp_path / "here", None)
+    run(tmp_path / "here", None, log=os.devnull)
     log, folder = tmp_path / "log", tmp_path / "out"
     log.touch()
 
@@ -68,11 +68,13 @@ def test_an_interrupted_grid_goes_on_and_has_the_bytes_of_one_process(
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "finished", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            run(folder, "ray", log=str(log), seconds=0.5, MOST=1)
+            run(folder, "ray", log=str(log), missing_models=["tiny"], seconds=0.5, MOST=1)
+    (maker,) = [line.split()[2] for line in log.read_text().splitlines() if "made" in line]
     (before, worker), *_ = ends(log)
+    assert len({maker, worker, str(os.getpid())}) == 3
     assert [path.name for path in folder.glob(".*")] == []  # the token
     assert list((folder / "leases").iterdir()) == []
-    psutil.wait_procs([psutil.Process(int(worker))] if psutil.pid_exists(int(worker)) else [], 10)
+    psutil.wait_procs([one for one in psutil.process_iter() if one.pid == int(worker)], 30)
     assert not psutil.pid_exists(int(worker))
     log.write_text("")
     run(folder, "ray", log=str(log), partners=2, together=2)
@@ -85,7 +87,7 @@ def test_an_interrupted_grid_goes_on_and_has_the_bytes_of_one_process(
 
 
 def test_workers_die_and_cells_fail_and_the_others_are_computed(ray, tmp_path, capsys):
-    run(tmp_path / "here", None, grid=FEW)
+    run(tmp_path / "here", None, grid=FEW, log=os.devnull)
     log, folder = tmp_path / "log", tmp_path / "out"
     log.touch()
     options = {"together": 2, "deadly": 0, "bad": ("xIntent",), "log": str(log)}
