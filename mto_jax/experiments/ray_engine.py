@@ -169,15 +169,16 @@ class Pool:
           UserError: a training failed.
         """
         import ray
+        from ray import exceptions
 
         if missing := runner.missing_models:
             print(f"on a worker of Ray, as far as to be trained: {', '.join(missing)}", flush=True)
             options = {**self._wanted.options, "max_retries": self._wanted.retries}
             try:
                 # Its process is not taken for a worker afterwards.
-                task = ray.remote(max_calls=1, **options)(make_models)
+                task: Any = ray.remote(max_calls=1, **options)(make_models)
                 _get(task.remote(self._order))
-            except ray.exceptions.RayError as error:
+            except exceptions.RayError as error:
                 raise UserError(f"The models of the grid were not made: {_words(error)}") from error
 
     def compute(
@@ -218,9 +219,10 @@ class _Crew:
         self._token = store.folder.resolve() / f".ray-{secrets.token_hex(8)}"
         write_atomically(self._token, "")
         # Where its node is lost it starts anew: what it holds is progress alone.
-        events = ray.remote(Events).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-        self._events = events.remote()
-        self._new = ray.remote(Worker).options(**wanted.options).remote
+        lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        remote: Any = ray.remote
+        self._events = remote(Events).options(**lasting).remote()
+        self._new = remote(Worker).options(**wanted.options).remote
         self._order, self._all_cells = order, ray.put(list(cells))
         self._starting: dict[Any, Any] = {}  # workers, by the reference of what they will return
         self._free: list[Any] = []
@@ -259,14 +261,14 @@ class _Crew:
         self._starting[worker.start.remote(self._all_cells, self._token)] = worker
 
     def _started(self, reference: Any) -> None:
-        import ray
+        from ray import exceptions
 
         worker = self._starting.pop(reference)
         try:
             self._hosts.append(_get(reference))
             self._free.append(worker)
             self._in_vain = 0
-        except ray.exceptions.RayActorError as error:
+        except exceptions.RayActorError as error:
             self._in_vain += 1
             if self._in_vain > self._retries:
                 raise UserError(f"Ray's workers do not start: {_words(error)}") from error
@@ -283,13 +285,14 @@ class _Crew:
     def _ended(self, reference: Any) -> list[list[Cell]]:
         """Returns what is to be computed again of what a worker was at."""
         import ray
+        from ray import exceptions
 
         worker, cells = self._busy.pop(reference)
         again = []
         try:
             _get(reference)
             self._free.append(worker)
-        except ray.exceptions.RayActorError as error:
+        except exceptions.RayActorError as error:
             # Ray would restart this worker and hold the group for it, though others are free, and
             # though no node may be left that it fits on.
             ray.kill(worker)
@@ -359,10 +362,11 @@ class _Crew:
 def _get(reference: Any) -> Any:
     """Returns what a call on Ray has returned, or raises what it has raised."""
     import ray
+    from ray import exceptions
 
     try:
         return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
+    except exceptions.RayTaskError as error:
         raise error.cause from error
 
 
