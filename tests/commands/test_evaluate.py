@@ -51,6 +51,19 @@ def run(run_dir, **options):
     )
 
 
+def test_a_model_that_gin_cuts_is_evaluated_alike(run_dir, monkeypatch, capsys):
+    whole = run(run_dir)[2][0]
+    gin.parse_config(["mesh.fsdp = 2", "mesh.tensor = 2"])
+    parts = run(run_dir, output_dir=str(run_dir / "cut"))[2][0]
+    assert "cut over 8 devices (data=2, fsdp=2, tensor=2)" in capsys.readouterr().err
+    assert parts.predictions == whole.predictions
+    assert parts.values() == pytest.approx(whole.values())
+    gin.bind_parameter("mesh.fsdp", 3)
+    monkeypatch.setattr(loader, "ensure_all", lambda configs: pytest.fail("prepares data first"))
+    with pytest.raises(UserError, match=r"fsdp=3, tensor=2 does not fit 8 device\(s\)"):
+        run(run_dir)
+
+
 def test_best_checkpoint_table_and_files(run_dir, capsys):
     results = run(run_dir)
     assert list(results) == [2]
