@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 # Sources that one call of the program takes, in batches: slots that become free are refilled from
 # them.
-_BATCHES_PER_CALL = 8
+BATCHES_PER_CALL = 8
 
 
 @gin.configurable
@@ -213,9 +213,9 @@ def decode(
     devices = replicas.num_devices(mesh)
     outputs: list[list[Output]] = [[] for _ in inputs]
     for chosen, tokens_MxS, lengths_M in bucketed(
-        inputs, batch_size, vocabulary.pad_id, batches=_BATCHES_PER_CALL, multiple=devices
+        inputs, batch_size, vocabulary.pad_id, batches=BATCHES_PER_CALL, multiple=devices
     ):
-        keys_M = _keys(decoding.seed, first_index + np.resize(chosen, len(tokens_MxS)))
+        keys_M = keys(decoding.seed, first_index + np.resize(chosen, len(tokens_MxS)))
         hypotheses = search.program(
             replicated,
             tokens_MxS,
@@ -297,5 +297,6 @@ def _trim(tokens_T: np.ndarray, start: int, stops: Sequence[int], eos_id: int) -
 
 
 @jax.jit
-def _keys(seed: jax.Array, indices_M: jax.Array) -> jax.Array:
+def keys(seed: jax.Array, indices_M: jax.Array) -> jax.Array:
+    """Returns the key of each input, for sampling."""
     return jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(indices_M)

@@ -17,6 +17,7 @@ from jax.sharding import AbstractMesh, Mesh
 from mto_jax.files import Store, digest
 from mto_jax.models import flops
 from mto_jax.planning import collectives
+from mto_jax.planning.candidates import Sizes
 from mto_jax.planning.topologies import Topology
 from mto_jax.training import memory, performance, sharding
 from mto_jax.training.program import Program, Settings, abstract_state
@@ -51,7 +52,7 @@ class Cost:
       seconds: that compiling took.
     """
 
-    sizes: tuple[int, int, int]
+    sizes: Sizes
     state: int
     temporary: int | None = None
     peak: int | None = None
@@ -67,21 +68,15 @@ class Cost:
           store: of costs; their names hold the program, the chips, the compiler and its flags.
         """
         lowered = Program.of(settings, mesh).lower()
-        identity = {
-            "program": digest(lowered.as_text()),
-            "topology": [topology.name, topology.slices],
-            "mesh": [*mesh.devices.shape],
-            "compiler": [importlib.metadata.version(name) for name in ("jaxlib", "libtpu")],
-            "flags": [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")],
-        }
-        record = store.get(identity, lambda: _compile(lowered, topology), "plan")
-        traffic = {kind: Traffic(**sent) for kind, sent in record.pop("traffic").items()}
         data, fsdp, tensor = mesh.devices.shape
+        where = identity(lowered, topology, (data, fsdp, tensor))
+        record = store.get(where, lambda: _compile(lowered, topology), "plan")
+        traffic = {kind: Traffic(**sent) for kind, sent in record.pop("traffic").items()}
         held = state_bytes(settings, (data, fsdp, tensor))
         return cls((data, fsdp, tensor), **{"state": held} | record, traffic=traffic)
 
     @classmethod
-    def by_formula(cls, settings: Settings, sizes: tuple[int, int, int]) -> Self:
+    def by_formula(cls, settings: Settings, sizes: Sizes) -> Self:
         """Returns what is known without compiling: the state."""
         return cls(sizes, state_bytes(settings, sizes))
 
@@ -117,7 +112,7 @@ def step_flops(settings: Settings) -> int:
     return flops.train_flops(settings.model, settings.batch_size, **settings.lengths)
 
 
-def state_bytes(settings: Settings, sizes: tuple[int, int, int]) -> int:
+def state_bytes(settings: Settings, sizes: Sizes) -> int:
     """Returns the bytes of parameters and optimizer state on each device, by the sharding rules."""
     *_, target = abstract_state(settings, AbstractMesh(sizes, sharding.MESH_AXES))
     return sum(
@@ -126,33 +121,50 @@ def state_bytes(settings: Settings, sizes: tuple[int, int, int]) -> int:
     )
 
 
-def _compile(lowered: Any, topology: Topology) -> dict[str, Any]:
-    """Returns a `Cost` as JSON, its state and sizes apart where the step does not fit."""
+def identity(lowered: Any, topology: Topology, sizes: Sizes) -> dict[str, Any]:
+    """Returns what decides the measurement of a program: itself, the chips, the compiler."""
+    return {
+        "program": digest(lowered.as_text()),
+        "topology": [topology.name, topology.slices],
+        "mesh": [*sizes],
+        "compiler": [importlib.metadata.version(name) for name in ("jaxlib", "libtpu")],
+        "flags": [os.environ.get(name, "") for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")],
+    }
+
+
+def measure(lowered: Any) -> tuple[dict[str, Any], Any]:
+    """Returns sizes in bytes and seconds of compiling as JSON, and the compiled program.
+
+    Of a program that does not fit: {"peak", "fits": False, "seconds"}, and None.
+    """
     start = time.monotonic()
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if (reason := memory.exhausted(error)) is None:
             raise
-        return {
-            "peak": reason.needed,
-            "fits": False,
-            "traffic": {},
-            "seconds": time.monotonic() - start,
-        }
-    seconds = time.monotonic() - start
+        needed = {"peak": reason.needed, "fits": False, "seconds": time.monotonic() - start}
+        return needed, None
     sizes = performance.Memory.of(compiled)
-    sent: dict[str, Any] = collections.defaultdict(collections.Counter)
-    for operation in collectives.read(compiled.as_text(), topology.size, topology.slices):
-        name = "hidden" if operation.hidden else "exposed"
-        sent[operation.kind][name] += operation.sent
-        if operation.over_slices:
-            sent[operation.kind][f"{name}_over_slices"] += operation.sent
     return {
         "state": sizes.held,
         "temporary": sizes.temporary,
         "peak": compiled.memory_analysis().peak_memory_in_bytes,
         "fits": True,
-        "traffic": sent,
-        "seconds": seconds,
-    }
+        "seconds": time.monotonic() - start,
+    }, compiled
+
+
+def _compile(lowered: Any, topology: Topology) -> dict[str, Any]:
+    """Returns a `Cost` as JSON, its state and sizes apart where the step does not fit."""
+    record, compiled = measure(lowered)
+    sent: dict[str, Any] = collections.defaultdict(collections.Counter)
+    operations = (
+        collectives.read(compiled.as_text(), topology.size, topology.slices) if compiled else ()
+    )
+    for operation in operations:
+        name = "hidden" if operation.hidden else "exposed"
+        sent[operation.kind][name] += operation.sent
+        if operation.over_slices:
+            sent[operation.kind][f"{name}_over_slices"] += operation.sent
+    return {**record, "traffic": sent}

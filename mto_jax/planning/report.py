@@ -1,11 +1,13 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What `mto plan` prints: the step, a table of meshes, their traffic, the best of them."""
+"""What `mto plan` prints: the program, a table of meshes, their traffic, the best of them."""
 
 from collections.abc import Iterator, Sequence
 
 from mto_jax.console import markdown_table
+from mto_jax.models.config import ModelConfig
 from mto_jax.planning import collectives
+from mto_jax.planning import decoding as decoding_lib
 from mto_jax.planning.cost import Cost, compute_seconds, step_flops
 from mto_jax.planning.topologies import Topology
 from mto_jax.training.program import Settings
@@ -17,10 +19,7 @@ def head(
 ) -> Iterator[str]:
     """Yields lines on the chips, the step and its checkpoint."""
     chip = topology.chip
-    line = (
-        f"{topology.name}: {topology.size} {chip.kind}, each {_gb(chip.memory)} GB of memory and "
-        f"{chip.peak_flops / 1e12:g} TFLOP/s in bfloat16"
-    )
+    line = _chips(topology)
     if topology.is_tpu:
         line += f", sending {_gb(topology.egress)} GB/s at most"
     if topology.slices > 1:
@@ -33,17 +32,53 @@ def head(
         f"{settings.batch_size * (inputs + targets):,} tokens, {flops / 1e12:.4g} TFLOP a chip by "
         f"formula, {compute_seconds(settings, topology):.3g} s at the peak rate"
     )
-    if settings.model.dtype != "bfloat16":
-        hardware = "tpu" if topology.is_tpu else "gpu"
-        yield (
-            f"{type(settings.model).__name__}.dtype is {settings.model.dtype}, slower than that: "
-            f"--gin_file=hardware/{hardware}.gin sets bfloat16"
-        )
+    yield from _slower(settings.model, topology)
     seconds = checkpoint_bytes / disk_rate
     yield (
         f"a checkpoint: {_gb(checkpoint_bytes)} GB; at {_gb(disk_rate)} GB/s {seconds:.3g} s to "
         "write, in the background, and as long to verify"
     )
+
+
+def decoding_head(settings: decoding_lib.Settings, topology: Topology) -> Iterator[str]:
+    """Yields lines on the chips and on what is decoded."""
+    yield f"{_chips(topology)}, reading {_gb(topology.chip.bandwidth)} GB/s from memory"
+    yield (
+        f"decoding: {settings.batch_size} sources of {settings.inputs} tokens at once, outputs of "
+        f"{settings.decoding.max_length} ({settings.decoding}); parameters in {settings.dtype}"
+    )
+    yield from _slower(settings.model, topology)
+
+
+def decoding(
+    costs: Sequence[decoding_lib.DecodingCost],
+    settings: decoding_lib.Settings,
+    topology: Topology,
+) -> str:
+    """Returns the table of memory and time of decoding, a row for each mesh."""
+    rows = [
+        [
+            " x ".join(MESH_AXES),
+            "fits",
+            "parameters GB",
+            "temporaries GB",
+            f"peak of {_gb(topology.chip.memory)} GB",
+            "ms to encode, at least",
+            "ms/token, at least",
+            "sources/s, at most",
+            "compiled in s",
+        ]
+    ]
+    for cost in costs:
+        row = [" x ".join(map(str, cost.sizes)), _fits(cost.fits), _gb(cost.parameters)]
+        row += ["" if size is None else _gb(size) for size in (cost.temporary, cost.peak)]
+        row += [
+            f"{1e3 * cost.encoding_seconds(settings, topology):.3g}",
+            f"{1e3 * cost.step_seconds(settings, topology):.3g}",
+            f"{cost.sources_per_second(settings, topology):.3g}",
+        ]
+        rows.append([*row, f"{cost.seconds:.0f}" if cost.fits is not None else ""])
+    return markdown_table(rows)
 
 
 def meshes(costs: Sequence[Cost], settings: Settings, topology: Topology) -> str:
@@ -61,7 +96,7 @@ def meshes(costs: Sequence[Cost], settings: Settings, topology: Topology) -> str
         ]
     ]
     for cost in costs:
-        row = [" x ".join(map(str, cost.sizes)), _fits(cost), _gb(cost.state)]
+        row = [" x ".join(map(str, cost.sizes)), _fits(cost.fits), _gb(cost.state)]
         row += ["" if size is None else _gb(size) for size in (cost.temporary, cost.peak)]
         if not cost.fits:
             row += ["", ""]
@@ -106,8 +141,25 @@ def gin_lines(cost: Cost, topology: Topology) -> str:
     return "\n".join(lines + [f"mesh.slices = {topology.slices}"] * (topology.slices > 1))
 
 
-def _fits(cost: Cost) -> str:
-    return {True: "yes", False: "no", None: "?"}[cost.fits]
+def _chips(topology: Topology) -> str:
+    chip = topology.chip
+    return (
+        f"{topology.name}: {topology.size} {chip.kind}, each {_gb(chip.memory)} GB of memory and "
+        f"{chip.peak_flops / 1e12:g} TFLOP/s in bfloat16"
+    )
+
+
+def _slower(model: ModelConfig, topology: Topology) -> Iterator[str]:
+    if model.dtype != "bfloat16":
+        hardware = "tpu" if topology.is_tpu else "gpu"
+        yield (
+            f"{type(model).__name__}.dtype is {model.dtype}, slower than that: "
+            f"--gin_file=hardware/{hardware}.gin sets bfloat16"
+        )
+
+
+def _fits(fits: bool | None) -> str:
+    return {True: "yes", False: "no", None: "?"}[fits]
 
 
 def _gb(size: float) -> str:

@@ -20,6 +20,7 @@ class Chip:
     Attributes:
       kind: how JAX calls it, a key of `PEAK_FLOPS`.
       memory: bytes of HBM.
+      bandwidth: bytes a second that can be read from it.
       link: bytes a second that a link to a neighbour carries one way; 0: not planned with.
       data_center: bytes a second, one way, to other slices.
       shapes: slices that can be had.
@@ -27,6 +28,7 @@ class Chip:
 
     kind: str
     memory: int
+    bandwidth: float
     link: float = 0.0
     data_center: float = 0.0
     shapes: Sequence[str] = ()
@@ -47,18 +49,18 @@ _CUBES = (
 # slices: 6.4 Tbit/s for the 256 chips of a v5e pod, 50 Gbit/s a chip of v5p, 25.6 Tbit/s for 256
 # chips of v6e.
 TPUS: Mapping[str, Chip] = {
-    "v5e": Chip("TPU v5 lite", 16 * 2**30, 50e9, 6.4e12 / 8 / 256, _SQUARES),
-    "v5p": Chip("TPU v5", 95 * 2**30, 100e9, 50e9 / 8, _CUBES),
-    "v6e": Chip("TPU v6 lite", 32 * 2**30, 100e9, 25.6e12 / 8 / 256, _SQUARES),
+    "v5e": Chip("TPU v5 lite", 16 * 2**30, 819e9, 50e9, 6.4e12 / 8 / 256, _SQUARES),
+    "v5p": Chip("TPU v5", 95 * 2**30, 2765e9, 100e9, 50e9 / 8, _CUBES),
+    "v6e": Chip("TPU v6 lite", 32 * 2**30, 1640e9, 100e9, 25.6e12 / 8 / 256, _SQUARES),
 }
 # NVIDIA's data sheets.
 GPUS: Mapping[str, Chip] = {
-    "a100": Chip("NVIDIA A100", 40 * 2**30),
-    "a100-80gb": Chip("NVIDIA A100", 80 * 2**30),
-    "h100": Chip("NVIDIA H100", 80 * 2**30),
-    "h200": Chip("NVIDIA H200", 141 * 10**9),
-    "l4": Chip("NVIDIA L4", 24 * 2**30),
-    "l40s": Chip("NVIDIA L40S", 48 * 2**30),
+    "a100": Chip("NVIDIA A100", 40 * 2**30, 1555e9),
+    "a100-80gb": Chip("NVIDIA A100", 80 * 2**30, 2039e9),
+    "h100": Chip("NVIDIA H100", 80 * 2**30, 3350e9),
+    "h200": Chip("NVIDIA H200", 141 * 10**9, 4800e9),
+    "l4": Chip("NVIDIA L4", 24 * 2**30, 300e9),
+    "l40s": Chip("NVIDIA L40S", 48 * 2**30, 864e9),
 }
 
 

@@ -134,23 +134,37 @@ def inference_mesh(model_bytes: int, num_heads: int) -> Mesh | None:
     """
     everything = cores.for_one_training()
     local = [device for device in everything if device.process_index == jax.process_index()]
-    asked = {"data": -1, "fsdp": 1, "tensor": 1} | gin.get_bindings("mesh")
-    fsdp, tensor = len(local), num_heads
-    if asked["fsdp"] != 1 or asked["tensor"] != 1:
-        _, fsdp, tensor = mesh_sizes(*(asked[axis] for axis in MESH_AXES), len(everything))
-    else:
-        limit = performance.memory_limit(local[0])
-        if limit is None or 2 * model_bytes <= limit:
-            return None
-        if model_bytes > limit * len(local):
-            raise UserError(
-                f"The parameters of the model take {model_bytes / 1e9:.3g} GB, but the "
-                f"{len(local)} local device(s) have {limit / 1e9:.3g} GB each. Keep them in "
-                'bfloat16 (load_checkpoint.dtype = "bfloat16"), or use a host with more devices.'
-            )
-    tensor = math.gcd(tensor, len(local))
-    fsdp = math.gcd(fsdp, len(local) // tensor)
+    limit = performance.memory_limit(local[0])
+    fsdp, tensor = inference_sizes(model_bytes, num_heads, len(everything), len(local), limit)
     return mesh(-1, fsdp, tensor, local, None) if fsdp * tensor > 1 else None
+
+
+def inference_sizes(
+    model_bytes: int, num_heads: int, devices: int, local: int, limit: int | None
+) -> tuple[int, int]:
+    """Returns (fsdp, tensor) of `inference_mesh`; (1, 1): the model is not cut.
+
+    Args:
+      devices, local: how many there are, and how many this process has.
+      limit: bytes of memory of a device; None: not known.
+
+    Raises:
+      UserError: see `inference_mesh`.
+    """
+    asked = {"data": -1, "fsdp": 1, "tensor": 1} | gin.get_bindings("mesh")
+    fsdp, tensor = local, num_heads
+    if asked["fsdp"] != 1 or asked["tensor"] != 1:
+        _, fsdp, tensor = mesh_sizes(*(asked[axis] for axis in MESH_AXES), devices)
+    elif limit is None or 2 * model_bytes <= limit:
+        return 1, 1
+    elif model_bytes > limit * local:
+        raise UserError(
+            f"The parameters of the model take {model_bytes / 1e9:.3g} GB, but the {local} local "
+            f"device(s) have {limit / 1e9:.3g} GB each. Keep them in bfloat16 "
+            '(load_checkpoint.dtype = "bfloat16"), or use a host with more devices.'
+        )
+    tensor = math.gcd(tensor, local)
+    return math.gcd(fsdp, local // tensor), tensor
 
 
 def mesh_of(arrays: Iterable[Any]) -> Mesh | None:

@@ -36,6 +36,25 @@ def test_a_t5gemma_is_planned_too(capsys):
     assert "| 1 x 1 x 1 | ? | 1.25 |" in text  # 312.5 million parameters in float32
 
 
+def test_decoding_is_planned_by_the_gin_files_of_infer(capsys):
+    flags = ["--gin_file=models/t5_1_1_xxl.gin", "--gin_file=runs/infer.gin", "--search"]
+    flags += ["--gin.load_checkpoint.dtype=bfloat16", "--gin.T5Config.dtype=bfloat16"]
+    cli.main(["plan", *flags, "--topology=h100:8"])
+    text = capsys.readouterr().out
+    assert "32 sources of 512 tokens at once, outputs of 64" in text
+    assert "reading 3.35e+03 GB/s" in text
+    # 11.1 billion parameters of two bytes, on each chip or an eighth of them.
+    assert "| 8 x 1 x 1 | ? | 22.3 |" in text
+    assert "| 1 x 1 x 8 | ? | 2.79 |" in text
+
+
+def test_decoding_is_on_one_slice(capsys):
+    flags = ["--gin_file=models/t5_1_1_small.gin", "--gin_file=runs/infer.gin"]
+    with pytest.raises(SystemExit):
+        cli.main(["plan", *flags, "--topology=v5e:2x2", "--slices=2"])
+    assert "leave --slices out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
