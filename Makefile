@@ -19,7 +19,7 @@ MUTANTS ?= --count 200
 # `make campaign CAMPAIGN='--minutes 5 --only kills --seed 1'` tries less, or others.
 CAMPAIGN ?=
 
-.PHONY: quickstart alignment test test-latest test-beam mutants campaign lint format docs notebooks walkthroughs lock clean
+.PHONY: quickstart alignment test test-latest test-beam test-ray mutants campaign lint format docs notebooks walkthroughs lock clean
 
 quickstart: $(VENV)/.installed  ## pre-train, fine-tune and evaluate a tiny T5, then print the table
 	$(QUICKSTART_ENV) $(BIN)/mto quickstart
@@ -37,6 +37,10 @@ test-beam: $(VENV)/.installed-test  ## the tests of Apache Beam, in .venv-beam: 
 	test -x .venv-beam/bin/python || $(PYTHON) -m venv .venv-beam
 	.venv-beam/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[beam]' pytest hypothesis
 	.venv-beam/bin/python -m pytest tests/data/test_sharded.py -q
+
+test-ray: $(VENV)/.installed-test  ## the tests of Ray: its processes want the cores for themselves
+	$(PIP) --editable '.[ray]'
+	$(BIN)/python -m pytest tests/experiments/test_ray_engine.py -q
 
 mutants: $(VENV)/.installed-test  ## how many of a random sample of small faults the tests notice (hours)
 	$(PIP) --editable '.[mutants]'

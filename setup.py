@@ -104,7 +104,6 @@ setup(
             "torch>=2.6,<2.14",
             "peft>=0.21,<0.22",
             "panel>=1.8,<2",
-            "ray[client]>=2.50,<3",
             "s3fs>=2025.3,<2027",
             "moto[s3]>=5.1,<6",  # serves S3 on loopback, with the two that follow
             "flask>=3,<4",

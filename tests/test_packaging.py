@@ -46,7 +46,10 @@ def test_the_long_description_has_whole_addresses(address, tmp_path, monkeypatch
 
 def test_the_workflow_runs_what_ci_runs():
     (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run", "make test-beam"]
+    assert [step["run"] for step in job["steps"] if "run" in step] == [
+        ".ci/run",
+        "make test-beam test-ray",
+    ]
 
 
 def test_every_relative_link_of_the_readme_is_there():

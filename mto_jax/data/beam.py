@@ -1,5 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
+# pyright: reportMissingImports=false
 """Work on the workers of Apache Beam: cores of this machine, or a cluster."""
 
 import functools
@@ -22,7 +23,7 @@ def runner(name: str, options: str = "") -> Run:
       UserError: Beam is not installed, or the options are not Beam's.
     """
     try:
-        from apache_beam.options import pipeline_options  # pyright: ignore[reportMissingImports]
+        from apache_beam.options import pipeline_options
     except ModuleNotFoundError as error:
         raise UserError(
             f"--runner={name} needs Apache Beam, and {error.name} is not installed: pip install "
@@ -33,7 +34,7 @@ def runner(name: str, options: str = "") -> Run:
 
 
 def _run(flags, function: Callable[[str], None], texts: Sequence[str]) -> None:
-    import apache_beam as beam  # pyright: ignore[reportMissingImports]
+    import apache_beam as beam
 
     try:
         with beam.Pipeline(options=flags) as pipeline:

@@ -1,5 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
+# pyright: reportMissingImports=false
 """Grids on Ray: the command leases cells, shows progress and keeps the queue of groups; Ray starts
 workers where the resources are, which compute a group at a time and write to the results folder."""
 
@@ -190,15 +191,17 @@ class Pool:
           UserError: a worker does not start, or sees other folders or settings.
         """
         with Progress(cells, store, leases) as progress:
-            crew = _Crew(self._wanted, self._room, self._order, cells, store, leases, progress)
+            workers = _Workers(
+                self._wanted, self._room, self._order, cells, store, leases, progress
+            )
             try:
-                until_settled(crew.work, runner, cells, store, leases, progress)
+                until_settled(workers.work, runner, cells, store, leases, progress)
             finally:
-                crew.dismiss()
-            progress.say(crew.summary())
+                workers.stop()
+            progress.say(workers.summary())
 
 
-class _Crew:
+class _Workers:
     """The workers of a grid, and what each of them is at."""
 
     def __init__(
@@ -240,14 +243,14 @@ class _Crew:
         queue, before = collections.deque(groups), self._settled
         missing = min(self._room, len(queue)) - len(self._starting) - len(self._free)
         for _ in range(missing):
-            self._hire()
+            self._request()
         while True:
             while queue and self._free:
-                self._give(queue.popleft())
+                self._assign(queue.popleft())
             if not (queue or self._busy):
                 return self._settled > before
             ended, _ = ray.wait([*self._starting, *self._busy], timeout=_LOOK)
-            self._hear()
+            self._show_events()
             for reference in ended:
                 if reference in self._starting:
                     self._started(reference)
@@ -255,7 +258,7 @@ class _Crew:
                     queue.extendleft(self._ended(reference))
             self._say_waiting()
 
-    def _hire(self) -> None:
+    def _request(self) -> None:
         """Asks Ray for a worker, which it starts as soon as there are the resources."""
         worker = self._new(self._order, self._events)
         self._starting[worker.start.remote(self._all_cells, self._token)] = worker
@@ -272,9 +275,9 @@ class _Crew:
             self._in_vain += 1
             if self._in_vain > self._retries:
                 raise UserError(f"Ray's workers do not start: {_words(error)}") from error
-            self._hire()
+            self._request()
 
-    def _give(self, group: Sequence[Cell]) -> None:
+    def _assign(self, group: Sequence[Cell]) -> None:
         """Lets a free worker compute what no other process holds of a group."""
         if cells := [cell for cell in group if self._leases.take(cell.key)]:
             worker = self._free.pop()
@@ -297,7 +300,7 @@ class _Crew:
             # though no node may be left that it fits on.
             ray.kill(worker)
             self._lost += 1
-            self._hire()
+            self._request()
             again = self._after_death(cells, error)
         for cell in cells:
             self._leases.release(cell.key)
@@ -316,7 +319,7 @@ class _Crew:
         self._finished(cells[0], f"failed: {text}")
         return []
 
-    def _hear(self) -> None:
+    def _show_events(self) -> None:
         """Shows what workers have reported."""
         import ray
 
@@ -349,7 +352,7 @@ class _Crew:
         lost = f"; {self._lost} died and were replaced" if self._lost else ""
         return f"{self._settled} cells by {len(self._free)} workers of Ray on {hosts}{lost}"
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Stops the workers, whatever they are at."""
         import ray
 

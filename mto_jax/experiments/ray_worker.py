@@ -1,5 +1,6 @@
 # Copyright 2026 The MTO-JAX Authors.
 # SPDX-License-Identifier: Apache-2.0
+# pyright: reportMissingImports=false
 """What runs in Ray's processes: workers that compute groups of cells, and what they report."""
 
 import functools

@@ -26,7 +26,7 @@ FEW = fake.grid(template=["Mapping"], objective=["none"], seed=[0, 1])  # 6 cell
 
 @pytest.fixture(scope="module")
 def ray():
-    ray = pytest.importorskip("ray")
+    ray = pytest.importorskip("ray", reason="make test-ray")
     ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=10**8)
     yield ray
     ray.shutdown()
@@ -120,7 +120,7 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once():
-    pytest.importorskip("ray")
+    pytest.importorskip("ray", reason="make test-ray")
     gin.bind_parameter("tables.runner", None)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
