@@ -125,7 +125,7 @@ def our_step(config: dict, shape: tuple[int, int, int], runtime: dict) -> tuple[
     transformation = optimizer.build(1000)
     abstract = state.abstract_state(spec, list(spec.shapes), transformation, mesh)
     batch = sharding.place(batch_of(config, *shape), mesh)
-    loss = step.t5_loss(spec, mesh)
+    loss = step.t5_loss(spec, mesh, packed=False)
     totals = step.zero_totals(loss, abstract, batch)
     program = step.compile_step(
         step.train_step(loss, transformation, optimizer.rate(1000)), abstract, totals, batch, mesh

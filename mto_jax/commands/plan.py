@@ -199,6 +199,7 @@ def _settings() -> Settings:
         values["train_steps"],
         trainable=values["trainable"] or ("adapters" if values["adapters"] else "all"),
         adapters=Adapters.of(values["adapters"]),
+        pack=values["pack"],
         microbatches=values["microbatches"],
         z_loss=values["z_loss"],
         label_smoothing=values["label_smoothing"],

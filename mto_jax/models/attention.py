@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mto_jax import errors
 from mto_jax.models.adapters import Adapters, attach, attached
 from mto_jax.models.config import ModelConfig, T5Config
 from mto_jax.models.layers import Dropout, normal_param, through
@@ -120,6 +119,44 @@ def segment_mask(
     return mask_BxTxS[:, None]
 
 
+class Visible(NamedTuple):
+    """The keys that queries may see: those of their segment, in causal attention no later ones."""
+
+    mask: jax.Array  # [B, 1, T, S] True where a query may look
+    # Tokens of the rows of queries and of keys, int32 [B] each, where every row is one example with
+    # padding behind it, which then is all that the mask leaves out (beside later keys).
+    lengths: tuple[jax.Array, jax.Array] | None = None
+
+
+def visible(
+    query_segments_BxT: jax.Array,
+    key_segments_BxS: jax.Array,
+    *,
+    causal: bool = False,
+    packed: bool = True,
+) -> Visible:
+    """What the tokens of these segments see.
+
+    Args:
+      packed: False says that rows are as `one_example` has them, which is not checked here.
+    """
+    mask_Bx1xTxS = segment_mask(query_segments_BxT, key_segments_BxS, causal=causal)
+    if packed:
+        return Visible(mask_Bx1xTxS)
+    counts = (jnp.sum(x > 0, axis=1) for x in (query_segments_BxT, key_segments_BxS))
+    # A kernel gets no row without a key.
+    query_B, key_B = (jnp.maximum(count_B, 1).astype(jnp.int32) for count_B in counts)
+    return Visible(mask_Bx1xTxS, (query_B, key_B))
+
+
+def one_example(segment_ids_BxT: jax.Array) -> jax.Array:
+    """is_one_B: True for rows of one example or none, padding behind it: 1 ... 1 0 ... 0."""
+    first_BxT = jnp.arange(segment_ids_BxT.shape[1])[None] < jnp.sum(
+        segment_ids_BxT > 0, axis=1, keepdims=True
+    )
+    return jnp.all(segment_ids_BxT == first_BxT, axis=1)
+
+
 class Rotation(NamedTuple):
     """The angles by which the halves of a head are rotated against each other."""
 
@@ -197,39 +234,75 @@ def attention(
     k_BxSxGxK: jax.Array,
     v_BxSxGxK: jax.Array,
     bias_1xHxTxS: jax.Array | None,
-    mask_Bx1xTxS: jax.Array,
+    seen: Visible,
     *,
+    causal: bool = False,
     softcap: float = 0.0,
     implementation: str = "xla",
 ) -> jax.Array:
-    """softmax(q k^T + bias) v over the unmasked keys -> [B, T, H, K]; no scale; see `attend`.
+    """softmax(q k^T + bias) v over the keys that are seen -> [B, T, H, K]; no scale; see `attend`.
 
-    "xla" runs everywhere. "cudnn" is the fused kernel of NVIDIA GPUs through
-    `jax.nn.dot_product_attention`: no [B, H, T, S] of weights is kept for backward; the mask
-    travels inside the bias. It takes bfloat16, even T and S, and K a multiple of 8 up to 128
-    (`T5Config` checks what it can know), and only runs on a GPU.
+    "xla" runs everywhere, "cudnn" on NVIDIA GPUs alone, see `fused`.
+
+    Args:
+      causal: whether `seen` leaves out later keys; query t is beside key S - T + t.
     """
     if implementation == "cudnn":
-        T, S = q_BxTxHxK.shape[1], k_BxSxGxK.shape[1]
-        if T % 2 or S % 2:
-            raise errors.UserError(
-                f"T5Config.attention='cudnn' needs even lengths, but a query has {T} and a key {S} "
-                "tokens. Make TASK_FEATURE_LENGTHS even, or set T5Config.attention='xla'."
-            )
-        bias = 0.0 if bias_1xHxTxS is None else bias_1xHxTxS
-        bias_BxHxTxS = jnp.where(mask_Bx1xTxS, bias, MASKED).astype(q_BxTxHxK.dtype)
-        return jax.nn.dot_product_attention(
-            q_BxTxHxK, k_BxSxGxK, v_BxSxGxK, bias_BxHxTxS, scale=1.0, implementation="cudnn"
-        )
+        return fused(q_BxTxHxK, k_BxSxGxK, v_BxSxGxK, bias_1xHxTxS, seen, causal=causal)
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BxTxHxK, k_BxSxGxK, v_BxSxGxK))
-    return jnp.swapaxes(attend(q, k, v, bias_1xHxTxS, mask_Bx1xTxS, softcap), 1, 2)
+    return jnp.swapaxes(attend(q, k, v, bias_1xHxTxS, seen.mask, softcap), 1, 2)
+
+
+def fused(
+    q_BxTxHxK: jax.Array,
+    k_BxSxHxK: jax.Array,
+    v_BxSxHxK: jax.Array,
+    bias_1xHxTxS: jax.Array | None,
+    seen: Visible,
+    *,
+    causal: bool,
+) -> jax.Array:
+    """`attention` by the kernel of cuDNN, through `jax.nn.dot_product_attention`.
+
+    The weights [B, H, T, S] exist in neither direction. Where rows are one example each, nothing of
+    that size does: padding travels as lengths, a causal mask in the bias [1, H, T, S], and
+    attention without a bias computes no gradient of one. Packed rows have their mask in a bias of
+    every row, [B, H, T, S] ([B, 1, T, S] without a bias), which has a gradient as large.
+
+    It takes bfloat16 and K a multiple of 8 up to 128 (`T5Config` checks both). The gradient of a
+    bias wants even lengths: odd ones are padded here.
+    """
+    (B, T), S = q_BxTxHxK.shape[:2], k_BxSxHxK.shape[1]
+    bias, lengths = bias_1xHxTxS, seen.lengths
+    if lengths is None:
+        bias = jnp.where(seen.mask, 0.0 if bias is None else bias, MASKED)
+        lengths = jnp.full(B, T, jnp.int32), jnp.full(B, S, jnp.int32)
+    elif causal:
+        earlier_1x1xTxS = jnp.tri(T, S, S - T, dtype=bool)[None, None]
+        bias = jnp.where(earlier_1x1xTxS, 0.0 if bias is None else bias, MASKED)
+    if bias is not None:
+        # Cut over devices as queries are: the kernel of a device takes the heads it is given.
+        bias = _padded(bias.astype(q_BxTxHxK.dtype), {2: T % 2, 3: S % 2})
+        bias = constrain(bias, ("batch", "heads", None, None))
+    query_B, key_B = (constrain(length_B, ("batch",)) for length_B in lengths)
+    q = _first(_padded(q_BxTxHxK, {1: T % 2}), query_B)
+    k, v = (_first(_padded(x, {1: S % 2}), key_B) for x in (k_BxSxHxK, v_BxSxHxK))
+    y_BxTxHxK = jax.nn.dot_product_attention(
+        *(q, k, v, bias),
+        scale=1.0,
+        query_seq_lengths=query_B,
+        key_value_seq_lengths=key_B,
+        implementation="cudnn",
+    )
+    return _first(y_BxTxHxK, query_B)[:, :T]
 
 
 class Attention(nnx.Module):
     """The four projections of multi-head attention, and their adapters.
 
     Args:
-      causal: whether it is the decoder's self-attention: it alone may have keys of a past.
+      causal: whether it is the decoder's self-attention: it sees no later keys, and it alone may
+        have keys of a past.
       width: of the context that gives keys and values; None: D.
     """
 
@@ -255,7 +328,7 @@ class Attention(nnx.Module):
             setattr(self, name, normal_param(rngs, shape, ("layers", *axes), stddev))
         self.head_size = K
         self.query_scale, self.softcap = config.query_scale, config.attention_softcap
-        self.implementation = config.attention
+        self.causal, self.implementation = causal, config.attention
         modules = adapters.in_layer(weights, (G, K), num_layers, rngs)
         fitting = {k: m for k, m in modules.items() if m is not None and (causal or not m.past)}
         attach(self, fitting)
@@ -301,15 +374,15 @@ class Attention(nnx.Module):
         Keys for which the bias has no column, those that are not of a past, have none.
         """
         k, v = self.extended(k_BxSxHxK, v_BxSxHxK)
-        bias = None if bias_1xHxTxS is None else _padded(bias_1xHxTxS, k.shape[1], 0)
-        return k, v, bias, _padded(mask_Bx1xTxS, k.shape[1], True)
+        bias = None if bias_1xHxTxS is None else _widened(bias_1xHxTxS, k.shape[1], 0)
+        return k, v, bias, _widened(mask_Bx1xTxS, k.shape[1], True)
 
     def __call__(
         self,
         x_BxTxD: jax.Array,
         context_BxSxD: jax.Array,
         positions: Positions,
-        mask_Bx1xTxS: jax.Array,
+        seen: Visible,
         dropout: Dropout,
     ) -> jax.Array:
         """Attention of x to the context (x itself in self-attention) -> [B, T, D]."""
@@ -319,13 +392,35 @@ class Attention(nnx.Module):
         # stay untouched. The mask is shared along K here, along T of the weights in T5X: the same
         # masks.
         v_BxSxHxK = dropout(self.project(context_BxSxD, "value"), shared_axis=3)
-        seen = self.with_prefix(k_BxSxHxK, v_BxSxHxK, positions.bias, mask_Bx1xTxS)
-        options = {"softcap": self.softcap, "implementation": self.implementation}
-        y_BxTxHxK = attention(q_BxTxHxK, *seen, **options)
+        S = k_BxSxHxK.shape[1]
+        k, v, bias, mask = self.with_prefix(k_BxSxHxK, v_BxSxHxK, positions.bias, seen.mask)
+        lengths = seen.lengths and (seen.lengths[0], seen.lengths[1] + k.shape[1] - S)
+        y_BxTxHxK = attention(
+            *(q_BxTxHxK, k, v, bias, Visible(mask, lengths)),
+            causal=self.causal,
+            softcap=self.softcap,
+            implementation=self.implementation,
+        )
         return self.merge(constrain(y_BxTxHxK, ("batch", "length", "heads", "kv")))
 
 
-def _padded(x: jax.Array, size: int, value: float) -> jax.Array:
+def _first(x_BxTxHxK: jax.Array, length_B: jax.Array) -> jax.Array:
+    """Returns x with zeros behind `length` tokens of each row.
+
+    What cuDNN leaves there, of outputs and of gradients, need not be a number.
+    """
+    is_first_BxT = jnp.arange(x_BxTxHxK.shape[1])[None] < length_B[:, None]
+    return jnp.where(is_first_BxT[:, :, None, None], x_BxTxHxK, 0)
+
+
+def _padded(x: jax.Array, more: dict[int, int]) -> jax.Array:
+    """Returns x with `more` zeros behind the axes named."""
+    if not any(more.values()):
+        return x
+    return jnp.pad(x, [(0, more.get(axis, 0)) for axis in range(x.ndim)])
+
+
+def _widened(x: jax.Array, size: int, value: float) -> jax.Array:
     """Returns x with so many values in front along its last axis that there are `size`."""
     return jnp.pad(x, [(0, 0)] * 3 + [(size - x.shape[3], 0)], constant_values=value)
 

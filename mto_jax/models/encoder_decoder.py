@@ -23,16 +23,35 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax.models.adapters import Adapters, attached
-from mto_jax.models.attention import Attention, Positions, attend, segment_mask
+from mto_jax.models.attention import (
+    Attention,
+    Positions,
+    Visible,
+    attend,
+    one_example,
+    visible,
+)
 from mto_jax.models.config import ModelConfig
 from mto_jax.models.layers import MLP, Dropout, RMSNorm
 from mto_jax.models.partitioning import constrain, platform
 
 _STREAM = ("batch", "length", "embed")
+
+
+def _minimal(primitive: Any, *arguments: Any, **parameters: Any) -> Any:
+    """Keeps the results of the matmuls that have weights in them, and of cuDNN's attention.
+
+    The rest is computed again: attention otherwise, norms, gelu. Of cuDNN, output and sums of the
+    softmax are kept; a name given to its output would not reach the sums.
+    """
+    if primitive.name == "dot_product_attention_fwd_wrapper":
+        return True
+    matmuls = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    return matmuls(primitive, *arguments, **parameters)
+
+
 _REMAT = {
-    # Keeps the results of the matmuls that have weights in them, recomputes the rest (attention,
-    # norms, gelu).
-    "minimal": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "minimal": _minimal,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -86,10 +105,10 @@ class EncoderLayer(nnx.Module):
         self.mlp_post_norm = _post_norm(config, num_layers)
 
     def __call__(
-        self, x_BxSxD: jax.Array, positions: Positions, mask_Bx1xSxS: jax.Array, dropout: Dropout
+        self, x_BxSxD: jax.Array, positions: Positions, seen: Visible, dropout: Dropout
     ) -> jax.Array:
         y_BxSxD = self.attention_norm(x_BxSxD)
-        y_BxSxD = self.attention(y_BxSxD, y_BxSxD, positions, mask_Bx1xSxS, dropout)
+        y_BxSxD = self.attention(y_BxSxD, y_BxSxD, positions, seen, dropout)
         y_BxSxD = _normed(self.attention_post_norm, y_BxSxD)
         x_BxSxD = constrain(x_BxSxD + dropout(y_BxSxD), _STREAM)
         y_BxSxD = _normed(self.mlp_post_norm, self.mlp(self.mlp_norm(x_BxSxD), dropout))
@@ -126,19 +145,17 @@ class DecoderLayer(nnx.Module):
         self,
         x_BxTxD: jax.Array,
         positions: Positions,
-        mask_Bx1xTxT: jax.Array,
+        seen: Visible,
         dropout: Dropout,
         encoded_BxSxC: jax.Array,
-        cross_mask_Bx1xTxS: jax.Array,
+        seen_of_source: Visible,
     ) -> jax.Array:
         y_BxTxD = self.self_attention_norm(x_BxTxD)
-        y_BxTxD = self.self_attention(y_BxTxD, y_BxTxD, positions, mask_Bx1xTxT, dropout)
+        y_BxTxD = self.self_attention(y_BxTxD, y_BxTxD, positions, seen, dropout)
         y_BxTxD = _normed(self.self_attention_post_norm, y_BxTxD)
         x_BxTxD = constrain(x_BxTxD + dropout(y_BxTxD), _STREAM)
         y_BxTxD = self.cross_attention_norm(x_BxTxD)
-        y_BxTxD = self.cross_attention(
-            y_BxTxD, encoded_BxSxC, Positions(), cross_mask_Bx1xTxS, dropout
-        )
+        y_BxTxD = self.cross_attention(y_BxTxD, encoded_BxSxC, Positions(), seen_of_source, dropout)
         y_BxTxD = _normed(self.cross_attention_post_norm, y_BxTxD)
         x_BxTxD = constrain(x_BxTxD + dropout(y_BxTxD), _STREAM)
         y_BxTxD = _normed(self.mlp_post_norm, self.mlp(self.mlp_norm(x_BxTxD), dropout))
@@ -193,6 +210,12 @@ def _normed(norm: RMSNorm | None, x_BxTxD: jax.Array) -> jax.Array:
     return x_BxTxD if norm is None else norm(x_BxTxD)
 
 
+def _of_one_example(x_BxTxD: jax.Array, *segment_ids: jax.Array) -> jax.Array:
+    """x, but NaN, which stops a run at its first step, in rows that are not `one_example`."""
+    is_one_B = jnp.stack([one_example(ids) for ids in segment_ids]).all(axis=0)
+    return jnp.where(is_one_B[:, None, None], x_BxTxD, jnp.nan)
+
+
 def _heads_first(x_BxTxHxK: jax.Array) -> jax.Array:
     return jnp.swapaxes(x_BxTxHxK, 1, 2)
 
@@ -216,8 +239,9 @@ class Stack(nnx.Module):
         x_BxTxD: jax.Array,
         segment_ids_BxT: jax.Array,
         dropout_key: jax.Array | None,
-        *context: jax.Array,
+        *context: Any,
         causal: bool,
+        packed: bool,
     ) -> jax.Array:
         """Runs all layers; `context` goes to every one. -> [B, T, D], normed."""
         raise NotImplementedError
@@ -383,11 +407,19 @@ class EncoderDecoder(nnx.Module):
         tokens_BxS: jax.Array,
         segment_ids_BxS: jax.Array,
         *,
+        packed: bool = True,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """Source tokens -> encoded_BxSxD. Without a dropout key the pass is deterministic."""
+        """Source tokens -> encoded_BxSxD. Without a dropout key the pass is deterministic.
+
+        Args:
+          packed: False says that every row is one example (or none) with padding behind it, which
+            saves cuDNN's attention memory; a row that is not so becomes NaN.
+        """
         x_BxSxD = self.embed(tokens_BxS)
-        return self.encoder(x_BxSxD, segment_ids_BxS, dropout_key, causal=False)
+        if not packed:
+            x_BxSxD = _of_one_example(x_BxSxD, segment_ids_BxS)
+        return self.encoder(x_BxSxD, segment_ids_BxS, dropout_key, causal=False, packed=packed)
 
     def decode(
         self,
@@ -397,45 +429,58 @@ class EncoderDecoder(nnx.Module):
         segment_ids_BxT: jax.Array,
         *,
         sources_BxT: jax.Array | None = None,
+        packed: bool = True,
         dropout_key: jax.Array | None = None,
     ) -> jax.Array:
         """Decoder inputs (targets shifted right) -> hidden_BxTxD for the head, normed and scaled.
 
         Whatever token a segment begins with, the decoder reads the model's `decoder_start_id`
         there. A token reads the source's segment `sources_BxT`; by default that with its own
-        number.
+        number. `packed` is that of `encode`, of sources and targets.
         """
         sources_BxT = segment_ids_BxT if sources_BxT is None else sources_BxT
         if self.config.decoder_start_id:
             before_BxT = jnp.pad(segment_ids_BxT, ((0, 0), (1, 0)))[:, :-1]
             start = self.config.decoder_start_id
             tokens_BxT = jnp.where(before_BxT == segment_ids_BxT, tokens_BxT, start)
-        cross_mask_Bx1xTxS = segment_mask(sources_BxT, encoder_segment_ids_BxS)
+        x_BxTxD = self.embed(tokens_BxT, of_decoder=True)
+        if not packed:
+            segments = segment_ids_BxT, sources_BxT, encoder_segment_ids_BxS
+            x_BxTxD = _of_one_example(x_BxTxD, *segments)
         hidden_BxTxD = self.decoder(
-            self.embed(tokens_BxT, of_decoder=True),
-            segment_ids_BxT,
-            dropout_key,
-            encoded_BxSxD,
-            cross_mask_Bx1xTxS,
+            *(x_BxTxD, segment_ids_BxT, dropout_key, encoded_BxSxD),
+            visible(sources_BxT, encoder_segment_ids_BxS, packed=packed),
             causal=True,
+            packed=packed,
         )
         return self._scale(hidden_BxTxD)
 
     def hidden(
-        self, batch: Mapping[str, jax.Array], *, dropout_key: jax.Array | None = None
+        self,
+        batch: Mapping[str, jax.Array],
+        *,
+        packed: bool = True,
+        dropout_key: jax.Array | None = None,
     ) -> jax.Array:
-        """A batch of the loader -> hidden_BxTxD, for `losses.cross_entropy` with `unembedding`."""
+        """A batch of the loader -> hidden_BxTxD, for `losses.cross_entropy` with `unembedding`.
+
+        `packed` is that of `encode`.
+        """
         encoder_key, decoder_key = (
             (None, None) if dropout_key is None else jax.random.split(dropout_key)
         )
         encoded_BxSxD = self.encode(
-            batch["encoder_input_tokens"], batch["encoder_segment_ids"], dropout_key=encoder_key
+            batch["encoder_input_tokens"],
+            batch["encoder_segment_ids"],
+            packed=packed,
+            dropout_key=encoder_key,
         )
         return self.decode(
             encoded_BxSxD,
             batch["encoder_segment_ids"],
             batch["decoder_input_tokens"],
             batch["decoder_segment_ids"],
+            packed=packed,
             dropout_key=decoder_key,
         )
 

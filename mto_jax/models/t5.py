@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """T5 (Raffel et al. 2020, https://arxiv.org/abs/1910.10683): a learned bias of distance."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,8 +14,8 @@ from mto_jax.models.attention import (
     distance_bias,
     past_bias,
     relative_bias,
-    segment_mask,
     segment_positions,
+    visible,
 )
 from mto_jax.models.config import T5Config
 from mto_jax.models.encoder_decoder import (
@@ -51,18 +53,21 @@ class T5Stack(Stack):
         x_BxTxD: jax.Array,
         segment_ids_BxT: jax.Array,
         dropout_key: jax.Array | None,
-        *context: jax.Array,
+        *context: Any,
         causal: bool,
+        packed: bool,
     ) -> jax.Array:
         """Runs all layers; `context` goes to every one. -> [B, T, D], normed."""
         config, T, P = self.config, x_BxTxD.shape[1], self.past_tokens
-        mask_Bx1xTxT = segment_mask(segment_ids_BxT, segment_ids_BxT, causal=causal)
+        seen = visible(segment_ids_BxT, segment_ids_BxT, causal=causal, packed=packed)
+        # Tokens of one example are at the same places in every row.
+        ids_BxT = segment_ids_BxT if packed else jnp.ones((1, T), jnp.int32)
 
         def bias(table: jax.Array) -> jax.Array:
             bias_1xHxTxT = relative_bias(table, T, T, config, bidirectional=not causal)
             if not P:
                 return bias_1xHxTxT
-            past_BxHxTxP = past_bias(table, segment_positions(segment_ids_BxT), P, config)
+            past_BxHxTxP = past_bias(table, segment_positions(ids_BxT), P, config)
             own = jnp.broadcast_to(bias_1xHxTxT, (len(past_BxHxTxP), *bias_1xHxTxT.shape[1:]))
             return jnp.concatenate([past_BxHxTxP, own], axis=3)
 
@@ -71,7 +76,7 @@ class T5Stack(Stack):
 
         def body(layer, x_BxTxD, table, dropout):
             positions = Positions(shared_bias if table is None else bias(table))
-            return layer(x_BxTxD, positions, mask_Bx1xTxT, dropout, *context)
+            return layer(x_BxTxD, positions, seen, dropout, *context)
 
         return self.scan(x_BxTxD, dropout_key, tables, body)
 

@@ -6,13 +6,15 @@ The stacks have embeddings and sizes of their own; the head is the decoder's emb
 rotary positions. A window of the nearest tokens bounds what layers 0, 2, 4, ... see.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import NONE, Adapters, PrefixTuning, attach
-from mto_jax.models.attention import Positions, Rotation, segment_mask, window_mask
+from mto_jax.models.attention import Positions, Rotation, Visible, visible, window_mask
 from mto_jax.models.config import T5GemmaConfig
 from mto_jax.models.encoder_decoder import (
     Cache,
@@ -50,12 +52,13 @@ class T5GemmaStack(Stack):
         x_BxTxD: jax.Array,
         segment_ids_BxT: jax.Array,
         dropout_key: jax.Array | None,
-        *context: jax.Array,
+        *context: Any,
         causal: bool,
+        packed: bool,
     ) -> jax.Array:
         """Runs all layers; `context` goes to every one. -> [B, T, D], normed."""
         config, T = self.config, x_BxTxD.shape[1]
-        mask_Bx1xTxT = segment_mask(segment_ids_BxT, segment_ids_BxT, causal=causal)
+        seen = visible(segment_ids_BxT, segment_ids_BxT, causal=causal, packed=packed)
         # Only distances matter, within a segment: places in the row serve as well as in it.
         positions = Positions(
             rotation=Rotation.of(jnp.arange(T)[None], config.d_kv, config.rope_theta)
@@ -66,10 +69,10 @@ class T5GemmaStack(Stack):
             windows = jnp.arange(self.num_layers) % 2 == 0
 
         def body(layer, x_BxTxD, has_window, dropout):
-            mask = mask_Bx1xTxT
+            near = seen
             if near_1x1xTxT is not None:
-                mask &= near_1x1xTxT | ~has_window
-            return layer(x_BxTxD, positions, mask, dropout, *context)
+                near = Visible(seen.mask & (near_1x1xTxT | ~has_window))
+            return layer(x_BxTxD, positions, near, dropout, *context)
 
         return self.scan(x_BxTxD, dropout_key, windows, body)
 

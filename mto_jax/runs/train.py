@@ -205,6 +205,7 @@ def train(
         train_steps,
         trainable=trainable,
         adapters=adapters,
+        pack=pack,
         microbatches=microbatches,
         z_loss=z_loss,
         label_smoothing=label_smoothing,

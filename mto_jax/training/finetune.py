@@ -299,7 +299,7 @@ def _program(shape: _Shape) -> _Program:
     names = states.trainable_names(list(spec.shapes), shape.trainable)
     transformation = shape.optimizer.build(shape.steps)
     target = states.abstract_state(spec, names, transformation, mesh)
-    loss = steps_lib.t5_loss(spec, mesh, num_tasks=2 * shape.replays)
+    loss = steps_lib.t5_loss(spec, mesh, packed=False, num_tasks=2 * shape.replays)
     lengths = {"inputs": shape.S, "targets": shape.T}
     batch = steps_lib.abstract_batch(shape.batch_size, lengths, mesh, task_ids=shape.replays)
     zeros = steps_lib.zero_totals(loss, target, batch)

@@ -142,7 +142,7 @@ def program(shape: Shape) -> Program:
         model = spec.merge({**stacked, **fixed, **parameters})
         with rules():
             loss, sums = cross_entropy(
-                model.hidden(batch, dropout_key=key),
+                model.hidden(batch, packed=False, dropout_key=key),
                 model.unembedding,
                 batch["decoder_target_tokens"],
                 batch["decoder_loss_weights"],
@@ -233,10 +233,14 @@ def _group_size(shape: Shape, C: int, R: int) -> int:
 
 def _batch(inputs_BxS: jax.Array, targets_BxT: jax.Array) -> dict[str, jax.Array]:
     """Returns the model's batch of rows with an example each; padding and empty rows are 0."""
-    target_segments_BxT = (targets_BxT > 0).astype(jnp.int32)
+
+    def segments(ids: jax.Array) -> jax.Array:  # 1 up to the last token
+        return jax.lax.cummax((ids > 0).astype(jnp.int32), axis=1, reverse=True)
+
+    target_segments_BxT = segments(targets_BxT)
     return {
         "encoder_input_tokens": inputs_BxS,
-        "encoder_segment_ids": (inputs_BxS > 0).astype(jnp.int32),
+        "encoder_segment_ids": segments(inputs_BxS),
         "decoder_input_tokens": jnp.pad(targets_BxT, ((0, 0), (1, 0)))[:, :-1],
         "decoder_target_tokens": targets_BxT,
         "decoder_segment_ids": target_segments_BxT,

@@ -30,6 +30,7 @@ class Settings:
     train_steps: int
     trainable: str | Sequence[str] = "all"
     adapters: Adapters = NONE
+    pack: bool = True  # whether rows hold several examples
     microbatches: int = 1
     z_loss: float = 0.0
     label_smoothing: float = 0.0
@@ -75,6 +76,7 @@ class Program:
         loss = steps.t5_loss(
             spec,
             mesh,
+            packed=settings.pack,
             z_loss=settings.z_loss,
             label_smoothing=settings.label_smoothing,
             num_tasks=settings.num_tasks,

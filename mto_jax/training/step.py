@@ -30,19 +30,21 @@ def t5_loss(
     spec: AbstractModel,
     mesh: Mesh,
     *,
+    packed: bool = True,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
     num_tasks: int = 0,
 ) -> LossFunction:
     """Returns the teacher-forced cross-entropy of a T5 on a batch sharded over `mesh`.
 
-    A batch with `decoder_task_ids` also gives the loss of each of `num_tasks` tasks.
+    A batch with `decoder_task_ids` also gives the loss of each of `num_tasks` tasks. `packed` is
+    that of `EncoderDecoder.encode`.
     """
 
     def loss(parameters, batch, dropout_key):
         model = spec.merge(parameters)
         with partitioning.use_rules(mesh, sharding.RULES):
-            hidden_BxTxD = model.hidden(batch, dropout_key=dropout_key)
+            hidden_BxTxD = model.hidden(batch, packed=packed, dropout_key=dropout_key)
             loss_sum, sums = losses.cross_entropy(
                 hidden_BxTxD,
                 model.unembedding,

@@ -11,6 +11,11 @@ import sys
 import time
 
 import accelerator
+import parity
+from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+from mto_jax.models import attention
+from tests import cudnn_kernel
 
 SCRIPT = pathlib.Path(accelerator.__file__)
 NOT_NEEDED = ("tensorflow", "tensorflow_text", "seqio", "grain", "t5", "peft", "tensorboard")
@@ -81,6 +86,19 @@ def test_a_part_that_fails_and_one_that_hangs_take_no_other_with_them():
     assert "| hangs:  | failed: no answer within its time limit" in table
     assert "a/b" in table
     assert "| late | not run: no time was left | |" in table
+
+
+def test_parity_of_attention(monkeypatch):
+    """What a GPU would be asked, with the mathematics of its kernel: it passes, and wrong lengths
+    do not."""
+    cudnn_kernel.install()
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91200)
+    _, facts = parity.attention(B=2, T=24, H=2, D=8)
+    assert facts["passed"], facts
+    assert {name.split()[0] for name in facts["errors"]} == {"packed", "odd", "source"}
+    assert len(facts["errors"]) == 5 + 5 + 4
+    monkeypatch.setattr(attention, "_first", lambda x_BxTxHxK, length_B: x_BxTxHxK)
+    assert not parity.attention(B=2, T=24, H=2, D=8)[1]["passed"]
 
 
 def test_rows_go_with_memory():

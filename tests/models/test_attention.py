@@ -7,8 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mto_jax.errors import UserError
-from mto_jax.models.attention import attention, relative_bias, relative_buckets, segment_mask
+from mto_jax.models.attention import (
+    Visible,
+    attention,
+    one_example,
+    relative_bias,
+    relative_buckets,
+    segment_mask,
+    visible,
+)
 from mto_jax.models.config import T5Config
 from mto_jax.models.layers import linear
 
@@ -53,7 +60,7 @@ def test_attention_is_the_average_of_what_it_sees():
     bias = rng.normal(size=(1, H, T, S)).astype(np.float32)
     mask = rng.random((B, 1, T, S)) < 0.6
     mask[0, 0, 2] = False  # sees nothing: any average will do, but no NaN
-    answer = attention(*map(jnp.asarray, (q, k, v, bias, mask)))
+    answer = attention(*map(jnp.asarray, (q, k, v, bias)), Visible(jnp.asarray(mask)))
     assert np.isfinite(answer).all()
     for b, t, h in np.ndindex(B, T, H):
         seen = np.flatnonzero(mask[b, 0, t])
@@ -63,11 +70,11 @@ def test_attention_is_the_average_of_what_it_sees():
             np.testing.assert_allclose(answer[b, t, h], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_cudnn_says_what_it_needs():
-    q = jnp.zeros((1, 4, 2, 8), jnp.bfloat16)
-    odd = jnp.zeros((1, 5, 2, 8), jnp.bfloat16)
-    with pytest.raises(UserError, match="even lengths, but a query has 4 and a key 5"):
-        attention(q, odd, odd, None, jnp.ones((1, 1, 4, 5), bool), implementation="cudnn")
+def test_rows_of_one_example():
+    rows = [[1, 1, 1], [1, 1, 0], [0, 0, 0], [1, 0, 1], [0, 1, 1], [1, 2, 0], [2, 2, 0]]
+    assert one_example(jnp.array(rows)).tolist() == [True] * 3 + [False] * 4
+    seen = visible(jnp.array(rows[:3]), jnp.array(rows[2::-1]), packed=False)
+    assert [lengths.tolist() for lengths in seen.lengths] == [[3, 2, 1], [1, 2, 3]]
 
 
 def test_linear_has_the_gradient_of_a_matmul():

@@ -16,7 +16,7 @@ from flax import nnx
 from mto_jax.errors import UserError
 from mto_jax.models import encoder_decoder, partitioning
 from mto_jax.models.adapters import NONE
-from mto_jax.models.attention import Attention, Positions
+from mto_jax.models.attention import Attention, Positions, Visible
 from mto_jax.models.layers import Dropout
 from mto_jax.models.losses import cross_entropy
 from mto_jax.models.t5 import T5, T5Config
@@ -357,7 +357,7 @@ class TestDropout:
         layer.value[...] = layer.out[...] = jnp.eye(32)
         x = jnp.ones((3, 40, 32))
         mask = jnp.ones((3, 1, 40, 40), bool)
-        answer = layer(x, x, Positions(), mask, Dropout(0.5, jax.random.key(0)))
+        answer = layer(x, x, Positions(), Visible(mask), Dropout(0.5, jax.random.key(0)))
         kept = np.asarray(answer)[:, 0, 0] * 40 / 2
         np.testing.assert_allclose(kept, kept.round(), atol=1e-3)
         assert (np.abs(kept - 20) < 12).all()

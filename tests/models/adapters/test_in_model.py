@@ -20,7 +20,7 @@ from mto_jax.models.adapters import (
     fold,
     is_adapter,
 )
-from mto_jax.models.attention import Attention, Positions
+from mto_jax.models.attention import Attention, Positions, Visible
 from mto_jax.models.layers import Dropout
 from mto_jax.models.losses import cross_entropy
 from mto_jax.models.t5 import T5, T5Config
@@ -145,7 +145,9 @@ def test_prefix_is_keys_and_values_in_front():
     mask[1, :, :, 0] = False
     layer.prefix.value[...] = jnp.asarray(rng.normal(size=(3, 3, 4)), jnp.float32)
 
-    answer = layer(x, x, Positions(jnp.asarray(bias)), jnp.asarray(mask), Dropout(0.0, None))
+    answer = layer(
+        x, x, Positions(jnp.asarray(bias)), Visible(jnp.asarray(mask)), Dropout(0.0, None)
+    )
 
     w = {k: np.asarray(getattr(layer, k)[...], float) for k in ("query", "key", "value", "out")}
     expected = np.zeros_like(x, np.float64)
