@@ -153,9 +153,8 @@ def lower(settings: Settings, sizes: Sizes, topology: Topology) -> Any:
     # Copies do not wait for each other: the program of one is that of all.
     devices = topology.devices() if cut else topology.devices()[:1]
     mesh = sharding.mesh(data if cut else 1, fsdp, tensor, devices=devices, slices=1)
-    replicated = Replicated(
-        settings.spec.graphdef, settings.spec.treedef, tuple(settings.parameters(mesh))
-    )
+    parameters: Any = tuple(settings.parameters(mesh))
+    replicated = Replicated(settings.spec.graphdef, settings.spec.treedef, parameters)
     slots = settings.batch_size if cut else -(-settings.batch_size // data)
     rows = slots * BATCHES_PER_CALL
     everywhere = sharding.replicated(mesh)

@@ -136,7 +136,7 @@ def inference_mesh(model_bytes: int, num_heads: int) -> Mesh | None:
     local = [device for device in everything if device.process_index == jax.process_index()]
     limit = performance.memory_limit(local[0])
     fsdp, tensor = inference_sizes(model_bytes, num_heads, len(everything), len(local), limit)
-    return mesh(-1, fsdp, tensor, local, None) if fsdp * tensor > 1 else None
+    return mesh(-1, fsdp, tensor, devices=local, slices=None) if fsdp * tensor > 1 else None
 
 
 def inference_sizes(
@@ -173,7 +173,9 @@ def mesh_of(arrays: Iterable[Any]) -> Mesh | None:
         if isinstance(array, jax.Array) and not (
             array.is_fully_replicated and array.is_fully_addressable
         ):
-            assert isinstance(array.sharding, NamedSharding)  # as `parameter_sharding` makes it
+            # As `parameter_sharding` makes it.
+            assert isinstance(array.sharding, NamedSharding)
+            assert isinstance(array.sharding.mesh, Mesh)
             return array.sharding.mesh
     return None
 
