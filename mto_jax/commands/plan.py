@@ -203,6 +203,7 @@ def _settings() -> Settings:
         microbatches=values["microbatches"],
         z_loss=values["z_loss"],
         label_smoothing=values["label_smoothing"],
+        reduce_dtype=values["reduce_dtype"],
     )
 
 

@@ -14,7 +14,7 @@ from flax import nnx
 
 from mto_jax.models.adapters import Adapters, attach, attached
 from mto_jax.models.config import ModelConfig
-from mto_jax.models.partitioning import constrain
+from mto_jax.models.partitioning import constrain, reduce_dtype
 
 
 def normal_param(
@@ -24,29 +24,34 @@ def normal_param(
     return nnx.Param(stddev * jax.random.normal(rngs.params(), shape, jnp.float32), axes=axes)
 
 
-@jax.custom_vjp
 def linear(x_BxTxD: jax.Array, weight_DxE: jax.Array) -> jax.Array:
     """x @ weight in the dtype of x -> [B, T, E].
 
     The gradient is that of a matmul, with the operands of the weight's gradient in the order in
     which XLA does not transpose the incoming gradient (and, on CPU, recompute a GELU at every
-    element of that transpose).
+    element of that transpose). Devices add up the weight's gradient in
+    `partitioning.reduce_dtype()`.
     """
+    return _linear(reduce_dtype(), x_BxTxD, weight_DxE)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _linear(dtype: str, x_BxTxD: jax.Array, weight_DxE: jax.Array) -> jax.Array:
     return x_BxTxD @ weight_DxE.astype(x_BxTxD.dtype)
 
 
-def _linear_forward(x_BxTxD, weight_DxE):
-    return linear(x_BxTxD, weight_DxE), (x_BxTxD, weight_DxE)
+def _linear_forward(dtype, x_BxTxD, weight_DxE):
+    return _linear(dtype, x_BxTxD, weight_DxE), (x_BxTxD, weight_DxE)
 
 
-def _linear_backward(residuals, dy_BxTxE):
+def _linear_backward(dtype, residuals, dy_BxTxE):
     x_BxTxD, weight_DxE = residuals
     dx_BxTxD = jnp.einsum("BTE,DE->BTD", dy_BxTxE, weight_DxE.astype(x_BxTxD.dtype))
-    dw_DxE = jnp.einsum("BTD,BTE->DE", x_BxTxD, dy_BxTxE, preferred_element_type=jnp.float32)
+    dw_DxE = jnp.einsum("BTD,BTE->DE", x_BxTxD, dy_BxTxE, preferred_element_type=dtype)
     return dx_BxTxD, dw_DxE.astype(weight_DxE.dtype)
 
 
-linear.defvjp(_linear_forward, _linear_backward)
+_linear.defvjp(_linear_forward, _linear_backward)
 
 
 def through(layer: nnx.Module, name: str, x_BxTxD: jax.Array) -> jax.Array:

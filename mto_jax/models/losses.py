@@ -13,7 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mto_jax.models.partitioning import constrain, shard_count
+from mto_jax.models.partitioning import (
+    constrain,
+    gather_over_batch,
+    reduce_dtype,
+    shard_count,
+    sum_over_batch,
+)
 
 # A slice of float32 logits of this size (per device) keeps matmuls efficient on every kind of
 # device.
@@ -137,6 +143,7 @@ def _values(
     z_loss, smoothing, softcap, hidden_NxBxTxD, unembedding_DxV, targets_NxBxT, weights_NxBxT
 ) -> tuple[jax.Array, Any, jax.Array]:
     head_DxV = unembedding_DxV.astype(hidden_NxBxTxD.dtype)
+    head_DxV = gather_over_batch(head_DxV, ("embed", "vocab"), hidden_NxBxTxD.shape[1])
 
     def body(slices):
         hidden_BxTxD, targets_BxT, weights_BxT = slices
@@ -151,10 +158,10 @@ def _sliced_forward(z_loss, smoothing, softcap, hidden, unembedding, targets, we
     """Loss and gradients in one pass; those that nobody wants (of a frozen head) cost nothing."""
     hidden_NxBxTxD, unembedding_DxV = hidden.value, unembedding.value
     dtype = hidden_NxBxTxD.dtype
-    head_DxV = unembedding_DxV.astype(dtype)
-    # Each of the G devices that share the batch adds up the gradient of the head of its own rows;
-    # were the sum over devices part of the loop, every slice would pay for it.
+    # What devices that share the batch exchange of the head and its gradient is no part of the
+    # loop, where every slice would pay for it: each of the G adds up the gradient of its own rows.
     B = hidden_NxBxTxD.shape[1]
+    head_DxV = gather_over_batch(unembedding_DxV.astype(dtype), ("embed", "vocab"), B)
     G = shard_count(("batch",), (B,))
 
     def by_device(x_BxTxD):
@@ -182,7 +189,10 @@ def _sliced_forward(z_loss, smoothing, softcap, hidden, unembedding, targets, we
     d_head_GxDxV = jnp.zeros((G, *head_DxV.shape)) if unembedding.perturbed else None
     slices = (hidden_NxBxTxD, targets.value, weights.value)
     d_head_GxDxV, (outputs, d_hidden_NxBxTxD) = jax.lax.scan(body, d_head_GxDxV, slices)
-    d_head_DxV = None if d_head_GxDxV is None else d_head_GxDxV.sum(axis=0)
+    d_head_DxV = None
+    if d_head_GxDxV is not None:
+        d_head_DxV = sum_over_batch(d_head_GxDxV.astype(reduce_dtype()), "embed", "vocab")
+        d_head_DxV = d_head_DxV.astype(d_head_GxDxV.dtype)
     loss, sums, token_loss_NxBxT = outputs
     outputs = *jax.tree.map(lambda x: x.sum(axis=0), (loss, sums)), token_loss_NxBxT
     return outputs, (d_hidden_NxBxTxD, d_head_DxV)

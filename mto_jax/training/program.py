@@ -34,6 +34,7 @@ class Settings:
     microbatches: int = 1
     z_loss: float = 0.0
     label_smoothing: float = 0.0
+    reduce_dtype: str = "float32"
     num_tasks: int = 0  # of a mixture whose tasks have losses of their own; 0: none have
 
 
@@ -80,6 +81,7 @@ class Program:
             z_loss=settings.z_loss,
             label_smoothing=settings.label_smoothing,
             num_tasks=settings.num_tasks,
+            reduce_dtype=settings.reduce_dtype,
         )
         batch = steps.abstract_batch(
             settings.batch_size, settings.lengths, mesh, task_ids=settings.num_tasks > 1

@@ -34,16 +34,18 @@ def t5_loss(
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
     num_tasks: int = 0,
+    reduce_dtype: str = "float32",
 ) -> LossFunction:
     """Returns the teacher-forced cross-entropy of a T5 on a batch sharded over `mesh`.
 
     A batch with `decoder_task_ids` also gives the loss of each of `num_tasks` tasks. `packed` is
-    that of `EncoderDecoder.encode`.
+    that of `EncoderDecoder.encode`. Devices add up their gradients of weights in `reduce_dtype`,
+    see `runs.train`.
     """
 
     def loss(parameters, batch, dropout_key):
         model = spec.merge(parameters)
-        with partitioning.use_rules(mesh, sharding.RULES):
+        with partitioning.use_rules(mesh, sharding.RULES, reduce_dtype):
             hidden_BxTxD = model.hidden(batch, packed=packed, dropout_key=dropout_key)
             loss_sum, sums = losses.cross_entropy(
                 hidden_BxTxD,

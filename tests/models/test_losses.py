@@ -9,6 +9,8 @@ import pytest
 
 from mto_jax.models import losses, partitioning
 from mto_jax.models.losses import cross_entropy
+from mto_jax.planning import collectives
+from mto_jax.training import sharding
 
 B, T, D, V = 3, 7, 5, 11
 
@@ -155,6 +157,63 @@ def test_devices_add_up_their_gradients_once():
     before_entry, entry = program.as_text().split("\nENTRY ")
     assert "all-reduce(" in entry
     assert "all-reduce(" not in before_entry
+
+
+@pytest.mark.parametrize("mesh", [(8, 1, 1), (1, 8, 1), (2, 2, 2), (2, 4, 1), (1, 2, 4)])
+def test_the_head_is_gathered_once_and_its_gradient_scattered(mesh):
+    """On every mesh as on one device; the head is read by a loop over three slices."""
+    mesh = sharding.mesh(*mesh)
+    D, V = 8, 256
+    rng = np.random.default_rng(0)
+    hidden = jnp.asarray(rng.normal(size=(8, 12, D)), jnp.float32)
+    head = jnp.asarray(rng.normal(size=(D, V)), jnp.float32)
+    targets = jnp.asarray(rng.integers(0, V, (8, 12)), jnp.int32)
+    weights = jnp.asarray(rng.choice([0.0, 1.0, 0.5], (8, 12)), jnp.float32)
+
+    def loss(hidden, head):
+        return cross_entropy(hidden, head, targets, weights, num_chunks=3, z_loss=1e-2)[0]
+
+    def on_mesh(hidden, head):
+        with partitioning.use_rules(mesh, sharding.RULES):
+            return jax.value_and_grad(loss, argnums=(0, 1))(hidden, head)
+
+    cut = (
+        sharding.batch_sharding(mesh),
+        sharding.parameter_sharding(("embed", "vocab"), (D, V), mesh),
+    )
+    program = jax.jit(on_mesh, in_shardings=cut, out_shardings=(None, cut)).lower(hidden, head)
+    program = program.compile()
+    value, gradients = program(*jax.device_put((hidden, head), cut))
+    expected, wanted = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(hidden, head)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-5), gradients, wanted)
+
+    part = 4 * D * V // mesh.shape["tensor"]  # of the head, on a device, once gathered
+    large = [o for o in collectives.read(program.as_text(), 8) if o.bytes >= part]
+    fsdp = mesh.shape["fsdp"] > 1
+    expected_kinds = ["all-gather", "reduce-scatter"] if fsdp else ["all-reduce"]
+    assert sorted(o.kind for o in large) == expected_kinds
+    assert all(o.times == 1 for o in large)
+
+
+def test_devices_may_add_up_the_gradient_of_the_head_in_bfloat16():
+    """Each part is rounded, none of one device is summed in it: exact by hand for one device."""
+    mesh = sharding.mesh(1, 1, 1, devices=jax.devices()[:1])
+    rng = np.random.default_rng(0)
+    hidden = jnp.asarray(rng.normal(size=(2, 12, D)), jnp.float32)
+    head = jnp.asarray(rng.normal(size=(D, V)), jnp.float32)
+    targets = jnp.asarray(rng.integers(0, V, (2, 12)), jnp.int32)
+
+    def gradient(dtype):
+        def loss(head):
+            with partitioning.use_rules(mesh, sharding.RULES, dtype):
+                return cross_entropy(hidden, head, targets, jnp.ones((2, 12)), num_chunks=3)[0]
+
+        return jax.grad(loss)(head)
+
+    exact, rounded = gradient("float32"), gradient("bfloat16")
+    assert rounded.dtype == jnp.float32
+    np.testing.assert_array_equal(rounded, exact.astype(jnp.bfloat16).astype(jnp.float32))
 
 
 def test_bfloat16_hidden_states(inputs):

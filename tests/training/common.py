@@ -56,6 +56,7 @@ class Setup:
         microbatches=1,
         seed=0,
         train_steps=10,
+        reduce_dtype="float32",
     ):
         self.mesh = sharding.mesh(*mesh, devices=jax.devices()[: int(np.prod(mesh))])
         self.spec = state.abstract_model(functools.partial(T5, config))
@@ -63,7 +64,7 @@ class Setup:
         optimizer = optimizer or Optimizer("adamw", learning_rate=1e-2)
         self.optimizer = optimizer.build(train_steps)
         self.target = state.abstract_state(self.spec, self.names, self.optimizer, self.mesh)
-        self.loss = step.t5_loss(self.spec, self.mesh)
+        self.loss = step.t5_loss(self.spec, self.mesh, reduce_dtype=reduce_dtype)
         parameters = self.spec.initialise(jax.random.key(seed), self.mesh)
         self.initial = jax.device_get(state.start(self.target, parameters, self.optimizer, seed))
         self.reset()

@@ -20,6 +20,7 @@ from mto_jax.training.optimizers import Optimizer
 from .common import TINY, batch, setup
 
 STEPS = 4
+DTYPES = "float32", "bfloat16"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,24 @@ def test_microbatches_give_the_big_batch(single):
     losses, _ = single
     many = setup(mesh=(2, 1, 1), microbatches=4)
     np.testing.assert_allclose(many.train(STEPS), losses, rtol=1e-5)
+
+
+def test_gradients_summed_in_bfloat16_are_those_in_float32_to_rounding():
+    """Parts of 4 devices and 2 microbatches; microbatches themselves are summed in float32."""
+    options = {"optimizer": Optimizer("sgd", 1.0, clip_norm=None), "mesh": (1, 4, 1)}
+    exact, rounded = (setup(microbatches=2, reduce_dtype=d, **options) for d in DTYPES)
+    before = exact.initial.trainable
+    for one in (exact, rounded):
+        one.train(1)
+    errors = {}
+    for name, value in before.items():
+        gradient = value - np.asarray(exact.state.trainable[name])
+        found = value - np.asarray(rounded.state.trainable[name])
+        errors[name] = np.linalg.norm(found - gradient) / np.linalg.norm(gradient)
+    assert max(errors.values()) < 1e-2
+    # All weight matrices are rounded; norms, biases and the embedding are not by themselves.
+    matrices = [name for name, value in before.items() if value.ndim == 3] + ["lm_head"]
+    assert min(errors[name] for name in matrices) > 1e-4
 
 
 def test_the_gradient_is_that_of_the_mean_over_all_target_tokens():
