@@ -48,7 +48,7 @@ def test_the_workflow_runs_what_ci_runs():
     (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
     assert [step["run"] for step in job["steps"] if "run" in step] == [
         ".ci/run",
-        "make test-beam test-ray",
+        "make walkthroughs test-beam test-ray",
     ]
 
 
