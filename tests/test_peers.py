@@ -93,7 +93,7 @@ def count_in(module, name, size):
 
 count_in(infer, "decode", lambda model, sources, *rest: len(sources))
 count_in(probe, "ask", lambda *rest: 1)
-count_in(engine, "_run", lambda runner, cells, *rest: len(cells))
+count_in(engine, "settle", lambda runner, cells, *rest: len(cells))
 
 hosts = [f"--coordinator_address=localhost:{port}", f"--process_count={count}"]
 hosts = [*hosts, f"--process_index={index}"] if count > 1 else []
@@ -195,7 +195,7 @@ def test_two_processes_share_the_work_of_every_verb(tmp_path):
     assert whole == {
         "mto_jax.commands.infer.decode": len(WORDS),
         "mto_jax.matching.probe.ask": 4,
-        "mto_jax.experiments.engine._run": 4,
+        "mto_jax.experiments.engine.settle": 4,
     }
     assert {name: sum(part[name] for part in parts) for name in whole} == whole
     for name in ("mto_jax.commands.infer.decode", "mto_jax.matching.probe.ask"):
