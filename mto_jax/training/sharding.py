@@ -154,7 +154,8 @@ def inference_sizes(
     asked = {"data": -1, "fsdp": 1, "tensor": 1} | gin.get_bindings("mesh")
     fsdp, tensor = local, num_heads
     if asked["fsdp"] != 1 or asked["tensor"] != 1:
-        _, fsdp, tensor = mesh_sizes(*(asked[axis] for axis in MESH_AXES), devices)
+        data, fsdp, tensor = (asked[axis] for axis in MESH_AXES)
+        _, fsdp, tensor = mesh_sizes(data, fsdp, tensor, devices)
     elif limit is None or 2 * model_bytes <= limit:
         return 1, 1
     elif model_bytes > limit * local:
