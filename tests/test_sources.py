@@ -132,7 +132,7 @@ def test_an_objective_that_is_named_in_a_string_counts(house):
 
 def test_the_packages_own_tasks():
     corpora = sources.definitions(["mto_jax.tasks.corpora"], PACKAGES)
-    assert "mto_jax.text2text.objectives:preprocessor" in corpora
+    assert "mto_jax.text2text.preprocessing:preprocessor" in corpora
     others = ("templates", "tasks.qa", "demo", "span_corruption")
     assert not [name for name in corpora if any(other in name for other in others)]
     mixed = sources.definitions(["mto_jax.text2text.objectives:mixed"], PACKAGES)
@@ -142,13 +142,12 @@ def test_the_packages_own_tasks():
 
 
 def test_functions_inside_of_values_are_known():
-    from mto_jax.text2text import objectives
+    from mto_jax.text2text import objectives, preprocessing
 
-    names = set(sources.references([objectives.preprocessor("span_corruption")]))
+    names = set(sources.references([preprocessing.preprocessor("span_corruption")]))
     module = objectives.__name__
-    assert {
-        f"{module}:{name}" for name in ("preprocessor", "Objective", "span_corruption")
-    } <= names
+    known = {f"{module}:{name}" for name in ("Objective", "span_corruption")}
+    assert {f"{preprocessing.__name__}:preprocessor", *known} <= names
     partial = functools.partial(sources.find_module, objectives.Objective(print, digests))
     assert set(sources.references({"a": (partial,)})) == {
         "mto_jax.sources:find_module",

@@ -20,7 +20,8 @@ import gin
 from mto_jax import sources
 from mto_jax.errors import UserError, unknown
 from mto_jax.text2text import text_files
-from mto_jax.text2text.objectives import OBJECTIVES, preprocessor
+from mto_jax.text2text.objectives import OBJECTIVES
+from mto_jax.text2text.preprocessing import preprocessor
 from mto_jax.text2text.vocabulary import features, vocabulary
 
 ADDED: set[str] = set()  # tasks and mixtures that were added here, and so may be replaced

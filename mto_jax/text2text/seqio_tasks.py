@@ -20,10 +20,9 @@ import tensorflow as tf
 from mto_jax.errors import UserError
 from mto_jax.metrics.by_kind import task_metrics
 from mto_jax.metrics.text import on_texts
-from mto_jax.text2text import records, templates, vocabulary
+from mto_jax.text2text import preprocessing, records, templates, vocabulary
 from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.objectives import OBJECTIVES
-from mto_jax.text2text.objectives import preprocessor as objective_preprocessor
 from mto_jax.text2text.registration import DataSet
 from mto_jax.text2text.task import example
 
@@ -173,7 +172,7 @@ def add(data: DataSet) -> None:
     }
     for objective, row in OBJECTIVES.items():
         if set(row.fields) <= {"text", "body", "tail"}:
-            tasks[f"{data.name}_{objective}"] = sentences, objective_preprocessor(objective), ()
+            tasks[f"{data.name}_{objective}"] = sentences, preprocessing.preprocessor(objective), ()
     identity = (data.identity, vocab.path, vocab.extra_ids)
     for name, (data_source, step, metric_fns) in tasks.items():
         if not _is_added(name, identity):

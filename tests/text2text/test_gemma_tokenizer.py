@@ -10,7 +10,8 @@ import tensorflow as tf
 import transformers
 
 from mto_jax.errors import UserError
-from mto_jax.text2text import objectives
+from mto_jax.text2text.objectives import OBJECTIVES
+from mto_jax.text2text.preprocessing import preprocessor
 from mto_jax.text2text.vocabulary import features, load, vocabulary
 from tests import gemma_tokenizer
 
@@ -75,7 +76,7 @@ def test_a_vocabulary_without_sentinels_says_so(folder):
     rng = np.random.default_rng(0)
     lengths = {"inputs": 32, "targets": 32}
     with pytest.raises(UserError, match="no sentinel"):
-        objectives.OBJECTIVES["span_corruption"].corrupt(
+        OBJECTIVES["span_corruption"].corrupt(
             np.arange(20, 40, dtype=np.int32), rng, vocab=ours, lengths=lengths
         )
 
@@ -84,7 +85,7 @@ def test_spans_are_marked_in_order(folder):
     ours = load(str(folder / "tokenizer.json"))
     tokens = np.arange(20, 60, dtype=np.int32)
     rng, lengths = np.random.default_rng(0), {"inputs": 64, "targets": 64}
-    inputs, targets = objectives.OBJECTIVES["span_corruption"].corrupt(
+    inputs, targets = OBJECTIVES["span_corruption"].corrupt(
         tokens, rng, vocab=ours, lengths=lengths
     )
     for ids in (inputs, targets):
@@ -106,7 +107,7 @@ def test_objectives_run_on_text(folder, name):
             ),
             splits=["train"],
         ),
-        preprocessors=[objectives.preprocessor(name)],
+        preprocessors=[preprocessor(name)],
         output_features=features(ours),
     )
     lengths = {"inputs": 128, "targets": 128}
