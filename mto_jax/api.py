@@ -23,8 +23,8 @@ from mto_jax.decoding.generation import Decoding
 from mto_jax.decoding.model import Model as Model
 from mto_jax.decoding.model import Prediction as Prediction
 from mto_jax.decoding.model import Predictions as Predictions
-from mto_jax.evaluation.evaluator import Result as Result
 from mto_jax.evaluation.evaluator import evaluate_records
+from mto_jax.evaluation.result import Result as Result
 from mto_jax.experiments import advice as advising
 from mto_jax.experiments import trajectory as trajectories
 from mto_jax.experiments import tune as tuning

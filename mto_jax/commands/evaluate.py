@@ -26,7 +26,8 @@ from mto_jax.data.dataset import DatasetConfig
 from mto_jax.decoding.generation import Decoding
 from mto_jax.evaluation import report as report_lib
 from mto_jax.evaluation import result_files
-from mto_jax.evaluation.evaluator import Result, check_vocabulary, evaluate_dataset
+from mto_jax.evaluation.evaluator import check_vocabulary, evaluate_dataset
+from mto_jax.evaluation.result import Result
 from mto_jax.files import write_atomically
 from mto_jax.models.flops import num_parameters
 from mto_jax.text2text.vocabulary import Vocabulary

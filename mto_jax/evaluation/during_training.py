@@ -14,7 +14,8 @@ from jax.experimental import multihost_utils
 from mto_jax.data import loader
 from mto_jax.data.manifest import Prepared
 from mto_jax.decoding.generation import Decoding
-from mto_jax.evaluation.evaluator import Result, evaluate_dataset
+from mto_jax.evaluation.evaluator import evaluate_dataset
+from mto_jax.evaluation.result import Result
 from mto_jax.training import performance, sharding
 from mto_jax.training import state as states
 from mto_jax.training import step as steps

@@ -11,16 +11,12 @@ without metrics (a pre-training objective) is scored by its perplexity.
 import collections
 import dataclasses
 import functools
-import importlib
 import itertools
-import json
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import gin
 import numpy as np
 
 from mto_jax import errors, peers
@@ -29,10 +25,10 @@ from mto_jax.data.manifest import Prepared
 from mto_jax.decoding import generation as decoding_lib
 from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding
-from mto_jax.frames import frame
+from mto_jax.evaluation.result import Result
+from mto_jax.evaluation.task_metrics import all_metrics
 from mto_jax.metrics import statistics
 from mto_jax.metrics import text as metrics_lib
-from mto_jax.metrics.by_kind import place
 from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text import task as tasks
 from mto_jax.text2text import templates
@@ -49,81 +45,6 @@ def alone(items: Sequence, work: Callable[[Sequence, int], Sequence]) -> Sequenc
 
 Spread = Callable[[Sequence, Callable[[Sequence, int], Sequence]], Sequence]
 Example = Mapping[str, Any]  # a record of prepared data, or `text2text.task.example`
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The predictions of a model on a task, and their scores.
-
-    Attributes:
-      task: name of the task.
-      split: name of the split.
-      metrics: values with their 95 % bootstrap intervals over the examples.
-      rows: one JSON-like dict an example: "input", "references", "prediction", "raw_prediction"
-        (sentinels included), "log_likelihood" of the prediction, "scores" by metric name, for those
-        metrics that score single examples, and, where only some answers are allowed, these as
-        "choices" and, where they are ranked, the likeliest as "ranked_prediction". Of an objective:
-        "input", "references", "log_likelihood", "tokens".
-      constant: the same metrics of the best answer that is the same for every example, the value
-        that decides first; empty where nothing is predicted.
-      resampled: for each value in `metrics` what the bootstrap needs; empty for a result that was
-        read.
-    """
-
-    task: str
-    split: str
-    metrics: dict[str, statistics.Interval]
-    rows: list[dict[str, Any]]
-    constant: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    resampled: Mapping[str, statistics.Statistics] = dataclasses.field(
-        default_factory=dict, repr=False, compare=False
-    )
-
-    @property
-    def title(self) -> str:
-        """The task and its split, for a person."""
-        return f"{self.task} ({self.split})"
-
-    @property
-    def predictions(self) -> list[str]:
-        """The prediction of each example, without sentinels."""
-        return [row["prediction"] for row in self.rows]
-
-    @property
-    def references(self) -> list[list[str]]:
-        """The references of each example, without sentinels."""
-        return [row["references"] for row in self.rows]
-
-    @property
-    def scores(self) -> dict[str, list[float]]:
-        """The scores of the single examples, by name of the metrics that have them."""
-        return {name: [row["scores"][name] for row in self.rows] for name in self.rows[0]["scores"]}
-
-    @property
-    def distinct(self) -> int:
-        """How many of the predictions are different from each other."""
-        return len({*self.predictions})
-
-    def warnings(self) -> list[str]:
-        """Returns in words what makes the scores doubtful."""
-        answers = self.predictions if self.constant else []
-        return doubts(self.title, self.values(), self.constant, answers)
-
-    def values(self) -> dict[str, float]:
-        """The metrics without their intervals."""
-        return {name: interval.value for name, interval in self.metrics.items()}
-
-    def to_pandas(self) -> Any:
-        """Returns a `pandas.DataFrame`: a row an example, the scores in columns of their own."""
-        head = {"task": self.task, "split": self.split}
-        return frame(
-            head | {k: v for k, v in row.items() if k != "scores"} | row.get("scores", {})
-            for row in self.rows
-        )
-
-    def jsonl(self) -> str:
-        """The rows, one JSON object a line."""
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
 
 
 def evaluate_dataset(
@@ -289,31 +210,6 @@ def evaluate_examples(
     )
 
 
-def doubts(
-    title: str,
-    values: Mapping[str, float],
-    constant: Mapping[str, float],
-    predictions: Sequence[str],
-) -> list[str]:
-    """Returns in words where scores are not above the best constant answer's, or answers all alike.
-
-    Args:
-      title: of what was evaluated.
-      values: by name of the metric.
-      constant: those of the best constant answer, the one that decides first.
-      predictions: the answers.
-    """
-    texts = []
-    if constant and values[name := next(iter(constant))] <= constant[name]:
-        texts.append(
-            f"{title}: {name} {values[name]:.3f} is not above the {constant[name]:.3f} of the best "
-            "constant answer: these predictions show no knowledge of the single examples."
-        )
-    if constant and len({*predictions}) == 1 < len(predictions):
-        texts.append(f"{title}: all {len(predictions)} predictions are the same.")
-    return texts
-
-
 @functools.cache  # once, however many models are evaluated
 def _warn(sentence: str) -> None:
     print(f"warning: {sentence}", file=sys.stderr)
@@ -430,83 +326,6 @@ def best_of(
                 scores_KxN = np.stack([scores[name] for scores in scores_K])
                 best[f"best_of_{len(scores_K)}_{name}"] = scores_KxN.max(axis=0)
     return statistics.bootstrap(statistics.mean(best)) if best else {}
-
-
-def metric_names(task: Prepared | Task) -> list[str]:
-    """Names "module:function" of the metrics of a task: its own, and those that gin adds.
-
-    A prepared task without metrics (an objective) gets none.
-    """
-    own = task.metrics if isinstance(task, Prepared) else map(place, task.metrics.functions)
-    return list(dict.fromkeys([*own, *added_metrics()])) if task.metrics else []
-
-
-def all_metrics(task: Prepared | Task) -> list[metrics_lib.Metric]:
-    """Returns the metrics of a task, its own and those that gin adds, ready to be used.
-
-    Raises:
-      UserError: a metric cannot be imported, or its model is missing.
-    """
-    if isinstance(task, Prepared):
-        functions = [metric_function(name) for name in metric_names(task)]
-    else:
-        functions = [*task.metrics.functions, *map(metric_function, added_metrics())]
-    for function in functions:
-        getattr(function, "ready", str)()  # before the long work
-    return list(dict.fromkeys(functions))
-
-
-def value_names(task: Task, template: Template) -> list[str]:
-    """Returns the names of the values that `evaluate_records` gives, such as "rougeL".
-
-    Found by scoring the references of the held-out records themselves.
-    """
-    references = tuple(
-        dict.fromkeys(
-            tuple(templates.reference_texts(template, record, task.wording))
-            for record in task.held_out
-        )
-    )
-    return _value_names(tuple(all_metrics(task)), references)
-
-
-def deciding_value(task: Task, template: Template) -> str:
-    """Returns the name of the value that decides about a task, of its metrics'."""
-    return task.metrics.decides or value_names(task, template)[0]
-
-
-@functools.lru_cache(maxsize=1024)
-def _value_names(functions, references) -> list[str]:
-    predictions = [texts[0] for texts in references]
-    return [name for function in functions for name in function(references, predictions)]
-
-
-@gin.configurable("task_metrics")
-def added_metrics(add: Sequence[str] = ()) -> tuple[str, ...]:
-    """Names "module:function" of the metrics that gin adds to those of any task."""
-    return tuple(add)
-
-
-def metric_function(name: str) -> metrics_lib.Metric:
-    """The metric "module:function".
-
-    Raises:
-      UserError: no such module or function.
-    """
-    module_name, _, function_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise errors.UserError(
-            f"The metric {name!r} cannot be imported ({error}). Start from the folder that holds "
-            "the module, or install it."
-        ) from error
-    if not callable(getattr(module, function_name, None)):
-        known = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
-        raise errors.unknown(f"metric in {module_name} called", function_name, known)
-    return getattr(module, function_name)
 
 
 def check_vocabulary(prepared: Prepared, vocabulary: Vocabulary) -> None:

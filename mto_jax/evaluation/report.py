@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mto_jax.evaluation.evaluator import Result
+from mto_jax.evaluation.result import Result
 from mto_jax.metrics import text as text_metrics
 from mto_jax.metrics.statistics import Interval
 from mto_jax.text2text.answers import answer, slots

@@ -17,7 +17,8 @@ from mto_jax import sources
 from mto_jax.data.manifest import Prepared
 from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
-from mto_jax.evaluation.evaluator import Result, metric_function, metric_names
+from mto_jax.evaluation.result import Result
+from mto_jax.evaluation.task_metrics import metric_function, metric_names
 from mto_jax.files import digest, read_record, write_atomically, write_record
 from mto_jax.metrics.statistics import Interval
 

@@ -7,8 +7,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from mto_jax.errors import UserError
-from mto_jax.evaluation.evaluator import deciding_value
 from mto_jax.evaluation.in_context import InContext, asking
+from mto_jax.evaluation.task_metrics import deciding_value
 from mto_jax.experiments.grid import Cell
 from mto_jax.experiments.strategies import IN_CONTEXT
 from mto_jax.files import digest

@@ -21,8 +21,8 @@ from mto_jax.checkpoints import peft
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
-from mto_jax.evaluation.evaluator import metric_names
 from mto_jax.evaluation.in_context import InContext
+from mto_jax.evaluation.task_metrics import metric_names
 from mto_jax.experiments import adapters as adapters_lib
 from mto_jax.experiments import costs, plan, scoring
 from mto_jax.experiments.base_models import MATCHED, BaseModels, objective

@@ -12,13 +12,8 @@ import numpy as np
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
 from mto_jax.decoding.scoring import log_likelihood
-from mto_jax.evaluation.evaluator import (
-    all_metrics,
-    best_constant,
-    deciding_value,
-    evaluate_records,
-    value_names,
-)
+from mto_jax.evaluation.evaluator import best_constant, evaluate_records
+from mto_jax.evaluation.task_metrics import all_metrics, deciding_value, value_names
 from mto_jax.experiments import costs
 from mto_jax.experiments.data import CellData
 from mto_jax.experiments.grid import Cell

@@ -20,7 +20,7 @@ from mto_jax.adaptation.make import PairConfig
 from mto_jax.console import progress_bar
 from mto_jax.decoding.model import Model
 from mto_jax.errors import UserError, unknown
-from mto_jax.evaluation.evaluator import metric_names
+from mto_jax.evaluation.task_metrics import metric_names
 from mto_jax.files import Store, digest
 from mto_jax.matching import adapted, depth_rank, probe, teacher_forcing
 from mto_jax.matching.decide import decide

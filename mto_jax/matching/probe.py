@@ -16,7 +16,9 @@ import numpy as np
 from scipy.sparse import issparse
 
 from mto_jax.errors import unknown
-from mto_jax.evaluation.evaluator import all_metrics, best_constant, doubts, evaluate_records
+from mto_jax.evaluation.evaluator import best_constant, evaluate_records
+from mto_jax.evaluation.result import doubts
+from mto_jax.evaluation.task_metrics import all_metrics
 from mto_jax.matching.verdict import (
     ADAPTATION,
     MAP_PHRASAL,

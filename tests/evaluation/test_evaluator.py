@@ -10,6 +10,7 @@ from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding, Output, decode
 from mto_jax.errors import UserError
 from mto_jax.evaluation import evaluator, result_files
+from mto_jax.evaluation.result import doubts
 from mto_jax.metrics import labels, statistics
 from mto_jax.metrics import text as text_metrics
 from mto_jax.text2text.task import example
@@ -114,7 +115,7 @@ def test_the_best_constant_answer_and_distinct_predictions_stand_beside_the_scor
     assert none.constant == {"exact_match": 0.8}
     (warning,) = none.warnings()
     assert "exact_match 0.000 is not above the 0.800 of the best constant answer" in warning
-    alike = evaluator.doubts("uses", {"x": 1.0}, {"x": 0.5}, ["a cup"] * 3)
+    alike = doubts("uses", {"x": 1.0}, {"x": 0.5}, ["a cup"] * 3)
     assert alike == ["uses: all 3 predictions are the same."]
 
 
@@ -250,14 +251,6 @@ def test_the_model_of_a_metric_is_asked_for_before_decoding(tmp_path, monkeypatc
         run(prepared)
 
 
-def test_metric_names():
-    assert evaluator.metric_function("mto_jax.metrics.text:rouge") is text_metrics.rouge
-    with pytest.raises(UserError, match="Did you mean 'rouge'"):
-        evaluator.metric_function("mto_jax.metrics.text:rogue")
-    with pytest.raises(UserError, match="cannot be imported"):
-        evaluator.metric_function("no_such_module_at_all:f")
-
-
 def test_other_vocabulary(tmp_path):
     class Other(tiny.Numbers):
         digest = "other"
@@ -278,14 +271,6 @@ def test_records_under_a_template_have_all_metrics_of_their_task():
         **labels.matthews(result.references, result.predictions),
     }
     assert [*result.scores] == ["accuracy"]
-    assert evaluator.value_names(task, template) == ["accuracy", "matthews"]
-    gin.bind_parameter("task_metrics.add", ["mto_jax.metrics.text:exact_match"])
-    assert evaluator.value_names(task, template) == ["accuracy", "matthews", "exact_match"]
-    assert evaluator.metric_names(task) == [
-        "mto_jax.metrics.text:accuracy",
-        "mto_jax.metrics.labels:matthews",
-        "mto_jax.metrics.text:exact_match",
-    ]
 
 
 def test_prepared_data_and_records_are_scored_alike():

@@ -10,7 +10,7 @@ import re
 import pytest
 
 from mto_jax.evaluation import report
-from mto_jax.evaluation.evaluator import Result
+from mto_jax.evaluation.result import Result
 from mto_jax.metrics.statistics import Interval
 
 VOID = {"meta", "link", "line", "rect", "circle", "wbr"}
