@@ -15,10 +15,10 @@ from typing import Any
 import jax
 
 from mto_jax.checkpoints import huggingface, t5gemma
-from mto_jax.checkpoints.checkpoint import Foreign
 from mto_jax.checkpoints.contents import File
 from mto_jax.checkpoints.foreign_fields import Fields, read_object
 from mto_jax.checkpoints.lazy import Tensor, in_memory
+from mto_jax.checkpoints.opening import Foreign
 from mto_jax.errors import UserError
 from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import ModelConfig, T5GemmaConfig

@@ -9,7 +9,8 @@ from typing import Any
 import gin
 
 from mto_jax import config
-from mto_jax.checkpoints.checkpoint import Adapted, Checkpoint, Run
+from mto_jax.checkpoints.checkpoint import Checkpoint
+from mto_jax.checkpoints.opening import Adapted, Run
 from mto_jax.data.dataset import LENGTHS
 from mto_jax.text2text.phrases import relation_phrase
 from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template
