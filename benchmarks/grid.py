@@ -99,7 +99,7 @@ def peers(model: str, method: str, count: int, folder: pathlib.Path) -> float:
     from mto_jax.text2text.record_sets import Wanted, read
     from mto_jax.text2text.task import Task, tokenise
     from mto_jax.text2text.templates import TEMPLATES as KNOWN
-    from mto_jax.text2text.templates import SoftPrompt
+    from mto_jax.text2text.tokenising import SoftPrompt
     from mto_jax.training import state
 
     checkpoint = checkpoints.open(model)

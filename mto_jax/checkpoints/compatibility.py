@@ -30,7 +30,7 @@ from mto_jax.models.config import (
     model_config,
 )
 from mto_jax.text2text import vocabulary as vocabularies
-from mto_jax.text2text.templates import SoftPrompt
+from mto_jax.text2text.tokenising import SoftPrompt
 from mto_jax.text2text.vocabulary import Vocabulary
 
 

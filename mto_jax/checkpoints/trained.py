@@ -13,7 +13,8 @@ from mto_jax.checkpoints.checkpoint import Checkpoint
 from mto_jax.checkpoints.opening import Adapted, Run
 from mto_jax.data.dataset import LENGTHS
 from mto_jax.text2text.phrases import relation_phrase
-from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template
+from mto_jax.text2text.templates import TEMPLATES, Template
+from mto_jax.text2text.tokenising import SoftPrompt
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ from mto_jax.decoding.inputs import Input, Rendering, read
 from mto_jax.decoding.inputs import inputs as inputs_of
 from mto_jax.decoding.model import Model
 from mto_jax.files import digest, file_digest, only_writer, read_record, write_record
-from mto_jax.text2text import templates
+from mto_jax.text2text import tokenising
 from mto_jax.text2text.answers import answer
 from mto_jax.text2text.vocabulary import listed
 from mto_jax.training.performance import use_compilation_cache
@@ -202,7 +202,7 @@ def infer(
         "checkpoint": model.digest,
         "decoding": dataclasses.asdict(decoding),
         "input_length": input_length,
-        "soft_prompt": dataclasses.asdict(templates.SoftPrompt()),
+        "soft_prompt": dataclasses.asdict(tokenising.SoftPrompt()),
         "rendering": rendering and rendering.as_dict(),
     }
     writes = peers.index() == 0

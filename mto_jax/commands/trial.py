@@ -25,7 +25,7 @@ from mto_jax.console import wide
 from mto_jax.decoding import scoring
 from mto_jax.decoding.generation import Decoding
 from mto_jax.evaluation.evaluator import choice_ids, predict
-from mto_jax.text2text import phrases, queries, record_sets, records, templates
+from mto_jax.text2text import phrases, queries, record_sets, records, templates, tokenising
 from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.task import example
 from mto_jax.text2text.templates import Template, Wording
@@ -185,7 +185,7 @@ def line_of(record: records.Record) -> str:
 
 def applicable(kind: str, wording: Wording, prompt_rows: int) -> list[Template]:
     """Returns the templates of a kind for which so many rows of soft prompt suffice."""
-    soft = templates.SoftPrompt()
+    soft = tokenising.SoftPrompt()
     return [
         template
         for template in templates.templates_for(kind, wording)

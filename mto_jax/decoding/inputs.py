@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mto_jax import checkpoints, errors
 from mto_jax.checkpoints.trained import trained
-from mto_jax.text2text import queries, record_sets, registry, tables, templates
+from mto_jax.text2text import queries, record_sets, registry, tables, templates, tokenising
 from mto_jax.text2text.answers import slots
 from mto_jax.text2text.mapping import mapping
 from mto_jax.text2text.readers import MissingColumn
@@ -135,7 +135,7 @@ class Rendering:
 
     def check_rows(self, rows: int) -> None:
         """Raises a UserError unless a prompt of so many rows is what the template needs."""
-        needed = templates.SoftPrompt().needs(self.template)
+        needed = tokenising.SoftPrompt().needs(self.template)
         if needed > rows:
             raise errors.UserError(
                 f"The template {self.template.name} wants {needed} rows of a soft prompt, but the "
@@ -179,10 +179,10 @@ class Rendering:
           UserError: it does not fit even when its free fields are shortened.
         """
         assert entry.rendered is not None
-        soft = templates.SoftPrompt()
+        soft = tokenising.SoftPrompt()
         try:
-            tokens = templates.tokenise(entry.rendered, vocabulary, {"inputs": length}, soft=soft)
-        except templates.TooLong as error:
+            tokens = tokenising.tokenise(entry.rendered, vocabulary, {"inputs": length}, soft=soft)
+        except tokenising.TooLong as error:
             raise errors.UserError(
                 f"The input {error.text[:200]!r} does not fit, even with its free fields "
                 f"shortened: it needs infer.input_length = {error.needed}."

@@ -27,7 +27,7 @@ from mto_jax.models.adapters import NONE
 from mto_jax.models.config import ModelConfig
 from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text.answers import answer
-from mto_jax.text2text.templates import SoftPrompt, encode
+from mto_jax.text2text.tokenising import SoftPrompt, encode
 from mto_jax.text2text.vocabulary import Vocabulary
 from mto_jax.training.state import by_name, check_float32, fingerprints
 

@@ -31,10 +31,11 @@ from mto_jax.metrics import statistics
 from mto_jax.metrics import text as metrics_lib
 from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.text2text import task as tasks
-from mto_jax.text2text import templates
+from mto_jax.text2text import tokenising
 from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.task import Task
-from mto_jax.text2text.templates import SoftPrompt, Template
+from mto_jax.text2text.templates import Template
+from mto_jax.text2text.tokenising import SoftPrompt
 from mto_jax.text2text.vocabulary import Vocabulary
 
 
@@ -120,7 +121,7 @@ def evaluate_records(
       UserError: a record that does not fit the lengths, or a metric whose model is missing.
     """
     decoding = decoding or Decoding.from_dict({"max_length": lengths["targets"]})
-    examples = templates.all_of(
+    examples = tokenising.all_of(
         lambda record: tasks.example(template, record, task.wording, vocabulary, lengths, soft),
         task.held_out,
     )

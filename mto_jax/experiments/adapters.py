@@ -24,7 +24,8 @@ from mto_jax.experiments.strategies import STRATEGIES
 from mto_jax.models.adapters import NONE, Adapters, example
 from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.models.encoder_decoder import EncoderDecoder
-from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template
+from mto_jax.text2text.templates import TEMPLATES, Template
+from mto_jax.text2text.tokenising import SoftPrompt
 from mto_jax.training import state
 from mto_jax.training.multi_adapter import (
     Candidate,

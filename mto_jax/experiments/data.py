@@ -16,7 +16,8 @@ from mto_jax.models.adapters import Adapters
 from mto_jax.text2text import few_shot, records
 from mto_jax.text2text.record_sets import Wanted, read
 from mto_jax.text2text.task import Example, Task, candidates, tokenise
-from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Template
+from mto_jax.text2text.templates import TEMPLATES, Template
+from mto_jax.text2text.tokenising import SoftPrompt
 from mto_jax.text2text.vocabulary import Vocabulary
 
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 from mto_jax.errors import UserError
 from mto_jax.metrics.by_kind import task_metrics
 from mto_jax.metrics.text import on_texts
-from mto_jax.text2text import preprocessing, records, templates, vocabulary
+from mto_jax.text2text import preprocessing, records, templates, tokenising, vocabulary
 from mto_jax.text2text.answers import answer, slots
 from mto_jax.text2text.objectives import OBJECTIVES
 from mto_jax.text2text.registration import DataSet
@@ -101,13 +101,13 @@ def preprocessor(
 ) -> Callable[..., tf.data.Dataset]:
     """Returns a SeqIO preprocessor: records -> examples (`task.example`) that fit the lengths.
 
-    Its dataset raises `templates.TooLong` for the longest of those that do not fit, or marks them,
+    Its dataset raises `tokenising.TooLong` for the longest of those that do not fit, or marks them,
     see `SKIP_TOO_LONG`.
     """
 
     def render_and_tokenise(dataset: tf.data.Dataset, sequence_length, output_features):
         del output_features
-        words, soft = data.wording(), templates.SoftPrompt()
+        words, soft = data.wording(), tokenising.SoftPrompt()
 
         def made_of(record: bytes) -> dict[str, Any]:
             made = example(template, records.from_json(record), words, vocab, sequence_length, soft)
@@ -116,7 +116,7 @@ def preprocessor(
         def made_of_or_empty(record: bytes) -> dict[str, Any]:
             try:
                 return made_of(record)
-            except templates.TooLong:
+            except tokenising.TooLong:
                 return (
                     {key: [] for key in LISTS}
                     | dict.fromkeys(SCALARS, "")
@@ -128,10 +128,10 @@ def preprocessor(
             chunks = (chunk["record"] for chunk in dataset.batch(CHUNK).as_numpy_iterator())
             for chunk in chunks:
                 try:
-                    made = templates.all_of(made_of_or_empty if skip else made_of, chunk)
-                except templates.TooLong:  # say what the rest of the file needs, too
+                    made = tokenising.all_of(made_of_or_empty if skip else made_of, chunk)
+                except tokenising.TooLong:  # say what the rest of the file needs, too
                     rest = itertools.chain(chunk, itertools.chain.from_iterable(chunks))
-                    made = templates.all_of(made_of, rest)
+                    made = tokenising.all_of(made_of, rest)
                 yield _stack(made)
 
         signature = {k: tf.RaggedTensorSpec([None, None], dtype) for k, dtype in LISTS.items()}

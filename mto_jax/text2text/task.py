@@ -7,16 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mto_jax.metrics.by_kind import BY_KIND, OF_KIND, TaskMetrics
-from mto_jax.text2text import records, templates
+from mto_jax.text2text import records, templates, tokenising
 from mto_jax.text2text.record_sets import RecordSet
-from mto_jax.text2text.templates import (
-    TEMPLATES,
-    Sentinel,
-    SoftPrompt,
-    Template,
-    Wording,
-    Words,
-)
+from mto_jax.text2text.templates import TEMPLATES, Sentinel, Template, Wording, Words
+from mto_jax.text2text.tokenising import SoftPrompt
 from mto_jax.text2text.vocabulary import Vocabulary
 
 Example = tuple[Sequence[int], Sequence[int]]  # token ids of inputs and targets, with EOS
@@ -112,7 +106,7 @@ def example(
     field lost tokens.
     """
     rendered = templates.render(template, record, wording)
-    tokens = templates.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
+    tokens = tokenising.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
     return {
         "inputs": tokens.inputs,
         "targets": tokens.targets,
@@ -160,7 +154,7 @@ def tokenise(
             _, *parts = rendered.source
             stop = [Words(".", glued=True)] if isinstance(parts[-1], Sentinel) else []
             rendered = dataclasses.replace(rendered, source=(*parts, *stop))
-        made = templates.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
+        made = tokenising.tokenise(rendered, vocabulary, lengths, soft=soft or SoftPrompt())
         return made.inputs, made.targets
 
-    return templates.all_of(tokens, records.one_per_reference(chosen))
+    return tokenising.all_of(tokens, records.one_per_reference(chosen))

@@ -7,7 +7,8 @@ import pytest
 
 from mto_jax import checkpoints, config
 from mto_jax.checkpoints.trained import Trained, adopt, trained
-from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, templates_for
+from mto_jax.text2text.templates import TEMPLATES, templates_for
+from mto_jax.text2text.tokenising import SoftPrompt
 from tests import tiny
 
 

@@ -16,7 +16,7 @@ from mto_jax.decoding import generation, scoring, search
 from mto_jax.decoding.generation import Decoding
 from mto_jax.errors import UserError
 from mto_jax.evaluation.evaluator import answer
-from mto_jax.text2text import queries, records, templates
+from mto_jax.text2text import queries, records, templates, tokenising
 from mto_jax.text2text.templates import TEMPLATES, Wording
 from mto_jax.text2text.vocabulary import vocabulary as load_vocabulary
 from tests.decoding import tiny
@@ -66,7 +66,7 @@ def test_every_template_answers_as_when_decoded_alone(kind, model, demo):
     for one in answers[:1]:  # the shortest source, which is padded in the batch
         rendered = templates.render(one.template, record, subject.wording)
         assert one.source == rendered.source_text
-        inputs = templates.tokenise(rendered, demo).inputs
+        inputs = tokenising.tokenise(rendered, demo).inputs
         ((found,),) = generation.decode(model, [inputs], HOW, demo, batch_size=1)
         slots = one.template.slots if one.template.masked else 1
         assert one.predictions == [answer(demo.decode(found.tokens), slots)]
@@ -77,7 +77,7 @@ def test_every_template_answers_as_when_decoded_alone(kind, model, demo):
 def test_the_likeliest_choice_is_that_of_a_softmax_over_the_choices(model, demo):
     answers = trial.answer_all(model, QUESTION, Wording(), HOW, demo)
     for one in answers[1:2]:
-        inputs = templates.tokenise(templates.render(one.template, QUESTION), demo).inputs
+        inputs = tokenising.tokenise(templates.render(one.template, QUESTION), demo).inputs
         choices = templates.candidate_texts(one.template, QUESTION)
         coded = [[*demo.encode(text), demo.eos_id] for text in choices]
         ((sums, _),) = scoring.score_choices(model, [inputs], [coded], demo)

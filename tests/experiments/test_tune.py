@@ -24,7 +24,8 @@ from mto_jax.models.adapters import Adapters, LoRA, PromptTuning
 from mto_jax.models.adapters.prompt_init import PromptInit
 from mto_jax.text2text.record_sets import RecordSet
 from mto_jax.text2text.records import Triple
-from mto_jax.text2text.templates import TEMPLATES, SoftPrompt, Wording
+from mto_jax.text2text.templates import TEMPLATES, Wording
+from mto_jax.text2text.tokenising import SoftPrompt
 from mto_jax.training.multi_adapter import MultiAdapterTuning, attach
 from mto_jax.training.optimizers import Optimizer
 from tests.matching.common import QUESTIONS, VOCABULARY, model

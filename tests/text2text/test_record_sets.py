@@ -12,7 +12,8 @@ from mto_jax.metrics.by_kind import BY_KIND, place
 from mto_jax.text2text import mapping, record_sets, records
 from mto_jax.text2text.record_sets import Wanted
 from mto_jax.text2text.task import Task, candidates, example, minimal_pair, tokenise
-from mto_jax.text2text.templates import TEMPLATES, SoftPrompt
+from mto_jax.text2text.templates import TEMPLATES
+from mto_jax.text2text.tokenising import SoftPrompt
 from mto_jax.text2text.vocabulary import vocabulary
 from tests.text2text import plain_task
 from tests.text2text.plain_task import NAME, ROWS, source

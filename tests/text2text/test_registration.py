@@ -16,7 +16,7 @@ from mto_jax.data.dataset import DatasetConfig
 from mto_jax.errors import UserError
 from mto_jax.metrics import text
 from mto_jax.metrics.by_kind import BY_KIND
-from mto_jax.text2text import few_shot, record_sets, registration, registry, templates
+from mto_jax.text2text import few_shot, record_sets, registration, registry, templates, tokenising
 from mto_jax.text2text.record_sets import Wanted
 from mto_jax.text2text.records import Triple
 from mto_jax.text2text.vocabulary import vocabulary
@@ -67,7 +67,7 @@ def test_one_call_gives_every_template_and_objective(facts):
         first = examples(task, "test")[0]
         record = registration.DATA_SETS["kitchen"].records_of("test")[0]
         expected = templates.render(template, record, templates.Wording("is used for"))
-        tokens = templates.tokenise(expected, vocab, LENGTHS)
+        tokens = tokenising.tokenise(expected, vocab, LENGTHS)
         assert first["inputs"].tolist() == tokens.inputs
         assert first["targets"].tolist() == tokens.targets
         assert first["inputs_pretokenized"].decode() == expected.source_text

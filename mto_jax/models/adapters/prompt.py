@@ -26,7 +26,7 @@ class PromptTuning(Method):
     """Soft tokens: token id `vocabulary.soft_id(i)` is row i of a table of embeddings.
 
     Attributes:
-      rows: P, rows of the table. The prompt of a task is `templates.SoftPrompt.length` of them.
+      rows: P, rows of the table. The prompt of a task is `tokenising.SoftPrompt.length` of them.
       encoder: how the rows are computed. "table": they are parameters. "mlp", "lstm": from a
         trained table by a feed-forward layer or a bidirectional LSTM (Liu et al. 2021, P-tuning).
         "residual": the table plus a bottleneck of it (Razdaibiedina et al. 2023). "low_rank": the
