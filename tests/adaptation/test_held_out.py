@@ -5,6 +5,8 @@
 import random
 import re
 
+import gin
+
 from mto_jax.adaptation import held_out
 from mto_jax.adaptation.held_out import Heads
 from mto_jax.text2text import registration
@@ -41,6 +43,7 @@ def test_heads_of_all_splits_but_the_training_split_are_read(monkeypatch):
         return lambda: [Triple("uses", "uses", f"{split} head", ("tail", "other"))]
 
     monkeypatch.setattr(registration, "DATA_SETS", dict(registration.DATA_SETS))
+    gin.bind_parameter("vocabulary.name", "demo")  # where SeqIO is loaded, its tasks are added
     splits = {split: reader(split) for split in ("train", "validation", "test")}
     registration.register_records("uses", kind="triple", splits=splits, phrase="is used for")
     heads = held_out.read_heads(["uses"])
