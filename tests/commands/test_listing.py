@@ -5,6 +5,7 @@
 import subprocess
 import sys
 
+import gin
 import pytest
 
 from mto_jax import cli, config
@@ -33,6 +34,7 @@ def test_everything_that_there_is_has_a_line(capsys, kind, names):
 
 def test_tasks_are_data_sets_and_corpora_and_those_of_a_module(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(registration, "DATA_SETS", {})
+    gin.bind_parameter("vocabulary.name", "demo")  # where SeqIO is loaded, its tasks are added
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "facts.tsv").write_text("head\ttail\na\tb\n")
     (tmp_path / "tools_module.py").write_text(

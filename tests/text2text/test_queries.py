@@ -4,6 +4,7 @@
 
 import itertools
 
+import gin
 import pytest
 
 from mto_jax.errors import UserError
@@ -16,6 +17,11 @@ MODELS = {
     "generation": records.Generation("tell", "a dog", ("A dog.",)),
     "as_registered": records.AsRegistered("plain", "ask: a dog", "A dog.", ("A dog.",)),
 }
+
+
+@pytest.fixture(autouse=True)
+def _vocabulary():
+    gin.bind_parameter("vocabulary.name", "demo")  # where SeqIO is loaded, its tasks are added
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,11 @@ LENGTHS = {"inputs": 32, "targets": 16}
 DEMO = vocabulary("demo")
 
 
+@pytest.fixture(autouse=True)
+def _vocabulary():
+    gin.bind_parameter("vocabulary.name", "demo")  # where SeqIO is loaded, its tasks are added
+
+
 @pytest.fixture
 def task():
     with plain_task.added():
