@@ -34,6 +34,9 @@ import hypothesis
 import jax
 import pytest
 
+from mto_jax.data import loader
+from tests import preparing
+
 hypothesis.settings.register_profile("mto", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("mto")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -45,6 +48,15 @@ def _clean_gin():
     gin.clear_config()
     yield
     gin.clear_config()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def in_a_new_process():
+    """Has data prepared in forks of one process; the value is what a user's process does."""
+    with pytest.MonkeyPatch.context() as patch:
+        new_process = loader._in_a_process
+        patch.setattr(loader, "_in_a_process", preparing.in_a_fork)
+        yield new_process
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -76,11 +76,17 @@ def _prepare(configs: Sequence[DatasetConfig], later: Sequence[DatasetConfig]) -
         asked = {"datasets": configs, "later": later}
         content: dict[str, Any] = {k: [dataclasses.asdict(c) for c in v] for k, v in asked.items()}
         request.write_text(json.dumps(content | {"gin": bindings}))
-        # Its progress goes to our standard error (2); its own holds the reason of a failure.
-        command = [sys.executable, "-m", "mto_jax.data.prepare", str(request)]
-        done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise errors.of_process(done.stderr, f"Preparing {names}")
+        returncode, stderr = _in_a_process(request)
+    if returncode:
+        raise errors.of_process(stderr, f"Preparing {names}")
+
+
+def _in_a_process(request: pathlib.Path) -> tuple[int, str]:
+    """Prepare what `request` asks for; return the exit status and what standard error says."""
+    command = [sys.executable, "-m", "mto_jax.data.prepare", str(request)]
+    # Its progress goes to our standard error (2); its own holds the reason of a failure.
+    done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True)
+    return done.returncode, done.stderr
 
 
 def _fresh(config: DatasetConfig) -> Prepared:

@@ -327,7 +327,10 @@ def test_missing_data_are_prepared_elsewhere_and_tensorflow_is_never_imported(
     assert "Traceback" not in done.stderr
 
 
-def test_what_the_preparing_process_finds_wrong_is_told_as_our_own(config, tmp_path):
+def test_what_the_preparing_process_finds_wrong_is_told_as_our_own(
+    config, tmp_path, monkeypatch, in_a_new_process
+):
+    monkeypatch.setattr(loader, "_in_a_process", in_a_new_process)
     with pytest.raises(
         errors.UserError, match=r"^facts\.tsv, line 4: the field 'tail' is empty\.$"
     ):
