@@ -23,8 +23,9 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mto_jax import cores
-from mto_jax.models.encoder_decoder import EncoderDecoder, unstacked_prefixes
+from mto_jax.models.encoder_decoder import EncoderDecoder
 from mto_jax.models.partitioning import use_rules
+from mto_jax.models.stack import unstacked_prefixes
 from mto_jax.training import sharding
 
 _AXIS = "rows"

@@ -3,7 +3,7 @@
 """Parts of a layer: parameters, RMS norm, dropout, feed-forward.
 
 A module here holds the weights of *all* layers of a stack, with a leading axis L;
-`encoder_decoder.py` scans over that axis, so the methods that compute see the weights of one layer.
+`stack.py` scans over that axis, so the methods that compute see the weights of one layer.
 """
 
 import functools

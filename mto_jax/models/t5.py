@@ -18,15 +18,9 @@ from mto_jax.models.attention import (
     visible,
 )
 from mto_jax.models.config import T5Config
-from mto_jax.models.encoder_decoder import (
-    Cache,
-    DecoderLayer,
-    EncoderDecoder,
-    EncoderLayer,
-    Stack,
-    Step,
-)
+from mto_jax.models.encoder_decoder import Cache, EncoderDecoder, Step
 from mto_jax.models.layers import normal_param
+from mto_jax.models.stack import DecoderLayer, EncoderLayer, Stack
 
 
 class T5Stack(Stack):

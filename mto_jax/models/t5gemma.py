@@ -16,15 +16,9 @@ from mto_jax.errors import UserError
 from mto_jax.models.adapters import NONE, Adapters, PrefixTuning, attach
 from mto_jax.models.attention import Positions, Rotation, Visible, visible, window_mask
 from mto_jax.models.config import T5GemmaConfig
-from mto_jax.models.encoder_decoder import (
-    Cache,
-    DecoderLayer,
-    EncoderDecoder,
-    EncoderLayer,
-    Stack,
-    Step,
-)
+from mto_jax.models.encoder_decoder import Cache, EncoderDecoder, Step
 from mto_jax.models.layers import normal_param
+from mto_jax.models.stack import DecoderLayer, EncoderLayer, Stack
 
 
 class T5GemmaStack(Stack):

@@ -13,8 +13,8 @@ import jax
 from jax.sharding import Mesh
 
 from mto_jax.errors import UserError
-from mto_jax.models.encoder_decoder import remat
 from mto_jax.models.partitioning import use_rules
+from mto_jax.models.stack import remat
 from mto_jax.training import performance, sharding
 from mto_jax.training.program import Program, Settings
 

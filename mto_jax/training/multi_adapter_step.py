@@ -20,10 +20,10 @@ from mto_jax.errors import UserError
 from mto_jax.models import adapters as adapters_lib
 from mto_jax.models.adapters import Adapters
 from mto_jax.models.config import ModelConfig
-from mto_jax.models.encoder_decoder import unstacked_prefixes
 from mto_jax.models.families import build
 from mto_jax.models.losses import SLICE_BYTES, cross_entropy
 from mto_jax.models.partitioning import platform, use_rules
+from mto_jax.models.stack import unstacked_prefixes
 from mto_jax.training import performance, sharding
 from mto_jax.training import state as states
 from mto_jax.training.optimizers import Optimizer

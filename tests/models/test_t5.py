@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from mto_jax.errors import UserError
-from mto_jax.models import encoder_decoder, partitioning
+from mto_jax.models import partitioning, stack
 from mto_jax.models.adapters import NONE
 from mto_jax.models.attention import Attention, Positions, Visible
 from mto_jax.models.layers import Dropout
@@ -283,7 +283,7 @@ def test_activations_are_computed_again_off_the_cpu_only():
     def chosen(platform, **changes):
         mesh = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform=platform)]))
         with partitioning.use_rules(mesh, {}):
-            return encoder_decoder.remat(dataclasses.replace(TINY, **changes))
+            return stack.remat(dataclasses.replace(TINY, **changes))
 
     assert chosen("cpu") == chosen("tpu", remat="none") == "none"
     assert chosen("gpu") == chosen("tpu") == "minimal"
