@@ -303,82 +303,31 @@ def _words(words_run, monkeypatch):
 
 
 @pytest.mark.usefixtures("_words")
-@pytest.mark.parametrize(
-    "name, content, rows",
-    [
-        ("in.txt", "old cup\n", [{"input": "old cup"}]),
-        ("in.csv", 'id,thing\n1,"old, cup"\n', [{"id": "1", "thing": "old, cup"}]),
-        ("in.tsv", "use\tthing\n\tcup\nx\tpen\n", [{"thing": "cup"}, {"thing": "pen"}]),
-        ("in.jsonl", '{"thing": "cup", "n": [1]}\n', [{"thing": "cup", "n": [1]}]),
-    ],
-)
-def test_heads_are_put_into_the_template_of_training(words_run, tmp_path, name, content, rows):
-    (tmp_path / name).write_text(content)
-    target = tmp_path / "out.jsonl"
-    run(words_run / "run", tmp_path / name, target, task="serves")
-    written = [json.loads(line) for line in target.open()]
-    for row, expected in zip(written, rows, strict=True):
-        head = expected.get("thing", expected.get("input"))
-        assert row["model_input"] == f"serves: {head} is used for <extra_id_0>"
-        assert {key: row[key] for key in expected} == expected
+def test_heads_are_put_into_the_template_of_training(words_run, tmp_path, capsys):
+    (tmp_path / "in.csv").write_text('id,thing\n1,"old, cup"\n2,pen\n')
+    run(words_run / "run", tmp_path / "in.csv", tmp_path / "out.jsonl")
+    assert "each row is read as serves under MaskedPrompting" in capsys.readouterr().err
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
+    assert [row["thing"] for row in written] == ["old, cup", "pen"]
+    assert written[0]["model_input"] == "serves: old, cup is used for <extra_id_0>"
     # As when the whole sources are given.
     sources = tmp_path / "sources.jsonl"
     texts = [json.dumps({"input": row["model_input"]}) for row in written]
     sources.write_text("".join(f"{text}\n" for text in texts))
     run(words_run / "run", sources, tmp_path / "again.jsonl")
     again = [json.loads(line) for line in (tmp_path / "again.jsonl").open()]
+    assert "model_input" not in again[0]
     assert [row["raw_prediction"] for row in again] == [row["raw_prediction"] for row in written]
 
 
 @pytest.mark.usefixtures("_words")
-def test_another_template_other_columns_and_what_is_wrong(words_run, tmp_path):
-    (tmp_path / "in.csv").write_text("tool\ncup\n")
-    source, target = tmp_path / "in.csv", tmp_path / "out.jsonl"
-    with pytest.raises(UserError, match=r"in.csv, line 2: .*no column 'thing'.*infer.fields"):
-        run(words_run / "run", source, target, task="serves")
-    fields = {"head": "tool"}
-    run(words_run / "run", source, target, task="serves", template="Mapping", fields=fields)
-    assert json.loads(target.read_text())["model_input"] == "serves: cup"
-    with pytest.raises(UserError, match=r"template of serves called 'Maping'.*'Mapping'"):
-        run(words_run / "run", source, target, task="serves", template="Maping")
+def test_a_template_needs_a_task_and_its_soft_prompt(words_run, tmp_path):
+    (tmp_path / "in.txt").write_text("cup\n")
+    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
     with pytest.raises(UserError, match="those of a task"):
         run(words_run / "run", source, target, task="none", template="Mapping")
-    with pytest.raises(UserError, match=r"There is no task .*'servs'.*'serves'"):
-        run(words_run / "run", source, target, task="servs")
     with pytest.raises(UserError, match="wants 10 rows of a soft prompt, but the model has 0"):
-        run(words_run / "run", source, target, task="serves", template="PrePT", fields=fields)
-
-
-@pytest.mark.usefixtures("_words")
-@pytest.mark.parametrize(
-    "name, content, rendered",
-    [
-        ("in.txt", "cup\n", True),
-        ("in.csv", "thing\ncup\n", True),
-        ("in.csv", "thing,input\ncup,5\n", True),
-        ("in.txt", "serves: cup is used for\n", False),
-        ("in.txt", "other: cup <extra_id_0>\n", False),
-        ("in.csv", "input\ncup\n", False),
-    ],
-)
-def test_the_task_of_training_is_taken_unless_rows_are_sources(
-    words_run, tmp_path, capsys, name, content, rendered
-):
-    (tmp_path / name).write_text(content)
-    run(words_run / "run", tmp_path / name, tmp_path / "out.jsonl")
-    (row,) = map(json.loads, (tmp_path / "out.jsonl").open())
-    assert row.get("model_input") == ("serves: cup is used for <extra_id_0>" if rendered else None)
-    said = capsys.readouterr().err
-    assert ("each row is read as serves under MaskedPrompting" in said) == rendered
-
-
-@pytest.mark.usefixtures("_words")
-def test_a_run_whose_task_is_not_to_be_had_says_so(words_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "uses_of_things", types.ModuleType("uses_of_things"))
-    (tmp_path / "in.txt").write_text("cup\n")
-    run(words_run / "run", tmp_path / "in.txt", tmp_path / "out.jsonl")
-    assert "warning: inputs are taken as they are, not as serves_mask" in capsys.readouterr().err
-    assert "model_input" not in json.loads((tmp_path / "out.jsonl").read_text())
+        run(words_run / "run", source, target, task="serves", template="PrePT")
 
 
 def test_whole_command_without_tensorflow(tmp_path):

@@ -49,6 +49,23 @@ def test_the_pieces_of_a_source_are_encoded_apart_and_read_together():
     assert whole[0, 1:].tolist()[: len(output.tokens)] != output.tokens  # it makes a difference
 
 
+def test_the_end_token_of_the_model_becomes_that_of_the_vocabulary():
+    """And no other token, where an output has no end token or another."""
+
+    class Other(tiny.Numbers):
+        eos_id = 38
+
+    how = Decoding(max_length=4, prefix="5")
+    ours, others = (
+        [output.tokens for (output,) in decode(tiny.models(1)[0], INPUTS, how, vocabulary)]
+        for vocabulary in (VOCABULARY, Other())
+    )
+    ends = {tokens[-1] for tokens in ours}
+    assert 1 in ends
+    assert len(ends) > 1
+    assert others == [[*tokens[:-1], 38] if tokens[-1] == 1 else tokens for tokens in ours]
+
+
 def torch_outputs(twin, how: Decoding, **options):
     """[(tokens after the start token up to the end, score or None)] of what `generate` gives for
     `how`."""
