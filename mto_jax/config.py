@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading gin files and `--gin.NAME=VALUE` flags, with errors that say what to change.
 
-gin 0.5 has no public list of what is bound (`_CONFIG`) or may be (`_REGISTRY`), nor a way to remove
-a reader of files (`_FILE_READERS`): its private names are used here and nowhere else.
+gin 0.5 has no public list of what is bound (`_CONFIG`), may be (`_REGISTRY`) or was imported
+(`_IMPORTS`), nor a way to remove a reader of files (`_FILE_READERS`): its private names are used
+here and nowhere else.
 """
 
 import ast
@@ -24,7 +25,7 @@ import gin
 import gin.config
 from gin import config_parser
 
-from mto_jax import errors
+from mto_jax import errors, sources
 
 
 def gin_directory() -> pathlib.Path:
@@ -124,6 +125,7 @@ def load(
         gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
     except (ValueError, OSError, SyntaxError, ImportError, tokenize.TokenError) as error:
         raise _explain(error) from error
+    _register_imported()
     for name in {*optional}.intersection(_required()):
         gin.parse_config(f"{name} = {name!r}")
     _check_macros(bindings if files else (), macros)
@@ -170,6 +172,24 @@ def recorded(path: pathlib.Path) -> dict[str, Any]:
         return resolved(macros[value]) if isinstance(value, str) and value in macros else value
 
     return {name: resolved(value) for name, value in values.items()}
+
+
+def _register_imported() -> None:
+    """Adds the imports of gin files that may register tasks to the macro MIXTURE_OR_TASK_MODULE.
+
+    Data are prepared in a process of their own, and a run is evaluated in a later one: the macro is
+    what both are told.
+    """
+    bound = dict(values())
+    if "MIXTURE_OR_TASK_MODULE" not in bound:  # a verb without tasks
+        return
+    listed = bound["MIXTURE_OR_TASK_MODULE"] or ""
+    imported = sorted({statement.module for statement in gin.config._IMPORTS})
+    new = [m for m in imported if not m.startswith("mto_jax.") and sources.registers(m)]
+    if new and isinstance(listed, str):
+        names = [name.strip() for name in listed.split(",") if name.strip()]
+        text = ", ".join(dict.fromkeys([*names, *new]))
+        gin.parse_config(f"MIXTURE_OR_TASK_MODULE = {text!r}")
 
 
 class _References(config_parser.ParserDelegate):

@@ -22,6 +22,8 @@ from mto_jax.files import digest as digest_of
 
 # Tables of what is registered: whoever uses a row holds it, or names it in a string.
 REGISTRIES = ("OBJECTIVES",)
+# What a module imports that may register tasks, apart from `mto_jax` itself.
+REGISTERING = ("mto_jax.text2text.", "seqio.")
 
 
 def definitions(roots: Iterable[str], packages: Sequence[str]) -> dict[str, str]:
@@ -115,6 +117,12 @@ def find_module(name: str) -> pathlib.Path:
             f"working directory {os.getcwd()} nor installed. Give the name as in 'import {name}'."
         )
     return pathlib.Path(spec.origin)
+
+
+def registers(name: str) -> bool:
+    """Returns whether a module imports what tasks, objectives and templates are registered with."""
+    imported = {reference.partition(":")[0] for reference in _source(name).imports.values()}
+    return any(m == "mto_jax" or f"{m}.".startswith(REGISTERING) for m in imported)
 
 
 @dataclasses.dataclass(frozen=True)

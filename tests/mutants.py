@@ -26,7 +26,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).parents[1]
-ROOMS = ("models", "training", "text2text/objectives.py", "decoding", "metrics", "matching")
+ROOMS = ("models", "training", "text2text/objectives.py", "text2text/preprocessing.py")
+ROOMS += ("decoding", "metrics", "matching")
 # Imported once for all mutants: nothing of our own but the settings of the tests.
 PRELOAD = "cosmic_ray.mutating tests.conftest flax.nnx optax orbax.checkpoint grain.python seqio"
 PRELOAD += " tensorflow tensorflow_text torch transformers sacrebleu rouge_score.rouge_scorer"

@@ -168,9 +168,30 @@ def test_a_gin_file_imports_a_module_of_the_users(tmp_path, monkeypatch):
     del objectives.OBJECTIVES["echo"]
 
 
+def test_what_a_gin_file_imports_registers_tasks_in_every_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imports_tasks.py").write_text("from mto_jax.text2text import objectives\n")
+    (tmp_path / "imports_face.py").write_text("import mto_jax as mto\n")
+    (tmp_path / "imports_seqio.py").write_text("def register():\n    import seqio\n")
+    (tmp_path / "imports_adapters.py").write_text("from mto_jax.models.adapters import base\n")
+    names = ("imports_tasks", "imports_face", "imports_seqio", "imports_adapters")
+    for name in names:
+        (tmp_path / f"{name}.gin").write_text(f"import {name}\n")
+    files = ["runs/infer.gin", *(f"{name}.gin" for name in names)]
+    config.load(files, ["MODEL_DIR = 'x'", "MIXTURE_OR_TASK_MODULE = 'listed, imports_tasks'"])
+    module = config.value("infer.module")
+    assert module == "listed, imports_tasks, imports_face, imports_seqio"
+    gin.clear_config()
+    config.load(["runs/infer.gin", "imports_adapters.gin"], ["MODEL_DIR = 'x'"])
+    assert config.value("infer.module") is None
+    gin.clear_config()
+    config.load(["imports_tasks.gin"])  # of a verb without tasks
+    assert "MIXTURE_OR_TASK_MODULE" not in dict(config.values())
+
+
 def test_private_names_of_gin_are_where_they_were(tmp_path):
     load(tmp_path, "train.batch_size = 4")
-    for name in ("_CONFIG", "_REGISTRY", "_FILE_READERS"):
+    for name in ("_CONFIG", "_REGISTRY", "_FILE_READERS", "_IMPORTS"):
         assert hasattr(gin.config, name), f"gin has moved {name}: adapt mto_jax/config.py"
     assert ("", "mto_jax.runs.train.train") in config.bound(), "gin._CONFIG has another form"
     known = dict(gin.config._REGISTRY.items())

@@ -272,20 +272,21 @@ def test_several_outputs_of_a_table_keep_its_columns(run_dir, tmp_path):
     assert [(row["id"], row["input"]) for row in rows] == [("a", "5 6"), ("b", "9")]
 
 
-@pytest.fixture(scope="module")
+# SeqIO keeps a task, and the place of its file, for a whole session.
+@pytest.fixture(scope="session")
 def words_run(tmp_path_factory):
-    """A run of the demo's vocabulary, trained on the task `serves` of a module beside it."""
+    """A run of the demo's vocabulary, trained on the task `suits` of a module beside it."""
     folder = tmp_path_factory.mktemp("uses")
     demo = vocabulary.load(vocabulary._find("demo"))
     tiny.checkpoint(folder / "run", {1: None}, vocabulary=demo, vocab_size=demo.padded_size)
     (folder / "facts.tsv").write_text("thing\tuse\ncup\ttea\nbed\tsleep\npen\tnotes\n")
     (folder / "uses_of_things.py").write_text(
         "from mto_jax.text2text.registration import register_file\n"
-        f"register_file('serves', {str(folder / 'facts.tsv')!r}, phrase='is used for',"
+        f"register_file('suits', {str(folder / 'facts.tsv')!r}, phrase='is used for',"
         " fields={'head': 'thing', 'tail': 'use'})\n"
     )
     (folder / "run" / "config.gin").write_text(
-        "DatasetConfig.mixture_or_task_name = 'serves_masked_prompting'\n"
+        "DatasetConfig.mixture_or_task_name = 'suits_masked_prompting'\n"
         "DatasetConfig.module = 'uses_of_things'\n"
     )
     return folder
@@ -306,10 +307,10 @@ def _words(words_run, monkeypatch):
 def test_heads_are_put_into_the_template_of_training(words_run, tmp_path, capsys):
     (tmp_path / "in.csv").write_text('id,thing\n1,"old, cup"\n2,pen\n')
     run(words_run / "run", tmp_path / "in.csv", tmp_path / "out.jsonl")
-    assert "each row is read as serves under MaskedPrompting" in capsys.readouterr().err
+    assert "each row is read as suits under MaskedPrompting" in capsys.readouterr().err
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
     assert [row["thing"] for row in written] == ["old, cup", "pen"]
-    assert written[0]["model_input"] == "serves: old, cup is used for <extra_id_0>"
+    assert written[0]["model_input"] == "suits: old, cup is used for <extra_id_0>"
     # As when the whole sources are given.
     sources = tmp_path / "sources.jsonl"
     texts = [json.dumps({"input": row["model_input"]}) for row in written]
@@ -327,7 +328,7 @@ def test_a_template_needs_a_task_and_its_soft_prompt(words_run, tmp_path):
     with pytest.raises(UserError, match="those of a task"):
         run(words_run / "run", source, target, task="none", template="Mapping")
     with pytest.raises(UserError, match="wants 10 rows of a soft prompt, but the model has 0"):
-        run(words_run / "run", source, target, task="serves", template="PrePT")
+        run(words_run / "run", source, target, task="suits", template="PrePT")
 
 
 def test_whole_command_without_tensorflow(tmp_path):

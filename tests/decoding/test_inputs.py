@@ -17,7 +17,8 @@ from mto_jax.text2text import registration, vocabulary
 from tests.decoding import tiny
 
 
-@pytest.fixture(scope="module")
+# SeqIO keeps a task, and the place of its file, for a whole session.
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """A run trained on the task `serves` of a module, one without a task, and the module."""
     folder = tmp_path_factory.mktemp("serves")
