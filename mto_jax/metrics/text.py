@@ -62,6 +62,7 @@ def metric(
     def function(targets, predictions):
         return with_statistics(targets, predictions).value()
 
+    del function.__wrapped__  # SeqIO knows metrics by the names of their arguments
     vars(function).update(statistics=with_statistics, ready=ready, doubt=doubt)
     return function
 

@@ -3,6 +3,7 @@
 """Metrics against published numbers, the libraries they come from, and cases worked by hand."""
 
 import csv
+import inspect
 import json
 
 import numpy as np
@@ -230,6 +231,20 @@ def test_rouge_of_other_scripts(reference, prediction, rouge_l):
     scores = text.rouge_unicode([[reference]], [prediction])
     assert scores["rougeL_unicode"] == pytest.approx(rouge_l)
     assert set(scores) == {"rouge1_unicode", "rouge2_unicode", "rougeL_unicode"}
+
+
+def test_a_metric_of_a_users_has_seqios_form():
+    """SeqIO tells by the names of the arguments what a metric wants."""
+
+    @text.metric
+    def brevity(references, answers):
+        short = [len(a) <= min(map(len, r)) for r, a in zip(references, answers, strict=True)]
+        return statistics.mean({"brevity": np.array(short, float)})
+
+    assert list(inspect.signature(brevity).parameters) == ["targets", "predictions"]
+    assert brevity(REFERENCES, PREDICTIONS) == {"brevity": 0}
+    assert brevity([["ab", "c"], ["d"]], ["e", ""]) == {"brevity": 1}
+    assert (brevity.__name__, brevity.__module__) == ("brevity", __name__)
 
 
 def test_references_on_which_a_metric_means_little():

@@ -250,7 +250,8 @@ class Adapters:
             values = dict(values)
             name = str(values.pop("method", None))
             if name not in METHODS:
-                raise errors.unknown("adapter method (is its module imported?)", name, METHODS)
+                users = "adapter method (a gin file with 'import my_module' makes one known)"
+                raise errors.unknown(users, name, METHODS)
             methods.append(fields.from_dict(METHODS[name], values))
         return cls(tuple(methods))
 
