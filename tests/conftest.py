@@ -7,19 +7,13 @@ import gc
 import os
 import pathlib
 
+from tests import xla
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.pop("COLUMNS", None)  # tables as wide as in a log, whatever terminal starts the tests
-# Eight CPU devices, so that meshes and shardings are tested for real; programs run once or twice,
-# so compiling them fast matters more than running them fast (without fusion emitters: 2.5 x).
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_backend_optimization_level=0",
-        "--xla_cpu_use_fusion_emitters=false",
-    ]
-)
+# Eight CPU devices, so that meshes and shardings are tested for real.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla.EIGHT_DEVICES}"
 # Programs compiled once are read back by later tests, workers, subprocesses and runs.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax")

@@ -3,8 +3,9 @@
 """How many small faults the tests notice: `make mutants` tries a sample of Cosmic Ray's mutants.
 
 A mutant is a source file with one operator, number, comparison or decorator changed. It runs
-against the test files that mirror its source file, up to the first failure. Libraries are imported
-once, in a server that forks a process for each mutant; no file on disk changes.
+against the test files that mirror its source file, those tests first that execute the changed line,
+up to the first failure. Libraries are imported once, in a server that forks a process for each
+mutant; no file on disk changes.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import difflib
 import importlib.abc
 import importlib.util
 import itertools
+import json
 import multiprocessing
 import os
 import pathlib
@@ -24,6 +26,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[1]
 ROOMS = ("models", "training", "text2text/objectives.py", "text2text/preprocessing.py")
@@ -116,7 +120,36 @@ def _imported(path: pathlib.Path) -> dict[str, set[str]]:
     return imported
 
 
-def _test(path: pathlib.Path, source: str, tests: list[str]) -> None:
+class _Recording:
+    """A plugin of pytest that writes which tests execute a line of a file: {line: [test, ...]}."""
+
+    def __init__(self, path: pathlib.Path, into: pathlib.Path):
+        import coverage
+
+        self._path, self._into = path, into
+        self._coverage = coverage.Coverage(data_file=None, include=[str(path)])
+        self._coverage.start()
+
+    def pytest_runtest_logstart(self, nodeid):
+        self._coverage.switch_context(nodeid)
+
+    def pytest_sessionfinish(self):
+        self._coverage.stop()
+        lines = self._coverage.get_data().contexts_by_lineno(str(self._path))
+        self._into.write_text(json.dumps(lines))
+
+
+class _First:
+    """A plugin of pytest that lets some tests run before the others."""
+
+    def __init__(self, tests: list[str]):
+        self._tests = set(tests)
+
+    def pytest_collection_modifyitems(self, items):
+        items.sort(key=lambda item: item.nodeid not in self._tests)
+
+
+def _test(path: pathlib.Path, source: str, tests: list[str], plugin: Callable, given: Any) -> None:
     """Exit with pytest's status for `tests` while the module of `path` is read as `source`."""
     import pytest
 
@@ -137,13 +170,21 @@ def _test(path: pathlib.Path, source: str, tests: list[str]) -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", *tests]
+    os._exit(pytest.main(arguments, plugins=[plugin(*given)]))
 
 
-def run(path: pathlib.Path, source: str, tests: list[str], seconds: float | None = None) -> str:
+def run(
+    path: pathlib.Path,
+    source: str,
+    tests: list[str],
+    plugin: Callable,
+    given: Any,
+    seconds: float | None = None,
+) -> str:
     """Return "survived", "failed" or "timed out": what `tests` say of `path` with this source."""
     context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=_test, args=(path, source, tests))
+    process = context.Process(target=_test, args=(path, source, tests, plugin, given))
     process.start()
     process.join(seconds)
     if process.is_alive():
@@ -171,12 +212,14 @@ def main() -> None:
     def outcomes_of(path):
         """Of the mutants of one file, whose unchanged tests say how long they may take."""
         start, (group, tests) = time.monotonic(), files[path]
-        if run(path, path.read_text(), tests) != "survived":
+        record = pathlib.Path(cache, f"{'.'.join(path.relative_to(ROOT).parts)}.json")
+        if run(path, path.read_text(), tests, _Recording, (path, record)) != "survived":
             raise SystemExit(f"The tests of {path.relative_to(ROOT)} fail without any change.")
         seconds = 30 + 3 * (time.monotonic() - start)
-        outcomes = []
+        outcomes, executing = [], json.loads(record.read_text())
         for mutant in group:
-            outcomes.append(run(path, mutant.source, tests, seconds))
+            first = executing.get(str(mutant.line), [])
+            outcomes.append(run(path, mutant.source, tests, _First, (first,), seconds))
             print(f"{outcomes[-1]:9} {mutant}", flush=True)
         return outcomes
 

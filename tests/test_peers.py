@@ -13,6 +13,7 @@ import pytest
 
 from mto_jax import peers
 from mto_jax.text2text import vocabulary as vocabularies
+from tests import xla
 from tests.decoding import tiny
 
 WORDS = ["cut", "draw", "eat", "sit", "sleep", "read", "write", "dig", "sew", "cook"]
@@ -144,7 +145,7 @@ def start(program: str, *arguments: str, count: int = 2) -> list[subprocess.Pope
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"XLA_FLAGS": xla.FAST, "PYTHONPATH": str(ROOT)},
             text=True,
         )
         for index in range(count)
@@ -213,7 +214,7 @@ def test_what_takes_one_process_long_is_waited_for(tmp_path):
 import sys, time
 from mto_jax import peers
 peers.join(f"localhost:{sys.argv[1]}", 2, int(sys.argv[2]))
-time.sleep(40 * int(sys.argv[2]))  # longer than Gloo waits by itself
+time.sleep(34 * int(sys.argv[2]))  # longer than Gloo waits by itself
 import json
 print(json.dumps(peers.gather(sys.argv[2])))
 """

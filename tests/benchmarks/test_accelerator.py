@@ -15,7 +15,7 @@ import parity
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
 from mto_jax.models import attention
-from tests import cudnn_kernel
+from tests import cudnn_kernel, xla
 
 SCRIPT = pathlib.Path(accelerator.__file__)
 NOT_NEEDED = ("tensorflow", "tensorflow_text", "seqio", "grain", "t5", "peft", "tensorboard")
@@ -27,7 +27,7 @@ def kit(folder: pathlib.Path, *flags: str) -> subprocess.CompletedProcess:
         (folder / f"{name}.py").write_text("raise ImportError('must not be needed')\n")
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": xla.FAST,
         "PYTHONPATH": str(folder),
     }
     command = [sys.executable, str(SCRIPT), *flags]

@@ -24,6 +24,7 @@ from mto_jax.evaluation import during_training
 from mto_jax.files import only_writer
 from mto_jax.runs import train as train_lib
 from mto_jax.training.optimizers import Optimizer
+from tests import xla
 from tests.tiny_run import LENGTHS, MODEL, run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -253,13 +254,13 @@ def test_what_trains_is_checked_before_the_data_are_prepared(tmp_path, monkeypat
         )
 
 
-def start(data, model_dir, train_steps=60):
+def start(data, model_dir, train_steps=30):
     """A run in a process of its own, on one device, that saves every second step."""
     options = {"model_dir": str(model_dir), "train_steps": train_steps, "checkpoint_period": 2}
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "XLA_FLAGS": "",
+        "XLA_FLAGS": xla.FAST,
         "JAX_COMPILATION_CACHE_DIR": str(data / "xla"),
     }
     return subprocess.Popen(
@@ -304,7 +305,7 @@ def test_killed_and_stopped_and_resumed_is_bit_for_bit_left_alone(data, tmp_path
     assert killed.returncode == -signal.SIGKILL
 
     stopped = start(data, tmp_path / "other")
-    wait_for_step(stopped, tmp_path / "other", 20)
+    wait_for_step(stopped, tmp_path / "other", 14)
     stopped.terminate()
     said, _ = stopped.communicate()
     assert stopped.returncode == 128 + signal.SIGTERM, said
@@ -317,7 +318,7 @@ def test_killed_and_stopped_and_resumed_is_bit_for_bit_left_alone(data, tmp_path
     progress, arrays = files(tmp_path / "alone")
     progress_other, arrays_other = files(tmp_path / "other")
     assert progress == progress_other
-    assert progress["step"] == 60
+    assert progress["step"] == 30
     assert arrays.keys() == arrays_other.keys()
     for name, value in arrays.items():
         np.testing.assert_array_equal(value, arrays_other[name], err_msg=str(name))

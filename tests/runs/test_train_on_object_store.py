@@ -20,7 +20,7 @@ from mto_jax.commands.evaluate import evaluate
 from mto_jax.commands.infer import infer
 from mto_jax.data import loader
 from mto_jax.data.dataset import DatasetConfig
-from tests import object_store, tiny_run
+from tests import object_store, tiny_run, xla
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = """
@@ -39,7 +39,7 @@ remote.SECONDS = 0.3
 asked, loop.stop_requested = loop.stop_requested, wait_to_be_killed
 tiny_run.run(pathlib.Path(sys.argv[1]), **json.loads(sys.argv[2]))
 """
-STEPS = 60
+STEPS, PERIOD = 32, 4
 
 
 @pytest.fixture
@@ -51,10 +51,11 @@ def environment():
 def start(
     data: pathlib.Path, model_dir: str, machine: pathlib.Path, killed_at: int = 0
 ) -> subprocess.Popen:
-    options = {"model_dir": model_dir, "train_steps": STEPS, "checkpoint_period": 6, "keep": 2}
+    options = {"model_dir": model_dir, "train_steps": STEPS, "checkpoint_period": PERIOD, "keep": 2}
+    settings = {"MTO_CACHE_DIR": str(machine), "XLA_FLAGS": xla.FAST, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(data), json.dumps(options), str(killed_at)],
-        env=os.environ | {"MTO_CACHE_DIR": str(machine), "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)},
+        env=os.environ | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -80,9 +81,9 @@ def test_killed_twice_and_resumed_elsewhere_is_bit_for_bit_a_run_on_a_disk(
     said, _ = local.communicate()
     assert local.returncode == 0, said
 
-    for machine, step in (("a", 21), ("b", 45)):
+    for machine, step in (("a", 11), ("b", 21)):
         process = start(data, "s3://bucket/run", tmp_path / machine, step)
-        while max(steps(store), default=0) < step - 6:
+        while max(steps(store), default=0) < step - PERIOD:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.1)
         process.kill()
@@ -92,7 +93,7 @@ def test_killed_twice_and_resumed_elsewhere_is_bit_for_bit_a_run_on_a_disk(
     said, _ = finished.communicate()
     assert finished.returncode == 0, said
     assert "checkpoints in s3://bucket/run/checkpoints" in said
-    assert steps(store) == {STEPS - 6, STEPS}
+    assert steps(store) == {STEPS - PERIOD, STEPS}
 
     object_store.move_to(tmp_path / "d")
     monkeypatch.setenv("MTO_CACHE_DIR", str(tmp_path / "d"))

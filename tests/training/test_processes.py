@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 
+from tests import xla
+
 PROGRAM = """
 import json, pathlib, sys
 
@@ -53,7 +55,7 @@ def test_what_differs_between_processes_is_named_before_work(tmp_path: pathlib.P
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(port), str(index), str(tmp_path)],
             stdout=subprocess.PIPE,
-            env=os.environ | {"XLA_FLAGS": ""},  # a device each
+            env=os.environ | {"XLA_FLAGS": xla.FAST},  # a device each
             text=True,
         )
         for index in range(2)
