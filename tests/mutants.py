@@ -55,7 +55,8 @@ class Mutant:
 def sample(paths: list[pathlib.Path], count: int, seed: int) -> list[Mutant]:
     """Return `count` mutants at different places of these files, every place equally likely.
 
-    Annotations of types, and changes that do not compile, are left out.
+    Left out are annotations of types, `strict` of zip and `frozen` of dataclasses, which correct
+    code never meets, and changes that do not compile.
     """
     from cosmic_ray import mutating, plugins
     from cosmic_ray.commands import init
@@ -64,10 +65,10 @@ def sample(paths: list[pathlib.Path], count: int, seed: int) -> list[Mutant]:
     with use_db(":memory:", WorkDB.Mode.create) as database:
         init(paths, database, {})
         mutations = [m for item in database.work_items for m in item.mutations]
-    annotations = {path: list(_annotations(path)) for path in paths}
+    without_effect = {path: list(_without_effect(path)) for path in paths}
     places = collections.defaultdict(list)
     for m in mutations:
-        if not any(start <= m.start_pos < end for start, end in annotations[m.module_path]):
+        if not any(start <= m.start_pos < end for start, end in without_effect[m.module_path]):
             places[str(m.module_path), m.start_pos, m.end_pos].append(m)
     rng, mutants = random.Random(seed), []
     for place in rng.sample(sorted(places), len(places)):
@@ -84,11 +85,13 @@ def sample(paths: list[pathlib.Path], count: int, seed: int) -> list[Mutant]:
     return mutants
 
 
-def _annotations(path: pathlib.Path):
+def _without_effect(path: pathlib.Path):
     for node in ast.walk(ast.parse(path.read_text())):
         for field in ("annotation", "returns"):
             if (a := getattr(node, field, None)) is not None:
                 yield (a.lineno, a.col_offset), (a.end_lineno, a.end_col_offset)
+        if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen"):
+            yield (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
 
 
 def mirrors(path: pathlib.Path) -> list[str]:

@@ -19,7 +19,7 @@ def largest(scores_RxV: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """
     R, V = scores_RxV.shape
     size = max(d for d in range(1, math.isqrt(V) + 1) if V % d == 0)
-    if V // size < count or size < count:
+    if size < count:  # and where it is not, there are as many groups, V / size >= size
         return jax.lax.top_k(scores_RxV, count)
     scores_RxGxN = scores_RxV.reshape(R, V // size, size)
     group_RxC = jax.lax.top_k(jnp.max(scores_RxGxN, axis=-1), count)[1]

@@ -43,6 +43,9 @@ def test_beams_find_likelier_outputs_than_greedy_decoding(model):
         for b, g in zip(beams.outputs, greedy.outputs, strict=True)
     ]
     assert max(gains) > 0.1
+    assert greedy == model.predict(SOURCES, max_length=6)
+    assert greedy.texts == model.generate(SOURCES, max_length=6)
+    assert greedy.texts != beams.texts
 
 
 def test_a_long_input_is_cut_and_the_batch_size_changes_nothing(model):

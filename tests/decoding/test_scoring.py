@@ -100,17 +100,21 @@ def test_soft_tokens_of_the_decoder_are_read_and_not_scored():
     soft = [VOCABULARY.soft_id(2), VOCABULARY.soft_id(0)]
     ((sums, counts),) = scoring.score_choices(model, [source], [[[*soft, *option]]], VOCABULARY)
     one = np.ones((1, 5), np.int32)
-    logits = model(
-        {
-            "encoder_input_tokens": np.array([source]),
-            "encoder_segment_ids": one[:, :4],
-            "decoder_input_tokens": np.array([[0, *soft, *option[:2]]]),
-            "decoder_segment_ids": one,
-        }
-    )
+    rows = {
+        "encoder_input_tokens": np.array([source]),
+        "encoder_segment_ids": one[:, :4],
+        "decoder_input_tokens": np.array([[0, *soft, *option[:2]]]),
+        "decoder_segment_ids": one,
+    }
+    logits = model(rows)
     log_probs = np.asarray(jax.nn.log_softmax(logits))[0, [2, 3, 4], option]
     np.testing.assert_allclose(sums, [log_probs.sum()], atol=1e-4)
     assert counts.tolist() == [3]
+    targets = {"decoder_target_tokens": np.array([[*soft, *option]]), "decoder_loss_weights": one}
+    for found, expected in zip(
+        scoring.log_likelihood(model, rows | targets), (sums, counts), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
     ((plain, _),) = scoring.score_choices(model, [source], [[option]], VOCABULARY)
     assert abs(plain[0] - sums[0]) > 0.1
 
