@@ -88,6 +88,8 @@ def test_comparison_is_paired():
     assert found.low <= found.difference <= found.high
     assert found.difference == pytest.approx(0.02, abs=0.003)
     assert "not significant" not in str(found)
+    # No resample of 1,000 is on the other side: (0 + 1) of (1,000 + 1), on either side.
+    assert found.p == pytest.approx(2 / 1001)
     reverse = statistics.compare(b, a)["rouge"]
     assert reverse.difference == pytest.approx(-found.difference)
 

@@ -177,6 +177,13 @@ def test_exact_match_and_f1():
     ]
 
 
+def test_f1_where_no_word_is_left():
+    """Articles do not count: two texts without words are equal, one is nothing of the other."""
+    targets = [["the"], ["the"], ["cup"]]
+    scores = text.token_f1.statistics(targets, ["a", "cup", "a"]).per_example["token_f1"]
+    assert scores.tolist() == [1.0, 0.0, 0.0]
+
+
 def test_accuracy_is_never_a_substring_match():
     targets = [["bank"], ["bank"], ["choice2 bank"]]
     assert text.accuracy(targets, ["river bank", "ban", "bank"]) == {"accuracy": 0.0}

@@ -77,6 +77,19 @@ def test_rows_start_like_a_uniform_table(encoder):
         np.testing.assert_array_equal(prompt.rows(), prompt.table[...])
 
 
+def test_weights_of_hidden_layers_start_as_pytorchs():
+    """Uniform within the inverse root of the width that goes in; for an LSTM, of its own width."""
+    W, D = 16, 64
+    gates = {f"{way}_{part}" for way in ("forward", "backward") for part in ("in", "state")}
+    for encoder, bounds in {
+        "mlp": {"down": D**-0.5, "up": W**-0.5},
+        "lstm": {**dict.fromkeys(gates, W**-0.5), "up": (2 * W) ** -0.5},
+    }.items():
+        prompt = by_name(PromptTuning(P, encoder=encoder, width=W).in_model(D, nnx.Rngs(0)))
+        for name, bound in bounds.items():
+            assert bound * 0.95 < np.abs(prompt[name]).max() <= bound, (encoder, name)
+
+
 def test_anchor_pulls_back_to_the_start():
     method = PromptTuning(P, anchor=0.5)
     prompt = method.in_model(12, nnx.Rngs(0))
