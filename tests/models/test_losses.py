@@ -129,6 +129,23 @@ def test_memory_is_a_slice_of_the_logits(monkeypatch):
     assert scratch(lambda *args: cross_entropy(*args)[0]) < 0.6
 
 
+def test_a_device_has_its_share_of_a_slice(monkeypatch):
+    """Each of 8 devices holds an eighth of the logits: slices may be 8 times as long."""
+    if len(jax.devices()) < 8:
+        pytest.skip("needs 8 devices")
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    monkeypatch.setattr(losses, "SLICE_BYTES", 8 * 4 * V)  # 8 tokens of 64
+    lengths, sliced = [], losses._sliced
+    monkeypatch.setattr(
+        losses, "_sliced", lambda *rest: lengths.append(rest[3].shape[2]) or sliced(*rest)
+    )
+    arrays = jnp.ones((8, 8, D)), jnp.ones((D, V)), jnp.ones((8, 8), int), jnp.ones((8, 8))
+    for rules in ({"batch": None}, {"batch": "data"}):
+        with partitioning.use_rules(mesh, rules):
+            jax.eval_shape(lambda *given: cross_entropy(*given), *arrays)  # traced anew
+    assert lengths == [1, 8]
+
+
 def test_devices_add_up_their_gradients_once():
     """On a mesh the slices are summed on each device first: no collective inside the loop over
     slices."""
