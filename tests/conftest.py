@@ -29,7 +29,6 @@ import hypothesis
 import jax
 import pytest
 
-from mto_jax.data import loader
 from tests import preparing
 
 hypothesis.settings.register_profile("mto", deadline=None)  # a busy machine is no fault
@@ -48,6 +47,8 @@ def _clean_gin():
 @pytest.fixture(autouse=True, scope="session")
 def in_a_new_process():
     """Has data prepared in forks of one process; the value is what a user's process does."""
+    from mto_jax.data import loader  # not before a module is replaced, see tests/mutants.py
+
     with pytest.MonkeyPatch.context() as patch:
         new_process = loader._in_a_process
         patch.setattr(loader, "_in_a_process", preparing.in_a_fork)

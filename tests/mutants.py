@@ -168,6 +168,7 @@ def _test(path: pathlib.Path, source: str, tests: list[str], plugin: Callable, g
                 loader = Loader(name, str(path))
                 return importlib.util.spec_from_file_location(name, str(path), loader=loader)
 
+    assert module not in sys.modules, f"{module} was imported before it could be replaced"
     sys.meta_path.insert(0, Finder())
     os.setpgrp()  # with what the tests start
     nothing = os.open(os.devnull, os.O_WRONLY)

@@ -6,8 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from mto_jax.models.adapters import IA3, Adapters, LoRA, PrefixTuning
+from mto_jax.models.adapters.base import attached
 from mto_jax.models.attention import (
+    Attention,
     Visible,
     attention,
     one_example,
@@ -75,6 +79,17 @@ def test_rows_of_one_example():
     assert one_example(jnp.array(rows)).tolist() == [True] * 3 + [False] * 4
     seen = visible(jnp.array(rows[:3]), jnp.array(rows[2::-1]), packed=False)
     assert [lengths.tolist() for lengths in seen.lengths] == [[3, 2, 1], [1, 2, 3]]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("past", [True, False])
+def test_a_past_is_of_the_decoders_self_attention_alone(causal, past):
+    config = T5Config(d_model=12, d_kv=4, num_heads=3, d_ff=8)
+    adapters = Adapters.of([LoRA(2), PrefixTuning(5, past), IA3()])
+    module = Attention(config, adapters, 2, nnx.Rngs(0), causal=causal)
+    names = [type(adapter).__name__ for adapter in attached(module)]
+    assert len(names) == 3 - (past and not causal)
+    assert module.past_tokens == (5 if past and causal else 0)
 
 
 def test_linear_has_the_gradient_of_a_matmul():

@@ -59,6 +59,21 @@ def test_texts_are_shown_as_they_are(read):
     assert texts == TEXTS
 
 
+def test_a_log_says_how_long_the_rest_takes(tmp_path, monkeypatch, capsys):
+    """At the pace since the first report, which comes after compiling."""
+    writer = MetricsWriter(tmp_path, 0, 11)
+    for step, clock in ((1, 100.0), (3, 120.0), (7, 130.0)):
+        monkeypatch.setattr(logging.time, "monotonic", lambda clock=clock: clock)
+        writer.advance(step, "loss 2")
+    monkeypatch.undo()
+    writer.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "step 1/11  loss 2",
+        "step 3/11  loss 2  ETA 0:01:20",
+        "step 7/11  loss 2  ETA 0:00:20",
+    ]
+
+
 def test_a_run_that_starts_again_has_no_line_twice(tmp_path):
     for _ in range(2):  # killed before its first checkpoint
         writer = MetricsWriter(tmp_path, 0, 3)

@@ -79,6 +79,11 @@ def test_each_trains_as_if_it_were_alone(model, adapters, optimizer):
             np.testing.assert_allclose(found.parameters[name], value, atol=1e-5, err_msg=name)
 
 
+def test_the_loss_that_is_shown_is_the_mean_of_all_tokens():
+    sums = {"loss": jnp.array([3.0, 4.0]), "weight": jnp.array([1.0, 3.0])}
+    assert multi_adapter._mean_loss(sums) == 7 / 4
+
+
 def test_groups_of_candidates_give_the_same(model, monkeypatch):
     chosen = [
         Candidate(str(seed), examples(seed, 2), examples(seed + 50, 1), 0.01 * seed, seed=seed)
