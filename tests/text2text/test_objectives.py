@@ -134,6 +134,7 @@ def test_more_spans_than_sentinels():
     assert len(inputs) == 2550 + 100
     assert len(targets) == 450 + 100
     assert filled(inputs, targets) == text(3000).tolist()
+    assert objectives.span_counts(3000, 0.15, 3.0) == (450, 100)
 
 
 def test_every_division_is_equally_likely():
@@ -161,6 +162,20 @@ def test_single_span_denoising(length, density, seed):
     assert end[0][-1] == VOCAB.sentinel_id(0)
     np.testing.assert_array_equal(end[1], in_place[1])
     np.testing.assert_array_equal(end[0][:-1], in_place[0][~is_sentinel(in_place[0])])
+
+
+def test_every_place_of_a_single_span_is_equally_likely():
+    """3 of 10 tokens begin at 8 places."""
+    generator, tokens = rng(), text(10)
+    draws = collections.Counter(
+        int(np.argmax(is_sentinel(inputs)))
+        for inputs, _ in (
+            objectives.single_span_denoising(tokens, generator, VOCAB, LENGTHS, noise_density=0.3)
+            for _ in range(8000)
+        )
+    )
+    assert sorted(draws) == list(range(8))
+    assert all(880 < count < 1120 for count in draws.values())
 
 
 # ------------------------------------------------------------------------------ language models
@@ -220,6 +235,22 @@ def test_mass_denoising(length, seed):
     np.testing.assert_array_equal(targets, tokens)
     kept = inputs != VOCAB.sentinel_id(0)
     np.testing.assert_array_equal(inputs[kept], tokens[kept])
+
+
+def test_mass_denoising_masks_every_token_alike():
+    inputs, _ = objectives.mass_denoising(text(200_000), rng(), VOCAB, LENGTHS)
+    halves = np.split(inputs == VOCAB.sentinel_id(0), 2)
+    assert [half.mean() for half in halves] == pytest.approx([0.15, 0.15], abs=0.004)
+
+
+def test_every_order_is_equally_likely():
+    generator, tokens = rng(), np.array([5, 6, 7], np.int32)
+    draws = collections.Counter(
+        tuple(objectives.deshuffling(tokens, generator, VOCAB, LENGTHS)[0].tolist())
+        for _ in range(6000)
+    )
+    assert len(draws) == 6
+    assert all(900 < count < 1100 for count in draws.values())
 
 
 @given(TEXT_LENGTHS, SEEDS)
