@@ -192,6 +192,19 @@ def test_rows_as_they_are(lines):
     assert (line.place.rpartition("/")[2], line.table) == ("in.csv, line 2", True)
 
 
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ('{"input": "a \\ud800"}', "line 1: half of a surrogate pair"),
+        ('{"input": 5}', 'line 1: expected a text in the column "input"'),
+        ('{"input": "a", "prediction": "b"}', "line 1: the column 'prediction' is one of the out"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_told_with_its_place(lines, row, message):
+    with pytest.raises(UserError, match=message):
+        list(inputs.inputs(lines("in.jsonl", f"{row}\n"), None))
+
+
 def test_several_slots(trained):
     entry = serves(trained).input(inputs.Line("", {"input": "cup"}, False))
     assert entry.slots == 1

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model with its vocabulary, against PyTorch with the same weights."""
 
+import gin
 import pytest
 import torch
 
 from mto_jax.decoding.model import Model
+from mto_jax.errors import UserError
+from mto_jax.text2text import vocabulary
 from tests.decoding import tiny
 
 SOURCES = ["17 5 33 8 26", "4 9", "21 21 30 2 7 12"]
@@ -63,3 +66,27 @@ def test_scores_are_pytorchs_likelihoods(model):
         with torch.no_grad():
             loss = twin(input_ids=ids, labels=labels).loss
         assert score == pytest.approx(-loss.item() * labels.numel(), rel=1e-4)
+
+
+def test_a_checkpoint_is_opened_by_its_path(tmp_path):
+    demo = vocabulary.vocabulary("demo")
+    gin.bind_parameter("vocabulary.name", "demo")
+    options = {"vocabulary": demo, "vocab_size": demo.padded_size}
+    tiny.checkpoint(tmp_path / "run", {1: 0.9, 2: 0.1}, **options)
+    best, newest, first = (Model.open(tmp_path / "run", which) for which in ("best", "newest", 1))
+    assert best.vocabulary.digest == demo.digest
+    assert best.digest == first.digest != newest.digest
+    assert best.generate(["a cup"], max_length=4) == first.generate(["a cup"], max_length=4)
+
+
+@pytest.mark.parametrize(("rows", "wanted"), [(3, None), (2, 2), (4, None)])
+def test_a_text_wants_no_more_rows_than_the_soft_prompt_has(rows, wanted):
+    gin.bind_parameter("SoftPrompt.length", 3)
+    network = tiny.prompted(rows)
+    numbers = tiny.Numbers()
+    prompted = Model(network.config, numbers, "prompted", lambda: network)
+    if wanted is None:
+        assert prompted.encode("<prompt> 5") == [*map(numbers.soft_id, range(3)), 5]
+    else:
+        with pytest.raises(UserError, match=f"wants row {wanted} of .* has {rows} rows"):
+            prompted.encode("<prompt> 5")
