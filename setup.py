@@ -118,7 +118,7 @@ setup(
         "board": ["panel>=1.8,<2"],  # `mto board`
         "notebooks": ["nbclient>=0.10,<0.12", "nbformat>=5.10,<6", "ipykernel>=7,<8"],
         "dev": ["ruff>=0.12,<1", "basedpyright>=1.31,<2", "build>=1.2,<2", "uv>=0.9,<1"],
-        "mutants": ["cosmic-ray>=8.7,<9", "coverage>=7.6,<8"],
+        "mutants": ["cosmic-ray>=8.7,<9", "pytest-cov>=7,<8"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

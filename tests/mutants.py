@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many small faults the tests notice: `make mutants` tries a sample of Cosmic Ray's mutants.
 
-A mutant is a source file with one operator, number, comparison or decorator changed. It runs
-against the test files that mirror its source file, those tests first that execute the changed line,
-up to the first failure. Libraries are imported once, in a server that forks a process for each
-mutant; no file on disk changes.
+A mutant is a source file with one operator, number, comparison or decorator changed. First all
+tests run once, so that it is known which of them execute which line; a mutant then runs against
+those that execute its line, quick ones first, and those of the file that mirrors its source, up to
+the first failure. Libraries are imported once, in a server that forks a process for each mutant; no
+file on disk changes.
 """
 
 import argparse
@@ -16,18 +17,16 @@ import dataclasses
 import difflib
 import importlib.abc
 import importlib.util
-import itertools
-import json
 import multiprocessing
 import os
 import pathlib
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from xml.etree import ElementTree
 
 ROOT = pathlib.Path(__file__).parents[1]
 ROOMS = ("models", "training", "text2text/objectives.py", "text2text/preprocessing.py")
@@ -35,6 +34,10 @@ ROOMS += ("decoding", "metrics", "matching")
 # Imported once for all mutants: nothing of our own but the settings of the tests.
 PRELOAD = "cosmic_ray.mutating tests.conftest flax.nnx optax orbax.checkpoint grain.python seqio"
 PRELOAD += " tensorflow tensorflow_text torch transformers sacrebleu rouge_score.rouge_scorer"
+RECORD = (
+    ROOT / ".pytest_cache" / "executed"
+)  # which tests execute which line, and how long they take
+SECONDS = 200  # of the tests of a mutant; the quick ones run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,65 +97,93 @@ def _without_effect(path: pathlib.Path):
             yield (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
 
 
-def mirrors(path: pathlib.Path) -> list[str]:
-    """Return the test files of a source file: those of its name, then those that import it.
+# ---- Which tests a mutant runs against ----------------------------------------------------------
 
-    All are of the folder that mirrors the file's; where none has the name, all of that folder.
+
+@dataclasses.dataclass(frozen=True)
+class Tests:
+    """What a run of all tests told.
+
+    Attributes:
+      executing: source file -> its lines -> the tests that execute the line.
+      seconds: of every test.
     """
-    stem, folder = path.stem, ROOT / "tests" / path.parent.relative_to(ROOT / "mto_jax")
-    package = ".".join(path.parent.relative_to(ROOT).parts)
-    module = f"{package}.{stem}"
-    exported = _imported(path.parent / "__init__.py").get(module, set())
 
-    def rank(file):
-        name, imported = file.stem.removeprefix("test_"), _imported(file)
-        related = name.startswith(stem) or stem.startswith(name)
-        imports = module in imported or imported[package] & {stem, *exported}
-        return 0 if name == stem else 1 if related else 2 if imports else 3
+    executing: dict[str, dict[int, set[str]]]
+    seconds: dict[str, float]
 
-    ranks = {file: rank(file) for file in sorted(folder.glob("test_*.py"))}
-    last = 2 if min(ranks.values()) < 2 else 3
-    return [str(file) for file in sorted(ranks, key=ranks.get) if ranks[file] <= last]
-
-
-def _imported(path: pathlib.Path) -> dict[str, set[str]]:
-    imported = collections.defaultdict(set)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            imported[node.module] |= {alias.name for alias in node.names}
-    return imported
+    def of(self, mutant: Mutant) -> list[str]:
+        """Return the tests of a mutant, in order, `SECONDS` long together."""
+        lines = self.executing.get(str(mutant.path), {})
+        executing = next(filter(None, (_union(lines, s) for s in _around(mutant))), set())
+        mirror = pathlib.Path("tests", mutant.path.relative_to(ROOT / "mto_jax"))
+        prefix = f"{mirror.with_name(f'test_{mirror.name}')}::"
+        mirrored = {test for test in self.seconds if test.startswith(prefix)} - executing
+        chosen, seconds = [], 0.0
+        for tests in (executing, mirrored):
+            for test in sorted(tests, key=self.seconds.__getitem__):
+                seconds += self.seconds[test]
+                if not chosen or seconds < SECONDS:
+                    chosen.append(test)
+        return chosen
 
 
-class _Recording:
-    """A plugin of pytest that writes which tests execute a line of a file: {line: [test, ...]}."""
-
-    def __init__(self, path: pathlib.Path, into: pathlib.Path):
-        import coverage
-
-        self._path, self._into = path, into
-        self._coverage = coverage.Coverage(data_file=None, include=[str(path)])
-        self._coverage.start()
-
-    def pytest_runtest_logstart(self, nodeid):
-        self._coverage.switch_context(nodeid)
-
-    def pytest_sessionfinish(self):
-        self._coverage.stop()
-        lines = self._coverage.get_data().contexts_by_lineno(str(self._path))
-        self._into.write_text(json.dumps(lines))
+def _union(lines: dict[int, set[str]], span: range) -> set[str]:
+    return set().union(*(tests for line, tests in lines.items() if line in span))
 
 
-class _First:
-    """A plugin of pytest that lets some tests run before the others."""
+def _around(mutant: Mutant) -> Iterator[range]:
+    """Yield lines around a mutant: its own, the statements that hold it, the file."""
+    yield range(mutant.line, mutant.line + 1)
+    statements = []
+    for node in ast.walk(ast.parse(mutant.path.read_text())):
+        if isinstance(node, ast.stmt):
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            statements.append(range(first, node.end_lineno + 1))
+    yield from sorted((s for s in statements if mutant.line in s), key=len)
+    yield range(1 << 30)
 
-    def __init__(self, tests: list[str]):
-        self._tests = set(tests)
 
-    def pytest_collection_modifyitems(self, items):
-        items.sort(key=lambda item: item.nodeid not in self._tests)
+def run_all(jobs: int) -> Tests:
+    """Return what a run of all tests tells; the last one's record serves while no file changes.
+
+    Raises:
+      SystemExit: a test fails without any change.
+    """
+    import coverage
+
+    data, times = RECORD.with_suffix(".coverage"), RECORD.with_suffix(".xml")
+    files = [path for room in ("mto_jax", "tests") for path in (ROOT / room).rglob("*.py")]
+    if not times.exists() or times.stat().st_mtime < max(p.stat().st_mtime for p in files):
+        RECORD.parent.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "pytest", "tests", "-n", str(jobs), "--dist", "worksteal"]
+        command += ["-q", "--cov=mto_jax", "--cov-context=test", "--cov-report="]
+        command += [f"--junitxml={times}.new", "-o", "junit_family=xunit1"]
+        environment = os.environ | {"COVERAGE_FILE": str(data)}
+        if subprocess.run(command, cwd=ROOT, env=environment).returncode:
+            raise SystemExit("Tests fail without any change.")
+        os.replace(f"{times}.new", times)
+    seconds = {}
+    for case in ElementTree.parse(times).iter("testcase"):
+        inside = case.get("classname", "").removeprefix(case.get("file", "")[:-3].replace("/", "."))
+        name = "::".join(filter(None, [case.get("file"), *inside.split("."), case.get("name")]))
+        seconds[name] = float(case.get("time", 0))
+    found = coverage.CoverageData(str(data))
+    found.read()
+    executing = {
+        path: {
+            line: {c.rpartition("|")[0] for c in contexts} & seconds.keys()
+            for line, contexts in found.contexts_by_lineno(path).items()
+        }
+        for path in found.measured_files()
+    }
+    return Tests(executing, seconds)
 
 
-def _test(path: pathlib.Path, source: str, tests: list[str], plugin: Callable, given: Any) -> None:
+# ---- Running them -------------------------------------------------------------------------------
+
+
+def _test(path: pathlib.Path, source: str, tests: list[str]) -> None:
     """Exit with pytest's status for `tests` while the module of `path` is read as `source`."""
     import pytest
 
@@ -168,33 +199,32 @@ def _test(path: pathlib.Path, source: str, tests: list[str], plugin: Callable, g
                 loader = Loader(name, str(path))
                 return importlib.util.spec_from_file_location(name, str(path), loader=loader)
 
-    assert module not in sys.modules, f"{module} was imported before it could be replaced"
+    if module in sys.modules:
+        os._exit(_NOT_REPLACED)
     sys.meta_path.insert(0, Finder())
     os.setpgrp()  # with what the tests start
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", *tests]
-    os._exit(pytest.main(arguments, plugins=[plugin(*given)]))
+    os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
 
 
-def run(
-    path: pathlib.Path,
-    source: str,
-    tests: list[str],
-    plugin: Callable,
-    given: Any,
-    seconds: float | None = None,
-) -> str:
-    """Return "survived", "failed" or "timed out": what `tests` say of `path` with this source."""
+_NOT_REPLACED = 99
+
+
+def run(mutant: Mutant, tests: list[str], seconds: float) -> str:
+    """Return "survived", "failed", "timed out" or "untested": what `tests` say of a mutant."""
+    if not tests:
+        return "untested"
     context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=_test, args=(path, source, tests, plugin, given))
+    process = context.Process(target=_test, args=(mutant.path, mutant.source, tests))
     process.start()
     process.join(seconds)
     if process.is_alive():
         os.killpg(process.pid, 9)
         process.join()
         return "timed out"
+    assert process.exitcode != _NOT_REPLACED, f"{mutant.path} was imported before it is replaced"
     return "failed" if process.exitcode else "survived"
 
 
@@ -208,42 +238,35 @@ def main() -> None:
     found = [ROOT / "mto_jax" / room for room in options.rooms]
     paths = [p for room in found for p in (sorted(room.rglob("*.py")) if room.is_dir() else [room])]
     mutants = sorted(sample(paths, options.count, options.seed), key=lambda mutant: mutant.path)
-    files = {
-        path: (list(group), mirrors(path))
-        for path, group in itertools.groupby(mutants, lambda mutant: mutant.path)
-    }
+    known = run_all(options.jobs)
+    every = sorted({test for mutant in mutants for test in known.of(mutant)})
+    check = [sys.executable, "-m", "pytest", "--collect-only", "-qq", *every]
+    subprocess.run(check, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)  # they go by these names
 
-    def outcomes_of(path):
-        """Of the mutants of one file, whose unchanged tests say how long they may take."""
-        start, (group, tests) = time.monotonic(), files[path]
-        record = pathlib.Path(cache, f"{'.'.join(path.relative_to(ROOT).parts)}.json")
-        if run(path, path.read_text(), tests, _Recording, (path, record)) != "survived":
-            raise SystemExit(f"The tests of {path.relative_to(ROOT)} fail without any change.")
-        seconds = 30 + 3 * (time.monotonic() - start)
-        outcomes, executing = [], json.loads(record.read_text())
-        for mutant in group:
-            first = executing.get(str(mutant.line), [])
-            outcomes.append(run(path, mutant.source, tests, _First, (first,), seconds))
-            print(f"{outcomes[-1]:9} {mutant}", flush=True)
-        return outcomes
+    def outcome(mutant):
+        tests = known.of(mutant)
+        limit = 60 + 5 * sum(map(known.seconds.__getitem__, tests))
+        result = run(mutant, tests, limit)
+        print(f"{result:9} {mutant}", flush=True)
+        return result
 
     with tempfile.TemporaryDirectory() as cache:  # programs of mutants are not kept
-        if (known := ROOT / ".pytest_cache" / "jax").exists():
-            shutil.copytree(known, cache, dirs_exist_ok=True)
+        if (compiled := ROOT / ".pytest_cache" / "jax").exists():
+            shutil.copytree(compiled, cache, dirs_exist_ok=True)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
         os.chdir(ROOT)
         multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD.split())
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            outcomes = list(itertools.chain(*pool.map(outcomes_of, files)))
+            outcomes = list(pool.map(outcome, mutants))
 
     print(f"\n{'':26}mutants  caught (timed out)  survived")
     for room in (*options.rooms, "all"):
         inside = ROOT / "mto_jax" / ("" if room == "all" else room)
         own = [o for m, o in zip(mutants, outcomes, strict=True) if m.path.is_relative_to(inside)]
-        late, alive = own.count("timed out"), own.count("survived")
+        late, alive = own.count("timed out"), own.count("survived") + own.count("untested")
         print(f"{room:26}{len(own):7}{len(own) - alive:8} ({late:9}){alive:10}")
-    for mutant, outcome in zip(mutants, outcomes, strict=True):
-        if outcome == "survived":
+    for mutant, result in zip(mutants, outcomes, strict=True):
+        if result in ("survived", "untested"):
             print(mutant)
 
 

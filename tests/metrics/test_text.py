@@ -254,6 +254,16 @@ def test_a_metric_of_a_users_has_seqios_form():
     assert (brevity.__name__, brevity.__module__) == ("brevity", __name__)
 
 
+def test_a_function_of_seqios_form_gets_one_text_for_each_target():
+    def seen(targets, predictions):
+        return {"seen": [targets, predictions]}
+
+    assert text.on_texts(text.rouge) is text.rouge
+    plain = text.on_texts(seen)
+    assert plain([["a", "b"], ["c"]], ["d", "e"]) == {"seen": [["a", "c"], ["d", "e"]]}
+    assert plain.__name__ == "seen"
+
+
 def test_references_on_which_a_metric_means_little():
     functions = [text.rouge, text.rouge_unicode, text.exact_match, labels.matthews, len]
     assert text.doubts(functions, [["a cup"], ["to work", "b"]]) == []

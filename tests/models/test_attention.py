@@ -12,6 +12,7 @@ from mto_jax.models.adapters import IA3, Adapters, LoRA, PrefixTuning
 from mto_jax.models.adapters.base import attached
 from mto_jax.models.attention import (
     Attention,
+    Rotation,
     Visible,
     attention,
     one_example,
@@ -90,6 +91,18 @@ def test_a_past_is_of_the_decoders_self_attention_alone(causal, past):
     names = [type(adapter).__name__ for adapter in attached(module)]
     assert len(names) == 3 - (past and not causal)
     assert module.past_tokens == (5 if past and causal else 0)
+
+
+def test_rotations_are_those_of_complex_numbers():
+    """Element i of the first half and of the second: a number that turns by p theta^(-2 i / K)."""
+    B, T, H, K, theta = 2, 3, 2, 6, 100.0
+    x = rng.normal(size=(B, T, H, K)).astype(np.float32)
+    position = np.array([[0, 1, 2], [5, 9, 70]])
+    turned = Rotation.of(jnp.asarray(position), K, theta)(jnp.asarray(x))
+    angle = position[:, :, None, None] * theta ** (-2 * np.arange(K // 2) / K)
+    expected = (x[..., : K // 2] + 1j * x[..., K // 2 :]) * np.exp(1j * angle)
+    parts = np.concatenate([expected.real, expected.imag], axis=-1)
+    np.testing.assert_allclose(turned, parts, atol=1e-4)
 
 
 def test_linear_has_the_gradient_of_a_matmul():
