@@ -117,3 +117,11 @@ def test_wrong_names_get_the_nearest():
         Optimizer("adamw", options={"weight_decai": 0.1}).build(10)
     with pytest.raises(UserError, match="20 steps, but the run has 10"):
         Optimizer(warmup=20).build(10)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "adafactor"])
+def test_weights_do_not_decay_unless_asked(name):
+    weights = {"w": jnp.ones((3, 4))}
+    optimizer = Optimizer(name, 0.1).build(10)
+    updates, _ = optimizer.update({"w": jnp.zeros((3, 4))}, optimizer.init(weights), weights)
+    np.testing.assert_allclose(updates["w"], 0.0, atol=1e-6)

@@ -102,3 +102,13 @@ def test_rows_are_cut_over_data_and_fsdp(place):
     np.testing.assert_array_equal(placed, rows)
     assert {shard.data.shape for shard in placed.addressable_shards} == {(2, 3)}
     assert len(jax.devices()) == len(placed.addressable_shards)
+
+
+@pytest.mark.parametrize(
+    ("batch", "microbatches", "near"), [(10, 1, 8), (15, 1, 16), (1, 1, 4), (20, 2, 16), (0, 1, 4)]
+)
+def test_a_batch_that_does_not_divide_is_told_the_nearest(batch, microbatches, near):
+    mesh = jax.sharding.AbstractMesh((2, 2, 1), ("data", "fsdp", "tensor"))
+    with pytest.raises(UserError, match=rf"Take BATCH_SIZE = {near}, or change"):
+        sharding.check_batch(batch, mesh, microbatches)
+    sharding.check_batch(near, mesh, microbatches)

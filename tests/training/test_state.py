@@ -88,3 +88,16 @@ def test_the_table_lists_every_parameter(spec):
     assert "vocab, embed" in line
     assert "tensor, fsdp" in line
     assert "yes" in line
+
+
+def test_fingerprints_are_sums_of_murmurs_finaliser_over_bits_and_places():
+    """With Python's integers: bits xor place times the golden ratio, finalised, modulo 2^32."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    low, high, size = 0, 0, 1 << 32
+    for place, bits in enumerate(x.reshape(-1).view(np.uint32).tolist()):
+        word = bits ^ (place * 0x9E3779B9 % size)
+        word = (word ^ (word >> 16)) * 0x85EBCA6B % size
+        word = (word ^ (word >> 13)) * 0xC2B2AE35 % size
+        word ^= word >> 16
+        low, high = (low + word) % size, (high + word * (word | 1)) % size
+    assert state.fingerprints({"x": jax.numpy.asarray(x)}) == {"x": f"{low:08x}{high:08x}"}
