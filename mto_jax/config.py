@@ -185,7 +185,8 @@ def _register_imported() -> None:
         return
     listed = bound["MIXTURE_OR_TASK_MODULE"] or ""
     imported = sorted({statement.module for statement in gin.config._IMPORTS})
-    new = [m for m in imported if not m.startswith("mto_jax.") and sources.registers(m)]
+    users = [m for m in imported if m.partition(".")[0] not in ("mto_jax", "seqio")]
+    new = [m for m in users if sources.registers(m)]
     if new and isinstance(listed, str):
         names = [name.strip() for name in listed.split(",") if name.strip()]
         text = ", ".join(dict.fromkeys([*names, *new]))

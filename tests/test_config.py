@@ -177,7 +177,8 @@ def test_what_a_gin_file_imports_registers_tasks_in_every_process(tmp_path, monk
     names = ("imports_tasks", "imports_face", "imports_seqio", "imports_adapters")
     for name in names:
         (tmp_path / f"{name}.gin").write_text(f"import {name}\n")
-    files = ["runs/infer.gin", *(f"{name}.gin" for name in names)]
+    (tmp_path / "libraries.gin").write_text("import mto_jax.models.t5\nimport seqio\n")
+    files = ["runs/infer.gin", "libraries.gin", *(f"{name}.gin" for name in names)]
     config.load(files, ["MODEL_DIR = 'x'", "MIXTURE_OR_TASK_MODULE = 'listed, imports_tasks'"])
     module = config.value("infer.module")
     assert module == "listed, imports_tasks, imports_face, imports_seqio"

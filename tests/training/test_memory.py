@@ -59,6 +59,17 @@ def test_where_nothing_fits_all_that_was_tried_is_named(mesh):
     assert "together" not in text
 
 
+def test_meshes_that_are_tried_hold_fewer_copies():
+    """On 8 devices with a model each: one copy, its weights cut along `fsdp` and `tensor`."""
+    model = dataclasses.replace(TINY, num_heads=8)
+    settings = dataclasses.replace(SETTINGS, model=model)
+    tried = [tuple(mesh.shape.values()) for *_, mesh in memory._meshes(settings, sharding.mesh())]
+    assert tried == [(1, 8, 1), (1, 4, 2), (1, 2, 4), (1, 1, 8)]
+    three = dataclasses.replace(settings, model=dataclasses.replace(TINY, num_heads=6))
+    tried = [tuple(mesh.shape.values()) for *_, mesh in memory._meshes(three, sharding.mesh())]
+    assert tried == [(1, 8, 1), (1, 4, 2)]  # heads do not divide over 4
+
+
 def test_errors_of_the_compiler_and_of_the_device_are_read():
     error = memory.exhausted(
         jax.errors.JaxRuntimeError(

@@ -284,7 +284,7 @@ def test_the_last_steps_of_a_short_training_count(model):
     steps = [tuning.steps(len(candidate.examples)) for candidate in candidates()]
     assert len(set(steps)) > 1
     assert [one.step for one in found] == steps
-    # The third has no dev examples.
+    # The third has no dev examples; one that has ended is not evaluated again.
     assert [[step for step, _ in one.dev_losses] for one in found] == [[steps[0]], [steps[1]], []]
 
 

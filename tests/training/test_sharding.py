@@ -36,6 +36,13 @@ def test_slices_that_are_not_there_are_missed():
         sharding.mesh(slices=2)
 
 
+def test_only_data_reaches_over_slices():
+    devices = [types.SimpleNamespace(slice_index=i // 2, platform="tpu") for i in range(4)]
+    for sizes in ((1, 2, 2), (1, 4, 1), (1, 1, 4)):
+        with pytest.raises(UserError, match=r"does not fit 2 slices of 2 devices: only data may"):
+            sharding.mesh(*sizes, devices=devices)
+
+
 def sizes(mesh) -> tuple | None:
     return mesh and tuple(mesh.shape.values())
 
@@ -88,11 +95,14 @@ def test_parameters_are_cut_by_the_rules():
     assert spec((None, "heads"), (32, 3)) == PartitionSpec(None, None)
 
 
-@pytest.mark.parametrize("batch_size, microbatches", [(6, 1), (8, 4), (0, 1), (8, 0)])
-def test_a_batch_that_does_not_divide_says_what_to_take(batch_size, microbatches):
-    with pytest.raises(UserError, match="BATCH_SIZE = .*Take BATCH_SIZE = "):
+@pytest.mark.parametrize(
+    "batch_size, microbatches, near",
+    [(10, 1, 8), (15, 1, 16), (1, 1, 4), (20, 2, 16), (0, 1, 4), (8, 4, 16), (8, 0, 4)],
+)
+def test_a_batch_that_does_not_divide_says_what_to_take(batch_size, microbatches, near):
+    with pytest.raises(UserError, match=f"BATCH_SIZE = .*Take BATCH_SIZE = {near}, or change"):
         sharding.check_batch(batch_size, sharding.mesh(2, 2, 2), microbatches)
-    sharding.check_batch(16, sharding.mesh(2, 2, 2), 4)
+    sharding.check_batch(near, sharding.mesh(2, 2, 2), max(1, microbatches))
 
 
 @pytest.mark.parametrize("place", [sharding.place, sharding.place_whole])
@@ -102,13 +112,3 @@ def test_rows_are_cut_over_data_and_fsdp(place):
     np.testing.assert_array_equal(placed, rows)
     assert {shard.data.shape for shard in placed.addressable_shards} == {(2, 3)}
     assert len(jax.devices()) == len(placed.addressable_shards)
-
-
-@pytest.mark.parametrize(
-    ("batch", "microbatches", "near"), [(10, 1, 8), (15, 1, 16), (1, 1, 4), (20, 2, 16), (0, 1, 4)]
-)
-def test_a_batch_that_does_not_divide_is_told_the_nearest(batch, microbatches, near):
-    mesh = jax.sharding.AbstractMesh((2, 2, 1), ("data", "fsdp", "tensor"))
-    with pytest.raises(UserError, match=rf"Take BATCH_SIZE = {near}, or change"):
-        sharding.check_batch(batch, mesh, microbatches)
-    sharding.check_batch(near, mesh, microbatches)
