@@ -284,8 +284,19 @@ def test_the_last_steps_of_a_short_training_count(model):
     steps = [tuning.steps(len(candidate.examples)) for candidate in candidates()]
     assert len(set(steps)) > 1
     assert [one.step for one in found] == steps
-    # The third has no dev examples; one that has ended is not evaluated again.
+    # The third has no dev examples.
     assert [[step for step, _ in one.dev_losses] for one in found] == [[steps[0]], [steps[1]], []]
+
+
+def test_one_that_has_ended_is_not_evaluated_again(model):
+    tuning = MultiAdapterTuning(
+        epochs=6, batch_size=3, optimizer=Optimizer("sgd", 0.1), evaluations=6
+    )
+    found = tune_adapters(model, PROMPT, candidates(dev=True)[:2], tuning)
+    for one, candidate in zip(found, candidates(), strict=False):
+        steps = [step for step, _ in one.dev_losses]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == tuning.steps(len(candidate.examples))
 
 
 @pytest.mark.parametrize("field", ["epochs", "batch_size", "evaluations"])
